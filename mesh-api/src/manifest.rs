@@ -1,0 +1,1 @@
+//! YAML manifests to resources, with file, line and snippet for every fault.

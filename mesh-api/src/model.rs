@@ -1,0 +1,15 @@
+//! Checked meaning: what resources say once every name, reference and value was found good.
+//!
+//! Every field is of a checked type, so nothing that reads the model checks again. Entries (the unit
+//! on the wire) are built from these types; see [`entry`]. May use `error` and `name`.
+
+pub mod backend;
+pub mod destination;
+pub mod entry;
+pub mod inbound;
+pub mod mesh;
+pub mod origin;
+pub mod path;
+pub mod policy;
+pub mod route;
+pub mod workload;

@@ -1,0 +1,62 @@
+//! A destination: a Service's port as one consumer namespace sees it, with its closure.
+
+use std::net::IpAddr;
+
+use crate::model::backend::Backend;
+use crate::model::origin::Sourced;
+use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
+use crate::model::route::Route;
+use crate::name::{DestinationName, Namespace};
+
+/// What a proxy needs to carry traffic for one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// The Service and port.
+    pub name: DestinationName,
+    /// The namespace it is seen from.
+    pub consumer: Namespace,
+    /// What the app speaks.
+    pub protocol: Protocol,
+    /// Its virtual IPs.
+    pub addresses: Vec<IpAddr>,
+    /// Routes in force for this consumer, any order; none: everything goes to `backends[0]`.
+    pub routes: Vec<Route>,
+    /// Every backend the routes name. The first is the destination's own.
+    pub backends: Vec<Backend>,
+    /// Timeouts where no rule says otherwise.
+    pub timeouts: ExchangeTimeouts,
+    /// Retries where no rule says otherwise.
+    pub retry: Sourced<RetryPolicy>,
+}
+
+/// What is spoken on a port (`appProtocol`, then port-name prefixes, then detection).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// TLS that the mesh does not open.
+    Tls,
+    /// Bytes.
+    Tcp,
+    /// Not declared: told by the first bytes.
+    Detect,
+}
+
+impl Protocol {
+    /// As `appProtocol` names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Detect => "detect",
+        }
+    }
+}

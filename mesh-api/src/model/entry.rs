@@ -1,0 +1,111 @@
+//! The unit on the wire: one destination, one workload's inbound side, or the mesh's facts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::model::destination::Destination;
+use crate::model::inbound::Inbound;
+use crate::model::mesh::MeshFacts;
+use crate::name::{DestinationName, ObjectName};
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A destination with its closure.
+    Destination(Destination),
+    /// A workload's receiving side.
+    Inbound(Inbound),
+    /// Mesh-wide facts.
+    Mesh(MeshFacts),
+}
+
+impl Entry {
+    /// The name a proxy subscribes by.
+    pub fn name(&self) -> EntryName {
+        match self {
+            Self::Destination(destination) => EntryName::Destination(destination.name.clone()),
+            Self::Inbound(inbound) => EntryName::Inbound(inbound.workload.clone()),
+            Self::Mesh(_) => EntryName::Mesh,
+        }
+    }
+}
+
+/// The name of an entry: `mesh`, `destination/<namespace>/<service>:<port>` or
+/// `inbound/<namespace>/<workload>` as text. The consumer namespace is the subscriber's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryName {
+    /// Mesh-wide facts.
+    Mesh,
+    /// A Service's port.
+    Destination(DestinationName),
+    /// A workload.
+    Inbound(ObjectName),
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mesh => f.write_str("mesh"),
+            Self::Destination(name) => write!(f, "destination/{name}"),
+            Self::Inbound(name) => write!(f, "inbound/{name}"),
+        }
+    }
+}
+
+impl FromStr for EntryName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = match text.split_once('/') {
+            None if text == "mesh" => Some(Self::Mesh),
+            Some(("destination", name)) => name.parse().ok().map(Self::Destination),
+            Some(("inbound", name)) => name.parse().ok().map(Self::Inbound),
+            _ => None,
+        };
+        parsed.ok_or_else(|| {
+            format!(
+                "{:?} is not an entry name",
+                text.chars().take(300).collect::<String>()
+            )
+        })
+    }
+}
+
+/// A hash of an entry's content, as lower-case hexadecimal: equal content, equal version, on any replica.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(String);
+
+impl Version {
+    /// The version of an entry encoded as `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest;
+        use std::fmt::Write;
+        let digest = sha2::Sha256::digest(bytes);
+        let mut text = String::with_capacity(32);
+        for byte in digest.iter().take(16) {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "writing to a String cannot fail"
+            )]
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// As it travels.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Version {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

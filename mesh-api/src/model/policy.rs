@@ -1,0 +1,227 @@
+//! Settings of an exchange and of a backend, with their defaults.
+//!
+//! [`DEFAULTS`] and the `Default` impls here are the one table of defaults; the docs print it.
+
+use std::time::Duration;
+
+use crate::model::origin::Sourced;
+
+/// Time allowed to an exchange. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ExchangeTimeouts {
+    /// From the request's first byte to the response's last; covers all tries.
+    pub request: Sourced<Option<Duration>>,
+    /// For one try, from its start to the response's head.
+    pub per_try: Sourced<Option<Duration>>,
+}
+
+/// When and how a request is tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Tries after the first.
+    pub attempts: u32,
+    /// Response statuses that are retried.
+    pub statuses: Vec<StatusRange>,
+    /// Conditions that are retried.
+    pub conditions: Conditions,
+    /// Methods that may be retried once bytes were sent.
+    pub methods: RetryMethods,
+    /// Wait before each further try.
+    pub backoff: Backoff,
+    /// Limit on the share of retries per destination.
+    pub budget: Budget,
+    /// Largest request body kept for a retry, in bytes.
+    pub max_body_bytes: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            statuses: Vec::new(),
+            conditions: Conditions {
+                connect_failure: true,
+                reset: true,
+                per_try_timeout: false,
+            },
+            methods: RetryMethods::Safe,
+            backoff: Backoff::default(),
+            budget: Budget::default(),
+            max_body_bytes: 65_536,
+        }
+    }
+}
+
+/// An inclusive range of response statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    /// First.
+    pub from: u16,
+    /// Last.
+    pub to: u16,
+}
+
+/// What went wrong with a try, as far as a retry cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Conditions {
+    /// Nothing of the request reached the app: retried for any method, outside the budget.
+    pub connect_failure: bool,
+    /// The connection broke before the first byte of a response.
+    pub reset: bool,
+    /// The try's own timeout passed.
+    pub per_try_timeout: bool,
+}
+
+/// Which methods may be retried after bytes were sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetryMethods {
+    /// GET, HEAD and OPTIONS: the default.
+    Safe,
+    /// GET, HEAD, OPTIONS, PUT, DELETE, TRACE (RFC 9110 section 9.2.2), and any request with an `Idempotency-Key`.
+    Idempotent,
+    /// Every method.
+    Any,
+    /// These, exact.
+    Listed(Vec<String>),
+}
+
+/// Wait before a retry: `base * 2^n`, at most `max`, jittered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the first retry.
+    pub base: Duration,
+    /// Upper bound.
+    pub max: Duration,
+    /// How much of it is random.
+    pub jitter: Jitter,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        let (base, max) = (Duration::from_millis(25), Duration::from_millis(250));
+        Self {
+            base,
+            max,
+            jitter: Jitter::Full,
+        }
+    }
+}
+
+/// The random part of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jitter {
+    /// None.
+    None,
+    /// Uniform between 0 and the wait.
+    Full,
+    /// Half the wait and a uniform part of the other half.
+    Equal,
+}
+
+/// Retries allowed: `percent` of the exchanges in the window, and at least `min_per_second`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// 0 to 100.
+    pub percent: u8,
+    /// Allowed whatever the rate.
+    pub min_per_second: u32,
+    /// Over which exchanges are counted.
+    pub window: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            percent: 20,
+            min_per_second: 3,
+            window: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// Two random choices, the one with less expected delay (peak EWMA of latency × outstanding).
+    #[default]
+    PeakEwma,
+    /// In turn.
+    RoundRobin,
+}
+
+/// Settings of a backend: how its endpoints are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// Time allowed to connect, TLS and tunnel included.
+    pub connect_timeout: Sourced<Duration>,
+    /// How an endpoint is chosen.
+    pub algorithm: Sourced<Algorithm>,
+    /// Idle time after which a pooled HTTP connection is closed.
+    pub pool_idle: Sourced<Duration>,
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Sourced::default_value(DEFAULTS.connect_timeout),
+            algorithm: Sourced::default(),
+            pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
+        }
+    }
+}
+
+/// Mutual TLS towards a workload's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum MutualTls {
+    /// Plaintext is accepted and tunnels are too; nothing is required.
+    Disabled,
+    /// Both are accepted.
+    Permissive,
+    /// Plaintext is refused.
+    #[default]
+    Strict,
+}
+
+/// Defaults that are plain numbers.
+pub struct Defaults {
+    /// Time to connect inside the mesh.
+    pub connect_timeout: Duration,
+    /// Idle pooled HTTP connection.
+    pub pool_idle: Duration,
+    /// Connections per destination and proxy.
+    pub max_connections: u32,
+    /// Concurrent requests per destination and proxy.
+    pub max_requests: u32,
+    /// Bytes of a message head.
+    pub max_head_bytes: usize,
+    /// Fields of a message head.
+    pub max_head_fields: usize,
+    /// A plaintext peer's time to send a head.
+    pub head_timeout: Duration,
+    /// Consecutive failed connects that eject an endpoint.
+    pub eject_after: u32,
+    /// First ejection; doubled each time, up to 16 times as long.
+    pub base_ejection: Duration,
+    /// Largest ejected share of a backend's endpoints, percent.
+    pub max_ejected_percent: u32,
+    /// How long a call waits for configuration that was asked for.
+    pub config_wait: Duration,
+    /// Leaf certificate lifetime.
+    pub leaf_lifetime: Duration,
+}
+
+/// The table.
+pub const DEFAULTS: Defaults = Defaults {
+    connect_timeout: Duration::from_secs(1),
+    pool_idle: Duration::from_secs(300),
+    max_connections: 1024,
+    max_requests: 10_000,
+    max_head_bytes: 65_536,
+    max_head_fields: 100,
+    head_timeout: Duration::from_secs(10),
+    eject_after: 1,
+    base_ejection: Duration::from_secs(1),
+    max_ejected_percent: 50,
+    config_wait: Duration::from_secs(5),
+    leaf_lifetime: Duration::from_secs(24 * 3600),
+};

@@ -1,0 +1,5 @@
+//! Wire messages (prost) and their conversion to and from the model.
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated from proto/mesh.proto")]
+#[rustfmt::skip]
+pub mod generated;

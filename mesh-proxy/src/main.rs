@@ -1,0 +1,3 @@
+//! The data plane's binary.
+
+fn main() {}
