@@ -20,5 +20,6 @@ pub mod model;
 pub mod name;
 pub mod resource;
 pub mod snapshot;
+pub mod token;
 pub mod translate;
 pub mod wire;
