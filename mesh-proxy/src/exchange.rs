@@ -23,7 +23,7 @@ use crate::context::{Context, plain_backend};
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::relay::RequestBody;
-use crate::telemetry::Direction;
+use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
 
 pub use respond::{mesh_error, refuse_plaintext};
 
@@ -202,7 +202,7 @@ where
             return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
         }
     };
-    outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
+    outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.index));
     outcome.backend = Some(Arc::clone(plan.backend));
     match plan.request_timeout {
         None => forward(context, downstream, head, &plan, outcome).await,
@@ -245,7 +245,44 @@ async fn refuse_head<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(status) = fault.status() else { return };
-    context.count_bad_message(scope.origin());
-    respond::refuse_message(downstream, status, scope, &fault).await;
+    let Some(refusal) = fault.refusal() else { return };
+    context.shared.telemetry.message_refused(scope.direction(), refusal.reason());
+    respond::refuse_message(downstream, scope, refusal.status(), refusal.text()).await;
+}
+
+/// One line and one count per exchange, whatever came of it.
+fn record(
+    context: &Context,
+    head: &RequestHead,
+    scope: &Scope,
+    outcome: &Outcome,
+    started: Instant,
+) {
+    let name = |name: &Option<DestinationName>| name.as_ref().map(ToString::to_string);
+    let destination = name(&outcome.destination).unwrap_or_else(|| "unknown".to_owned());
+    let backend = outcome.backend.as_ref().map(|backend| backend.name.to_string());
+    let event = ExchangeEvent {
+        direction: scope.direction(),
+        destination: &destination,
+        backend: backend.as_deref().unwrap_or_default(),
+        endpoint: outcome.tries.endpoints.last().copied(),
+        route: outcome.rule.as_ref().map(|(route, index)| (route, *index)),
+        peer: scope.peer(),
+        method: head.method(),
+        host: head.authority(),
+        path: head.path_and_query(),
+        status: outcome.status,
+        reason: outcome.reason,
+        attempts: outcome.tries.count,
+        bytes_in: outcome.bytes_in,
+        bytes_out: outcome.bytes_out,
+        duration: started.elapsed(),
+        traceparent: head.field("traceparent"),
+    };
+    let series = context.shard.series(SeriesKey {
+        direction: event.direction,
+        destination: event.destination,
+        backend: event.backend,
+    });
+    context.shard.exchange(series, &event);
 }

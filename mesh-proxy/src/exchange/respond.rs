@@ -2,18 +2,20 @@
 
 use std::rc::Rc;
 
-use bytes::BytesMut;
-use mesh_api::decide::Respond;
+use mesh_api::decide::{Respond, change};
 use mesh_api::model::route::HeaderChanges;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Next, Outcome, Receiving, Scope};
+use super::{Next, Outcome, Scope};
 use crate::attempt::{Answer, Plan};
 use crate::context::Context;
 use crate::error::{Error, Kind, Side};
 use crate::filter::{self, ResponseChanges};
-use crate::h1::{Connection, Framing, RequestHead};
+use crate::h1::{Body, Connection, Framing, RequestHead};
 use crate::relay::{self, RequestBody};
+
+const PLAIN_TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
+const CLOSE: (&str, &str) = ("connection", "close");
 
 /// The value of `mesh-error` for `kind`, made at `origin` (`outbound` or `inbound`).
 ///
@@ -42,24 +44,18 @@ where
     let (head, body) = request;
     let Answer { mut reached, head: response } = answer;
     outcome.status = response.status();
-    if reached.is_tunnelled() {
-        outcome.reason = reached.reason_of_peer(&response);
+    if reached.tunnelled && response.field("mesh-error").is_some() {
+        outcome.reason = Some("refused");
     }
     let close = !head.keep_alive() || context.shared.drain.is_draining() || !body.is_read();
     let framing = framing_down(head, response.framing());
     // An app cannot speak for the mesh; a peer's proxy can, over its tunnel.
-    let strip: &[&str] = if reached.is_tunnelled() { &[] } else { &["mesh-error"] };
+    let strip: &[&str] = if reached.tunnelled { &[] } else { &["mesh-error"] };
     let close = close || framing == Framing::UntilClose;
-    let changes = ResponseChanges {
-        changes: plan.response_headers,
-        framing,
-        close,
-        append: &[],
-        strip,
-        version_minor: head.minor_version(),
-    };
-    downstream.queue_head(|out: &mut BytesMut| filter::write_response(&response, &changes, out));
-    let bodies = (response.body(), framing);
+    let append = connection_field(head, close);
+    let changes = ResponseChanges { changes: plan.response_headers, framing, append, strip };
+    filter::write_response(&response, &changes, downstream.queue_tail());
+    let bodies = (Body::new(response.framing()), framing);
     let relayed = relay::exchange_bodies(
         downstream,
         &mut reached.connection,
@@ -73,11 +69,20 @@ where
     Ok(if close || !body.is_read() { Next::Close } else { Next::KeepAlive })
 }
 
+/// What an HTTP/1.0 or an ending connection is told.
+fn connection_field(head: &RequestHead, close: bool) -> &'static [(&'static str, &'static str)] {
+    match (close, head.minor()) {
+        (true, _) => &[("connection", "close")],
+        (false, 0) => &[("connection", "keep-alive")],
+        (false, _) => &[],
+    }
+}
+
 /// How the response is framed downstream: a body of unknown length needs chunks or the end of the
 /// connection, which is all that HTTP/1.0 knows.
 fn framing_down(head: &RequestHead, framing: Framing) -> Framing {
     match framing {
-        Framing::Chunked | Framing::UntilClose if head.minor_version() == 0 => Framing::UntilClose,
+        Framing::Chunked | Framing::UntilClose if head.minor() == 0 => Framing::UntilClose,
         Framing::UntilClose => Framing::Chunked,
         Framing::Empty | Framing::Length(_) | Framing::Chunked => framing,
     }
@@ -95,21 +100,41 @@ pub(super) async fn refuse<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    tracing::debug!(%error, source = error.source.as_deref().map(tracing::field::display), "exchange refused");
-    outcome.status = error.kind.status();
+    let source = error.source.as_ref().map(ToString::to_string);
+    tracing::debug!(%error, source, "exchange failed");
     outcome.reason = Some(error.kind.reason());
-    if error.kind == Kind::DownstreamGone || error.kind == Kind::Cut {
-        // Nobody to answer, or a response begun that cannot be finished: end it visibly.
+    if outcome.responding || error.kind == Kind::DownstreamGone {
+        // A response begun cannot be taken back: it ends visibly unfinished, and is never completed.
+        outcome.status = if outcome.responding { outcome.status } else { error.kind.status() };
         return Next::Close;
     }
+    outcome.status = error.kind.status();
     let value = mesh_error(scope.origin(), error.kind);
-    let text = match (&error.source, error.side) {
-        (Some(source), Side::Internal | Side::Downstream) => format!("{}: {source}\n", error.kind.reason()),
+    let text = match (&source, error.side) {
+        (Some(source), Side::Internal | Side::Downstream) => {
+            format!("{}: {source}\n", error.kind.reason())
+        }
         _ => format!("{}\n", error.kind.reason()),
     };
-    let fields = [("content-type", "text/plain; charset=utf-8"), ("mesh-error", &value)];
-    let close = !may_keep(context, head) || matches!(error.kind, Kind::BadMessage(_));
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str())];
+    let close = !may_keep(context, head);
     send_reply(downstream, head, (error.kind.status(), &fields, text.as_bytes()), close).await
+}
+
+/// Answers a message that breaks HTTP/1.1, and says no more.
+pub(super) async fn refuse_message<T>(
+    downstream: &mut Connection<T>,
+    scope: &Scope,
+    status: u16,
+    text: &str,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let value = mesh_error(scope.origin(), Kind::BadMessage(status));
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
+    filter::write_reply(status, &fields, format!("{text}\n").as_bytes(), downstream.queue_tail());
+    // The peer may be gone; a refusal owes it nothing more.
+    downstream.flush().await.unwrap_or_default();
 }
 
 /// Answers as a rule says: a redirect, or a refusal that the rules imply.
@@ -125,14 +150,14 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     outcome.status = respond.status;
-    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.rule.index));
+    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.index));
     let mut fields: Vec<(&str, &str)> = Vec::new();
     let (value, text);
     if let Some(refusal) = &respond.refusal {
         outcome.reason = Some(refusal.reason());
         value = format!("origin={}; reason={}", scope.origin(), refusal.reason());
-        text = refusal.to_string() + "\n";
-        fields.push(("content-type", "text/plain; charset=utf-8"));
+        text = format!("{}\n", refusal.reason());
+        fields.push(PLAIN_TEXT);
         fields.push(("mesh-error", &value));
     } else {
         text = String::new();
@@ -140,15 +165,14 @@ where
     if let Some(location) = &respond.location {
         fields.push(("location", location));
     }
-    let changed = changed_fields(respond.response_headers, &fields);
-    let fields: Vec<(&str, &str)> = changed.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let changes: Vec<&HeaderChanges> = respond.response_headers.into_iter().collect();
+    let bytes = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let changed = change::fields(&changes, bytes);
+    let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let changed: Vec<_> = changed.iter().map(|(n, v)| (text_of(n), text_of(v))).collect();
+    let fields: Vec<_> = changed.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let close = !may_keep(context, head);
     send_reply(downstream, head, (respond.status, &fields, text.as_bytes()), close).await
-}
-
-/// The reply's fields after the rule's response header changes.
-fn changed_fields(changes: Option<&HeaderChanges>, fields: &[(&str, &str)]) -> Vec<(String, String)> {
-    filter::change_text(changes, fields)
 }
 
 /// True if the connection can carry another request after a reply that read none of this one's body.
@@ -166,10 +190,13 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (status, fields, body) = reply;
-    let is_head = head.method() == "HEAD";
-    downstream.queue_head(|out: &mut BytesMut| {
-        filter::write_reply(&filter::Reply { status, fields, body, close, is_head }, out);
-    });
+    let mut fields = fields.to_vec();
+    fields.extend_from_slice(connection_field(head, close));
+    let out = downstream.queue_tail();
+    filter::write_reply(status, &fields, body, out);
+    if head.method() == "HEAD" {
+        out.truncate(out.len().saturating_sub(body.len()));
+    }
     match downstream.flush().await {
         Ok(()) if !close => Next::KeepAlive,
         _ => Next::Close,
@@ -177,27 +204,18 @@ where
 }
 
 /// Refuses a plaintext peer, in words if it speaks HTTP/1.
-pub async fn refuse_plaintext<T>(
-    context: &Rc<Context>,
-    stream: T,
-    speaks_http: bool,
-    receiving: &Receiving,
-) where
+pub async fn refuse_plaintext<T>(stream: T, speaks_http: bool)
+where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    context.count_plaintext_refused(&receiving.entry.workload);
     if !speaks_http {
         return;
     }
     let mut downstream = Connection::new(stream);
     let value = mesh_error("inbound", Kind::TlsRequired);
-    let fields = [("content-type", "text/plain; charset=utf-8"), ("mesh-error", &value)];
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = b"tls-required: this port takes mutual TLS only\n";
-    downstream.queue_head(|out: &mut BytesMut| {
-        let status = Kind::TlsRequired.status();
-        filter::write_reply(&filter::Reply { status, fields: &fields, body, close: true, is_head: false }, out);
-    });
+    filter::write_reply(Kind::TlsRequired.status(), &fields, body, downstream.queue_tail());
     // The peer may be gone; a refusal owes it nothing more.
-    downstream.flush().await.unwrap_or_default();
     downstream.shutdown().await.unwrap_or_default();
 }
