@@ -3,6 +3,12 @@
 /// The name of the field.
 pub const MESH_ERROR: &str = "mesh-error";
 
+/// The `origin` of what the caller's proxy answers.
+pub const OUTBOUND: &str = "outbound";
+
+/// The `origin` of what the receiver's proxy answers.
+pub const INBOUND: &str = "inbound";
+
 /// `origin=...; reason=...`, and `; policy=...` where a policy decided.
 ///
 /// Bytes that would break the field's grammar are left out of every part.
