@@ -187,7 +187,12 @@ fn conditions(table: &MatchTable) -> String {
 
 fn conditions_text(conditions: &RouteMatch) -> String {
     let mut parts = vec![format!("path {}", route::path_text(&conditions.path))];
-    parts.extend(conditions.method.iter().map(|method| format!("method {method}")));
+    parts.extend(
+        conditions
+            .method
+            .iter()
+            .map(|method| format!("method {method}")),
+    );
     let headers = conditions.headers.iter();
     parts.extend(headers.map(|h| format!("header {} {}", h.name, route::value_text(&h.value))));
     let query = conditions.query.iter();
@@ -196,7 +201,10 @@ fn conditions_text(conditions: &RouteMatch) -> String {
 }
 
 fn bytes<'a>(fields: Fields<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-    fields.0.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+    fields
+        .0
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
 }
 
 #[cfg(test)]

@@ -40,8 +40,19 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
     let origin = from.algorithm_origin.as_ref();
     let algorithm = read::sourced(algorithm, "algorithmOrigin", origin, faults);
     let idle = duration("poolIdle", from.pool_idle_nanos, faults);
-    let pool_idle = read::sourced(idle, "poolIdleOrigin", from.pool_idle_origin.as_ref(), faults);
-    let endpoints = read::list("endpoints", &from.endpoints, MAX_ENDPOINTS, faults, read_endpoint);
+    let pool_idle = read::sourced(
+        idle,
+        "poolIdleOrigin",
+        from.pool_idle_origin.as_ref(),
+        faults,
+    );
+    let endpoints = read::list(
+        "endpoints",
+        &from.endpoints,
+        MAX_ENDPOINTS,
+        faults,
+        read_endpoint,
+    );
     Some(Backend {
         name: name?,
         settings: BackendSettings {
@@ -63,7 +74,10 @@ fn write_endpoint(from: &Endpoint) -> wire::Endpoint {
     };
     wire::Endpoint {
         address: from.address.to_string(),
-        workload: from.workload.as_ref().map_or_else(String::new, ToString::to_string),
+        workload: from
+            .workload
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         hbone,
         weight: from.weight,
         stale: from.stale,

@@ -24,10 +24,24 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
     let name = read::text("name", &from.name, faults);
     let consumer = read::text("consumer", &from.consumer, faults);
     let protocol = read::choice("protocol", from.protocol, faults, read_protocol);
-    let addresses = read::list("addresses", &from.addresses, MAX_ADDRESSES, faults, |text, f| f.take(text.parse()));
+    let addresses = read::list(
+        "addresses",
+        &from.addresses,
+        MAX_ADDRESSES,
+        faults,
+        |text, f| f.take(text.parse()),
+    );
     let count = from.backends.len();
-    let routes = read::list("routes", &from.routes, MAX_ROUTES, faults, |m, f| route::read(m, count, f));
-    let backends = read::list("backends", &from.backends, MAX_BACKENDS, faults, backend::read);
+    let routes = read::list("routes", &from.routes, MAX_ROUTES, faults, |m, f| {
+        route::read(m, count, f)
+    });
+    let backends = read::list(
+        "backends",
+        &from.backends,
+        MAX_BACKENDS,
+        faults,
+        backend::read,
+    );
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
     let retry = policy::read_retry(from.retry.as_ref(), faults);
     let read = Destination {
@@ -49,7 +63,10 @@ fn check_backends(destination: &Destination, faults: &mut Faults) {
         match destination.backends.first() {
             None => f.refuse("is empty"),
             Some(own) if own.name != destination.name => {
-                f.refuse(format!("start with {}, not with the destination's own", own.name));
+                f.refuse(format!(
+                    "start with {}, not with the destination's own",
+                    own.name
+                ));
             }
             Some(_) => {}
         }

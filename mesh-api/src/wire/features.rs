@@ -60,7 +60,11 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
         });
     }
     let timeouts = |timeouts: &ExchangeTimeouts| {
-        timeouts.request.value.or(timeouts.per_try.value).map(|_| TIMEOUT)
+        timeouts
+            .request
+            .value
+            .or(timeouts.per_try.value)
+            .map(|_| TIMEOUT)
     };
     needed.extend(timeouts(&destination.timeouts));
     for rule in destination.routes.iter().flat_map(|route| &route.rules) {
@@ -81,8 +85,14 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let uses_expressions = rule.matches.iter().any(|conditions| {
         matches!(conditions.path, PathMatch::RegularExpression(_))
-            || conditions.headers.iter().any(|header| expression(&header.value))
-            || conditions.query.iter().any(|query| expression(&query.value))
+            || conditions
+                .headers
+                .iter()
+                .any(|header| expression(&header.value))
+            || conditions
+                .query
+                .iter()
+                .any(|query| expression(&query.value))
     });
     needed.extend(uses_expressions.then_some(REGULAR_EXPRESSION));
 }

@@ -54,7 +54,12 @@ fn write_port(from: &InboundPort) -> wire::InboundPort {
 
 fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPort> {
     let port = faults.field("port", |f| f.take(Port::try_from(from.port)));
-    let protocol = read::choice("protocol", from.protocol, faults, destination::read_protocol);
+    let protocol = read::choice(
+        "protocol",
+        from.protocol,
+        faults,
+        destination::read_protocol,
+    );
     let mutual_tls = read::choice("mutualTLS", from.mutual_tls, faults, |value| match value {
         wire::MutualTls::Unspecified => None,
         wire::MutualTls::Disabled => Some(MutualTls::Disabled),
@@ -63,7 +68,13 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
     });
     let origin = from.mutual_tls_origin.as_ref();
     let mutual_tls = read::sourced(mutual_tls, "mutualTLSOrigin", origin, faults);
-    let services = read::list("services", &from.services, MAX_SERVICES, faults, |text, f| f.take(text.parse()));
+    let services = read::list(
+        "services",
+        &from.services,
+        MAX_SERVICES,
+        faults,
+        |text, f| f.take(text.parse()),
+    );
     Some(InboundPort {
         port: port?,
         protocol: protocol?,

@@ -86,13 +86,19 @@ pub(super) fn read_retry(
 fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
     let attempts = read::number("attempts", from.attempts, 0..=MAX_ATTEMPTS, faults);
     let statuses = read::list("statuses", &from.statuses, MAX_LISTED, faults, read_range);
-    let listed = read::list("listedMethods", &from.listed_methods, MAX_LISTED, faults, |text, f| {
-        let good = read::is_method(text);
-        if !good {
-            f.refuse("is not a method");
-        }
-        good.then(|| text.clone())
-    });
+    let listed = read::list(
+        "listedMethods",
+        &from.listed_methods,
+        MAX_LISTED,
+        faults,
+        |text, f| {
+            let good = read::is_method(text);
+            if !good {
+                f.refuse("is not a method");
+            }
+            good.then(|| text.clone())
+        },
+    );
     let methods = read::choice("methods", from.methods, faults, |value| match value {
         wire::RetryMethods::Unspecified => None,
         wire::RetryMethods::Safe => Some(RetryMethods::Safe),

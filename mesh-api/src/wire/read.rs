@@ -17,7 +17,11 @@ where
 }
 
 /// Parses the text of `field`, which may be empty.
-pub(super) fn optional<T: FromStr>(field: &str, from: &str, faults: &mut Faults) -> Option<Option<T>>
+pub(super) fn optional<T: FromStr>(
+    field: &str,
+    from: &str,
+    faults: &mut Faults,
+) -> Option<Option<T>>
 where
     T::Err: Display,
 {
@@ -40,15 +44,25 @@ pub(super) fn list<M, T>(
             f.refuse(format!("has {} elements, more than {max}", from.len()));
             return None;
         }
-        let read: Vec<_> = from.iter().enumerate().map(|(at, m)| f.index(at, |f| read(m, f))).collect();
+        let read: Vec<_> = from
+            .iter()
+            .enumerate()
+            .map(|(at, m)| f.index(at, |f| read(m, f)))
+            .collect();
         read.into_iter().collect()
     })
 }
 
 /// The value of `field`, which must be set.
-pub(super) fn required<'m, M>(field: &str, from: Option<&'m M>, faults: &mut Faults) -> Option<&'m M> {
+pub(super) fn required<'m, M>(
+    field: &str,
+    from: Option<&'m M>,
+    faults: &mut Faults,
+) -> Option<&'m M> {
     if from.is_none() {
-        faults.field(field, |f| f.refuse("is not set, or of a kind this build does not know"));
+        faults.field(field, |f| {
+            f.refuse("is not set, or of a kind this build does not know")
+        });
     }
     from
 }
@@ -65,7 +79,9 @@ where
 {
     let value = W::try_from(from).ok().and_then(map);
     if value.is_none() {
-        faults.field(field, |f| f.refuse(format!("{from} is not a value this build knows")));
+        faults.field(field, |f| {
+            f.refuse(format!("{from} is not a value this build knows"))
+        });
     }
     value
 }
@@ -83,19 +99,29 @@ where
     let value = T::try_from(from).ok().filter(|value| range.contains(value));
     if value.is_none() {
         faults.field(field, |f| {
-            f.refuse(format!("{from} is not within {} to {}", range.start(), range.end()));
+            f.refuse(format!(
+                "{from} is not within {} to {}",
+                range.start(),
+                range.end()
+            ));
         });
     }
     value
 }
 
 /// The origin of a value.
-pub(super) fn origin(field: &str, from: Option<&wire::Origin>, faults: &mut Faults) -> Option<Origin> {
+pub(super) fn origin(
+    field: &str,
+    from: Option<&wire::Origin>,
+    faults: &mut Faults,
+) -> Option<Origin> {
     let Some(from) = from else {
         return Some(Origin::Default);
     };
     faults.field(field, |f| {
-        let plain = |text: &str| (1..=1024).contains(&text.len()) && text.bytes().all(|b| matches!(b, 0x20..=0x7e));
+        let plain = |text: &str| {
+            (1..=1024).contains(&text.len()) && text.bytes().all(|b| matches!(b, 0x20..=0x7e))
+        };
         if !plain(&from.kind) || !plain(&from.path) {
             f.refuse("has a kind or path that is not plain text of at most 1024 bytes");
             return None;

@@ -3,8 +3,8 @@
 use crate::error::Faults;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
 use crate::model::route::{
-    Action, HeaderChanges, HeaderMatch, PathRewrite, QueryMatch, Redirect, Rewrite, Route, RouteMatch,
-    Rule, Target, WeightedBackend,
+    Action, HeaderChanges, HeaderMatch, PathRewrite, QueryMatch, Redirect, Rewrite, Route,
+    RouteMatch, Rule, Target, WeightedBackend,
 };
 use crate::name::{HeaderName, HeaderValue, Port};
 use crate::wire::generated as wire;
@@ -22,7 +22,9 @@ pub(super) fn write(from: &Route) -> wire::Route {
 /// Reads a route of a destination with `backends` backends.
 pub(super) fn read(from: &wire::Route, backends: usize, faults: &mut Faults) -> Option<Route> {
     let name = read::text("name", &from.name, faults);
-    let rules = read::list("rules", &from.rules, MAX_RULES, faults, |rule, f| read_rule(rule, backends, f));
+    let rules = read::list("rules", &from.rules, MAX_RULES, faults, |rule, f| {
+        read_rule(rule, backends, f)
+    });
     Some(Route {
         name: name?,
         created: from.created,
@@ -71,9 +73,9 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         Some(rule::Action::Forward(forward)) => {
             faults.field("forward", |f| read_forward(forward, backends, f))
         }
-        Some(rule::Action::Redirect(redirect)) => {
-            faults.field("redirect", |f| read_redirect(redirect, f).map(Action::Redirect))
-        }
+        Some(rule::Action::Redirect(redirect)) => faults.field("redirect", |f| {
+            read_redirect(redirect, f).map(Action::Redirect)
+        }),
         None => None,
     };
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
@@ -95,7 +97,9 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
 /// A prefix can only be replaced where every match has one (Gateway API `HTTPPathModifier`).
 fn check_prefix_rewrite(rule: &Rule, faults: &mut Faults) {
     let path = match &rule.action {
-        Action::Forward { rewrite, .. } => rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref()),
+        Action::Forward { rewrite, .. } => {
+            rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref())
+        }
         Action::Redirect(redirect) => redirect.path.as_ref(),
     };
     let by_prefix = |m: &RouteMatch| matches!(m.path, PathMatch::Prefix(_));
@@ -124,8 +128,16 @@ fn write_match(from: &RouteMatch) -> wire::RouteMatch {
     wire::RouteMatch {
         path: Some(wire::PathMatch { kind: Some(path) }),
         method: from.method.clone().unwrap_or_default(),
-        headers: from.headers.iter().map(|h| named(h.name.as_str(), &h.value)).collect(),
-        query: from.query.iter().map(|q| named(&q.name, &q.value)).collect(),
+        headers: from
+            .headers
+            .iter()
+            .map(|h| named(h.name.as_str(), &h.value))
+            .collect(),
+        query: from
+            .query
+            .iter()
+            .map(|q| named(&q.name, &q.value))
+            .collect(),
     }
 }
 
@@ -134,7 +146,10 @@ fn read_match(from: &wire::RouteMatch, faults: &mut Faults) -> Option<RouteMatch
     let path = read::required("path", kind, faults);
     let path = path.and_then(|kind| faults.field("path", |f| read_path(kind, f)));
     let method = (!from.method.is_empty()).then(|| from.method.clone());
-    if method.as_deref().is_some_and(|method| !read::is_method(method)) {
+    if method
+        .as_deref()
+        .is_some_and(|method| !read::is_method(method))
+    {
         faults.field("method", |f| f.refuse("is not a method"));
     }
     let headers = read::list("headers", &from.headers, MAX_CONDITIONS, faults, |m, f| {
@@ -147,7 +162,9 @@ fn read_match(from: &wire::RouteMatch, faults: &mut Faults) -> Option<RouteMatch
     });
     let query = read::list("query", &from.query, MAX_CONDITIONS, faults, |m, f| {
         if m.name.is_empty() || m.name.len() > MAX_TEXT {
-            f.field("name", |f| f.refuse(format!("has not 1 to {MAX_TEXT} bytes")));
+            f.field("name", |f| {
+                f.refuse(format!("has not 1 to {MAX_TEXT} bytes"))
+            });
         }
         Some(QueryMatch {
             name: m.name.clone(),
@@ -171,9 +188,8 @@ fn read_path(kind: &path_match::Kind, faults: &mut Faults) -> Option<PathMatch> 
             faults.refuse("is a prefix with a final /");
             None
         }
-        path_match::Kind::Prefix(prefix) => {
-            (prefix.is_empty() || is_path(prefix, faults)).then(|| PathMatch::Prefix(prefix.clone()))
-        }
+        path_match::Kind::Prefix(prefix) => (prefix.is_empty() || is_path(prefix, faults))
+            .then(|| PathMatch::Prefix(prefix.clone())),
         path_match::Kind::RegularExpression(text) => {
             read_pattern(text, faults).map(PathMatch::RegularExpression)
         }
@@ -245,7 +261,9 @@ fn read_weighted(
         Some(weighted_backend::Target::Backend(index)) => {
             let known = usize::try_from(*index).is_ok_and(|index| index < backends);
             if !known {
-                faults.field("backend", |f| f.refuse(format!("{index} is not one of {backends} backends")));
+                faults.field("backend", |f| {
+                    f.refuse(format!("{index} is not one of {backends} backends"))
+                });
             }
             known.then_some(Target::Backend(*index))
         }
@@ -277,12 +295,16 @@ fn read_redirect(from: &wire::Redirect, faults: &mut Faults) -> Option<Redirect>
     let path = read_path_rewrite(from.path.as_ref(), faults);
     let port = match from.port {
         0 => Some(None),
-        port => faults.field("port", |f| f.take(Port::try_from(port))).map(Some),
+        port => faults
+            .field("port", |f| f.take(Port::try_from(port)))
+            .map(Some),
     };
     let status = u16::try_from(from.status).ok();
     let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308));
     if status.is_none() {
-        faults.field("status", |f| f.refuse(format!("{} is not 301, 302, 303, 307 or 308", from.status)));
+        faults.field("status", |f| {
+            f.refuse(format!("{} is not 301, 302, 303, 307 or 308", from.status))
+        });
     }
     Some(Redirect {
         scheme,
@@ -301,15 +323,22 @@ fn write_path_rewrite(from: &PathRewrite) -> wire::PathRewrite {
     wire::PathRewrite { kind: Some(kind) }
 }
 
-fn read_path_rewrite(from: Option<&wire::PathRewrite>, faults: &mut Faults) -> Option<Option<PathRewrite>> {
+fn read_path_rewrite(
+    from: Option<&wire::PathRewrite>,
+    faults: &mut Faults,
+) -> Option<Option<PathRewrite>> {
     let Some(from) = from else {
         return Some(None);
     };
     let kind = read::required("path", from.kind.as_ref(), faults)?;
     let good = |path: &String, f: &mut Faults| path.is_empty() || is_path(path, f);
     faults.field("path", |f| match kind {
-        path_rewrite::Kind::Full(path) => good(path, f).then(|| Some(PathRewrite::Full(path.clone()))),
-        path_rewrite::Kind::Prefix(path) => good(path, f).then(|| Some(PathRewrite::Prefix(path.clone()))),
+        path_rewrite::Kind::Full(path) => {
+            good(path, f).then(|| Some(PathRewrite::Full(path.clone())))
+        }
+        path_rewrite::Kind::Prefix(path) => {
+            good(path, f).then(|| Some(PathRewrite::Prefix(path.clone())))
+        }
     })
 }
 
@@ -328,7 +357,11 @@ fn write_changes(from: &HeaderChanges) -> Option<wire::HeaderChanges> {
     })
 }
 
-fn read_changes(field: &str, from: Option<&wire::HeaderChanges>, faults: &mut Faults) -> Option<HeaderChanges> {
+fn read_changes(
+    field: &str,
+    from: Option<&wire::HeaderChanges>,
+    faults: &mut Faults,
+) -> Option<HeaderChanges> {
     let Some(from) = from else {
         return Some(HeaderChanges::default());
     };
@@ -336,7 +369,9 @@ fn read_changes(field: &str, from: Option<&wire::HeaderChanges>, faults: &mut Fa
         let name: HeaderName = f.take(text.parse())?;
         let allowed = HeaderChanges::may_change(&name);
         if !allowed {
-            f.refuse(format!("{name} belongs to the connection or to the mesh and cannot be changed"));
+            f.refuse(format!(
+                "{name} belongs to the connection or to the mesh and cannot be changed"
+            ));
         }
         allowed.then_some(name)
     };
@@ -348,7 +383,9 @@ fn read_changes(field: &str, from: Option<&wire::HeaderChanges>, faults: &mut Fa
     faults.field(field, |f| {
         let set = read::list("set", &from.set, MAX_CHANGES, f, pair);
         let add = read::list("add", &from.add, MAX_CHANGES, f, pair);
-        let remove = read::list("remove", &from.remove, MAX_CHANGES, f, |text, f| name(text, f));
+        let remove = read::list("remove", &from.remove, MAX_CHANGES, f, |text, f| {
+            name(text, f)
+        });
         Some(HeaderChanges {
             set: set?,
             add: add?,
@@ -361,7 +398,9 @@ fn is_path(path: &str, faults: &mut Faults) -> bool {
     let good = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'?' | b'#' | b'\\');
     let absolute = path.starts_with('/') && path.len() <= MAX_TEXT && path.bytes().all(good);
     if !absolute {
-        faults.refuse(format!("is not an absolute path of at most {MAX_TEXT} bytes"));
+        faults.refuse(format!(
+            "is not an absolute path of at most {MAX_TEXT} bytes"
+        ));
     }
     absolute
 }

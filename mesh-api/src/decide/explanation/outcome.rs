@@ -169,8 +169,13 @@ pub(super) fn head(
     fields: Vec<(&[u8], &[u8])>,
 ) -> Head {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let passed = |name: &str| name.parse().is_ok_and(|name| HeaderChanges::may_change(&name));
-    let fields = fields.into_iter().map(|(name, value)| (text(name), text(value)));
+    let passed = |name: &str| {
+        name.parse()
+            .is_ok_and(|name| HeaderChanges::may_change(&name))
+    };
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (text(name), text(value)));
     let as_received = || match request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_owned(),
@@ -179,7 +184,9 @@ pub(super) fn head(
         method: request.method.to_owned(),
         target: target.map_or_else(as_received, str::to_owned),
         host: host.unwrap_or(request.authority).to_owned(),
-        fields: fields.filter(|(name, _)| passed(&name.to_ascii_lowercase())).collect(),
+        fields: fields
+            .filter(|(name, _)| passed(&name.to_ascii_lowercase()))
+            .collect(),
     }
 }
 
@@ -189,15 +196,18 @@ fn forwarded(
     fields: Fields<'_>,
 ) -> Result {
     let settings = &forward.backend.settings;
-    let duration = |value: &Option<Duration>| {
-        value.map_or_else(|| "none".to_owned(), |value| debug(&value))
-    };
+    let duration =
+        |value: &Option<Duration>| value.map_or_else(|| "none".to_owned(), |value| debug(&value));
     let changed = change::fields(&forward.request_headers, bytes(fields));
     let host = forward.host.map(crate::name::Hostname::as_str);
     Result::Forward(Box::new(Forward {
         backend: forward.backend.name.to_string(),
         request: head(request, forward.target.as_deref(), host, changed),
-        response_headers: forward.response_headers.into_iter().flat_map(changes).collect(),
+        response_headers: forward
+            .response_headers
+            .into_iter()
+            .flat_map(changes)
+            .collect(),
         request_timeout: setting(&forward.timeouts.request, duration),
         per_try_timeout: setting(&forward.timeouts.per_try, duration),
         retry: setting(forward.retry, retry_text),
@@ -216,7 +226,11 @@ fn responded(respond: &Respond<'_>) -> Result {
         return Result::Redirect {
             status: respond.status,
             location: respond.location.clone().unwrap_or_default(),
-            response_headers: respond.response_headers.into_iter().flat_map(changes).collect(),
+            response_headers: respond
+                .response_headers
+                .into_iter()
+                .flat_map(changes)
+                .collect(),
         };
     };
     let detail = match refusal {
@@ -233,13 +247,20 @@ fn responded(respond: &Respond<'_>) -> Result {
 }
 
 fn changes(from: &HeaderChanges) -> Vec<Change> {
-    let change = |kind, name: &crate::name::HeaderName, value: Option<&crate::name::HeaderValue>| Change {
-        kind,
-        name: name.to_string(),
-        value: value.map(ToString::to_string),
-    };
-    let set = from.set.iter().map(|(name, value)| change("set", name, Some(value)));
-    let add = from.add.iter().map(|(name, value)| change("add", name, Some(value)));
+    let change =
+        |kind, name: &crate::name::HeaderName, value: Option<&crate::name::HeaderValue>| Change {
+            kind,
+            name: name.to_string(),
+            value: value.map(ToString::to_string),
+        };
+    let set = from
+        .set
+        .iter()
+        .map(|(name, value)| change("set", name, Some(value)));
+    let add = from
+        .add
+        .iter()
+        .map(|(name, value)| change("add", name, Some(value)));
     let remove = from.remove.iter().map(|name| change("remove", name, None));
     set.chain(add).chain(remove).collect()
 }
@@ -247,7 +268,11 @@ fn changes(from: &HeaderChanges) -> Vec<Change> {
 fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
     let all_stale = from.iter().all(|endpoint| endpoint.stale);
     let weight = |endpoint: &backend::Endpoint| {
-        if endpoint.stale && !all_stale { 0 } else { u64::from(endpoint.weight) }
+        if endpoint.stale && !all_stale {
+            0
+        } else {
+            u64::from(endpoint.weight)
+        }
     };
     let total = from.iter().map(weight).sum();
     let each = from.iter().map(|endpoint| Endpoint {
@@ -270,12 +295,20 @@ fn retry_text(policy: &RetryPolicy) -> String {
         ("reset", policy.conditions.reset),
         ("per-try timeout", policy.conditions.per_try_timeout),
     ];
-    let mut on: Vec<String> =
-        conditions.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()).collect();
-    on.extend(policy.statuses.iter().map(|range| match range.from == range.to {
-        true => range.from.to_string(),
-        false => format!("{}-{}", range.from, range.to),
-    }));
+    let mut on: Vec<String> = conditions
+        .iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    on.extend(
+        policy
+            .statuses
+            .iter()
+            .map(|range| match range.from == range.to {
+                true => range.from.to_string(),
+                false => format!("{}-{}", range.from, range.to),
+            }),
+    );
     if policy.attempts == 0 || on.is_empty() {
         return "none".to_owned();
     }

@@ -8,15 +8,30 @@ use crate::decide::explanation::{
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Head { method, target, host, .. } = &self.request;
+        let Head {
+            method,
+            target,
+            host,
+            ..
+        } = &self.request;
         writeln!(f, "{method} {target} (host {host})")?;
-        writeln!(f, "to {} ({}), seen from {}", self.destination, self.protocol, self.consumer)?;
+        writeln!(
+            f,
+            "to {} ({}), seen from {}",
+            self.destination, self.protocol, self.consumer
+        )?;
         match &self.matched {
             Some(matched) => {
                 writeln!(f, "rule: {}", matched.place)?;
-                writeln!(f, "  matches[{}]: {}", matched.match_index, matched.conditions)?;
+                writeln!(
+                    f,
+                    "  matches[{}]: {}",
+                    matched.match_index, matched.conditions
+                )?;
             }
-            None if self.lost.is_empty() => writeln!(f, "rule: none, the destination has no routes")?,
+            None if self.lost.is_empty() => {
+                writeln!(f, "rule: none, the destination has no routes")?
+            }
             None => writeln!(f, "rule: none matches")?,
         }
         if !self.lost.is_empty() {
@@ -62,11 +77,20 @@ impl Display for Outcome {
                 writeln!(f, "{} %: forward to {}", self.percent, forward.backend)?;
                 write!(f, "{forward}")
             }
-            Result::Redirect { status, location, response_headers } => {
+            Result::Redirect {
+                status,
+                location,
+                response_headers,
+            } => {
                 writeln!(f, "{} %: redirect {status} to {location}", self.percent)?;
                 list(f, response_headers)
             }
-            Result::Refuse { status, detail, mesh_error, .. } => {
+            Result::Refuse {
+                status,
+                detail,
+                mesh_error,
+                ..
+            } => {
                 writeln!(f, "{} %: refuse {status}: {detail}", self.percent)?;
                 writeln!(f, "  mesh-error: {mesh_error}")
             }
@@ -76,7 +100,12 @@ impl Display for Outcome {
 
 impl Display for Forward {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Head { method, target, host, fields } = &self.request;
+        let Head {
+            method,
+            target,
+            host,
+            fields,
+        } = &self.request;
         writeln!(f, "  {method} {target}")?;
         writeln!(f, "  host: {host}")?;
         for (name, value) in fields {
