@@ -51,17 +51,16 @@ pub fn is_within(facts: &MeshFacts, authority_host: &str) -> bool {
     let inner = host
         .strip_suffix(facts.cluster_domain.as_str())
         .and_then(|inner| inner.strip_suffix('.'));
-    inner.unwrap_or(&host).ends_with(".svc") || !host.contains('.')
+    let last = inner.unwrap_or(&host).rsplit('.').next();
+    last == Some("svc") || !host.contains('.')
 }
 
 fn split<'h>(host: &'h str, cluster_domain: &str) -> Option<(&'h str, Option<&'h str>)> {
-    let (service, rest) = match host.split_once('.') {
-        None => return Some((host, None)),
-        Some(parts) => parts,
+    let Some((service, rest)) = host.split_once('.') else {
+        return Some((host, None));
     };
-    let (namespace, suffix) = match rest.split_once('.') {
-        None => return Some((service, Some(rest))),
-        Some(parts) => parts,
+    let Some((namespace, suffix)) = rest.split_once('.') else {
+        return Some((service, Some(rest)));
     };
     let ours = suffix == "svc" || suffix.strip_prefix("svc.") == Some(cluster_domain);
     ours.then_some((service, Some(namespace)))

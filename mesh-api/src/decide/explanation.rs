@@ -200,7 +200,7 @@ fn conditions_text(conditions: &RouteMatch) -> String {
     parts.join(", ")
 }
 
-fn bytes<'a>(fields: Fields<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn bytes(fields: Fields<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields
         .0
         .iter()

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
+use crate::decide::target::digit;
 use crate::decide::{HeaderFields, Request};
 use crate::explain::{Miss, Note, Recorder};
 use crate::model::path::{PathMatch, TextMatch};
@@ -57,7 +58,9 @@ enum Failed {
 }
 
 fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
-    let conditions = table.conditions()?;
+    let Some(conditions) = table.conditions() else {
+        return Some(Failed::Path);
+    };
     let path = match &conditions.path {
         PathMatch::Exact(path) => request.path == path,
         PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
@@ -148,16 +151,6 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(bytes)
-}
-
-/// The value of a hexadecimal digit; 0 for anything else.
-pub(super) fn digit(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        _ => 0,
-    }
 }
 
 fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {

@@ -9,8 +9,6 @@
 
 use std::borrow::Cow;
 
-use crate::decide::route::digit;
-
 /// A request target in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
@@ -233,6 +231,16 @@ fn without_dots(path: &str) -> Result<String, BadTarget> {
         normal.push('/');
     }
     Ok(normal)
+}
+
+/// The value of a hexadecimal digit; 0 for anything else.
+pub(super) fn digit(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        _ => 0,
+    }
 }
 
 fn is_unreserved(byte: u8) -> bool {

@@ -42,7 +42,7 @@ pub(crate) fn conditions(text: &str) -> RouteMatch {
             "exact" => conditions.path = PathMatch::Exact(rest.into()),
             "prefix" => conditions.path = PathMatch::Prefix(rest.trim_end_matches('/').into()),
             "expression" => {
-                conditions.path = PathMatch::RegularExpression(Pattern::new(rest).unwrap())
+                conditions.path = PathMatch::RegularExpression(Pattern::new(rest).unwrap());
             }
             "method" => conditions.method = Some(rest.into()),
             "header" => conditions.headers.push(HeaderMatch {
@@ -291,8 +291,8 @@ fn redirects_say_where() {
     let dialled = |port, authority| {
         with_request("GET /same", &[], |request, _| {
             let request = Request {
-                port,
                 authority,
+                port,
                 ..*request
             };
             let Step::Done(decision) =

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Faults;
 use crate::model::destination::{Destination, Protocol};
+use crate::model::path::{PathMatch, TextMatch};
 use crate::wire::generated as wire;
 use crate::wire::{backend, policy, read, route};
 
@@ -55,6 +56,7 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
         retry: retry?,
     };
     check_backends(&read, faults);
+    check_expressions(&read, faults);
     Some(read)
 }
 
@@ -77,6 +79,28 @@ fn check_backends(destination: &Destination, faults: &mut Faults) {
             }
         }
     });
+}
+
+/// A compiled expression may take up to `path::REGEX_SIZE_LIMIT` bytes: their number is bounded.
+fn check_expressions(destination: &Destination, faults: &mut Faults) {
+    let rules = destination.routes.iter().flat_map(|route| &route.rules);
+    let matches = rules.flat_map(|rule| &rule.matches);
+    let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
+    let count: usize = matches
+        .map(|conditions| {
+            let path = matches!(conditions.path, PathMatch::RegularExpression(_));
+            let headers = conditions.headers.iter().filter(|h| expression(&h.value));
+            let query = conditions.query.iter().filter(|q| expression(&q.value));
+            usize::from(path) + headers.count() + query.count()
+        })
+        .sum();
+    if count > MAX_EXPRESSIONS {
+        faults.field("routes", |f| {
+            f.refuse(format!(
+                "hold {count} regular expressions, more than {MAX_EXPRESSIONS}"
+            ));
+        });
+    }
 }
 
 pub(super) fn write_protocol(protocol: Protocol) -> wire::Protocol {
@@ -105,3 +129,4 @@ pub(super) fn read_protocol(protocol: wire::Protocol) -> Option<Protocol> {
 const MAX_ADDRESSES: usize = 64;
 const MAX_ROUTES: usize = 1024;
 const MAX_BACKENDS: usize = 4096;
+const MAX_EXPRESSIONS: usize = 512;

@@ -136,6 +136,10 @@ fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
     })
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "read::list hands out references"
+)]
 fn read_range(from: &wire::StatusRange, faults: &mut Faults) -> Option<StatusRange> {
     let (first, last) = (
         read::number("from", from.from, 100..=599u16, faults),

@@ -17,6 +17,10 @@ where
 }
 
 /// Parses the text of `field`, which may be empty.
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner a value left out"
+)]
 pub(super) fn optional<T: FromStr>(
     field: &str,
     from: &str,
@@ -61,7 +65,7 @@ pub(super) fn required<'m, M>(
 ) -> Option<&'m M> {
     if from.is_none() {
         faults.field(field, |f| {
-            f.refuse("is not set, or of a kind this build does not know")
+            f.refuse("is not set, or of a kind this build does not know");
         });
     }
     from
@@ -80,7 +84,7 @@ where
     let value = W::try_from(from).ok().and_then(map);
     if value.is_none() {
         faults.field(field, |f| {
-            f.refuse(format!("{from} is not a value this build knows"))
+            f.refuse(format!("{from} is not a value this build knows"));
         });
     }
     value

@@ -163,7 +163,7 @@ fn read_match(from: &wire::RouteMatch, faults: &mut Faults) -> Option<RouteMatch
     let query = read::list("query", &from.query, MAX_CONDITIONS, faults, |m, f| {
         if m.name.is_empty() || m.name.len() > MAX_TEXT {
             f.field("name", |f| {
-                f.refuse(format!("has not 1 to {MAX_TEXT} bytes"))
+                f.refuse(format!("has not 1 to {MAX_TEXT} bytes"));
             });
         }
         Some(QueryMatch {
@@ -262,7 +262,7 @@ fn read_weighted(
             let known = usize::try_from(*index).is_ok_and(|index| index < backends);
             if !known {
                 faults.field("backend", |f| {
-                    f.refuse(format!("{index} is not one of {backends} backends"))
+                    f.refuse(format!("{index} is not one of {backends} backends"));
                 });
             }
             known.then_some(Target::Backend(*index))
@@ -303,7 +303,7 @@ fn read_redirect(from: &wire::Redirect, faults: &mut Faults) -> Option<Redirect>
     let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308));
     if status.is_none() {
         faults.field("status", |f| {
-            f.refuse(format!("{} is not 301, 302, 303, 307 or 308", from.status))
+            f.refuse(format!("{} is not 301, 302, 303, 307 or 308", from.status));
         });
     }
     Some(Redirect {
@@ -323,6 +323,10 @@ fn write_path_rewrite(from: &PathRewrite) -> wire::PathRewrite {
     wire::PathRewrite { kind: Some(kind) }
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner a value left out"
+)]
 fn read_path_rewrite(
     from: Option<&wire::PathRewrite>,
     faults: &mut Faults,

@@ -300,15 +300,13 @@ fn retry_text(policy: &RetryPolicy) -> String {
         .filter(|(_, set)| *set)
         .map(|(name, _)| (*name).to_owned())
         .collect();
-    on.extend(
-        policy
-            .statuses
-            .iter()
-            .map(|range| match range.from == range.to {
-                true => range.from.to_string(),
-                false => format!("{}-{}", range.from, range.to),
-            }),
-    );
+    on.extend(policy.statuses.iter().map(|range| {
+        if range.from == range.to {
+            range.from.to_string()
+        } else {
+            format!("{}-{}", range.from, range.to)
+        }
+    }));
     if policy.attempts == 0 || on.is_empty() {
         return "none".to_owned();
     }

@@ -30,7 +30,7 @@ impl Display for Explanation {
                 )?;
             }
             None if self.lost.is_empty() => {
-                writeln!(f, "rule: none, the destination has no routes")?
+                writeln!(f, "rule: none, the destination has no routes")?;
             }
             None => writeln!(f, "rule: none matches")?,
         }
