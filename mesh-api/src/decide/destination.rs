@@ -19,7 +19,12 @@ pub enum Resolution {
 }
 
 /// Resolves the host of an authority (without its port), in any case, with or without the final dot.
-pub fn resolve(facts: &MeshFacts, consumer: &Namespace, authority_host: &str, port: u16) -> Resolution {
+pub fn resolve(
+    facts: &MeshFacts,
+    consumer: &Namespace,
+    authority_host: &str,
+    port: u16,
+) -> Resolution {
     let named = || {
         if is_address(authority_host) {
             return None;
@@ -46,17 +51,16 @@ pub fn is_within(facts: &MeshFacts, authority_host: &str) -> bool {
     let inner = host
         .strip_suffix(facts.cluster_domain.as_str())
         .and_then(|inner| inner.strip_suffix('.'));
-    inner.unwrap_or(&host).ends_with(".svc") || !host.contains('.')
+    let last = inner.unwrap_or(&host).rsplit('.').next();
+    last == Some("svc") || !host.contains('.')
 }
 
 fn split<'h>(host: &'h str, cluster_domain: &str) -> Option<(&'h str, Option<&'h str>)> {
-    let (service, rest) = match host.split_once('.') {
-        None => return Some((host, None)),
-        Some(parts) => parts,
+    let Some((service, rest)) = host.split_once('.') else {
+        return Some((host, None));
     };
-    let (namespace, suffix) = match rest.split_once('.') {
-        None => return Some((service, Some(rest))),
-        Some(parts) => parts,
+    let Some((namespace, suffix)) = rest.split_once('.') else {
+        return Some((service, Some(rest)));
     };
     let ours = suffix == "svc" || suffix.strip_prefix("svc.") == Some(cluster_domain);
     ours.then_some((service, Some(namespace)))
@@ -67,7 +71,9 @@ fn lower(host: &str) -> String {
 }
 
 fn is_address(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     host.parse::<Ipv4Addr>().is_ok() || bare.unwrap_or(host).parse::<Ipv6Addr>().is_ok()
 }
 
@@ -109,7 +115,10 @@ mod tests {
             };
             assert_eq!(resolved, expected, "{host}");
         }
-        assert_eq!(resolve(&facts(), &consumer, "catalog", 0), Resolution::Outside);
+        assert_eq!(
+            resolve(&facts(), &consumer, "catalog", 0),
+            Resolution::Outside
+        );
     }
 
     #[test]

@@ -123,9 +123,10 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
         Failure::Unsent => policy.conditions.connect_failure,
         Failure::Reset => policy.conditions.reset,
         Failure::PerTryTimeout => policy.conditions.per_try_timeout,
-        Failure::Status(status) => {
-            policy.statuses.iter().any(|range| (range.from..=range.to).contains(&status))
-        }
+        Failure::Status(status) => policy
+            .statuses
+            .iter()
+            .any(|range| (range.from..=range.to).contains(&status)),
     };
     let unsent = question.failure == Failure::Unsent;
     if !asked {
@@ -149,7 +150,10 @@ fn repeats(methods: &RetryMethods, question: &Question<'_>) -> bool {
         RetryMethods::Safe => matches!(method, "GET" | "HEAD" | "OPTIONS"),
         RetryMethods::Idempotent => {
             question.has_idempotency_key
-                || matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+                || matches!(
+                    method,
+                    "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
+                )
         }
         RetryMethods::Any => true,
         RetryMethods::Listed(listed) => listed.iter().any(|listed| listed == method),
@@ -167,58 +171,78 @@ mod tests {
     use crate::decide::tests::Seeded;
     use crate::model::policy::StatusRange;
 
+    /// What follows when a try of `method` failed so, after `tries`: `Ok(charge)` or why it stops.
+    fn ask(
+        policy: &RetryPolicy,
+        method: &str,
+        failure: Failure,
+        tries: u32,
+        tweak: &str,
+    ) -> Result<bool, StopReason> {
+        let question = Question {
+            policy,
+            method,
+            has_idempotency_key: tweak == "key",
+            tries,
+            failure,
+            body_replayable: tweak != "body",
+            budget_left: tweak != "budget",
+        };
+        match verdict(&question, &mut Seeded(1)) {
+            Verdict::Again { charge, wait } => {
+                let at_once = failure == Failure::Unsent && tries == 1;
+                assert!(!at_once || wait.is_zero());
+                Ok(charge)
+            }
+            Verdict::Stop(reason) => Err(reason),
+        }
+    }
+
     #[test]
     fn verdicts() {
+        use Failure::{PerTryTimeout, Reset, Status, Unsent};
+        use StopReason::{Attempts, Body, Budget, Condition, Method};
         let default = RetryPolicy::default();
+        for (method, failure, tries, tweak, expected) in [
+            ("GET", Reset, 1, "", Ok(true)),
+            ("GET", Reset, 2, "", Ok(true)),
+            ("GET", Reset, 3, "", Err(Attempts)),
+            ("GET", Reset, 1, "budget", Err(Budget)),
+            ("GET", Reset, 1, "body", Err(Body)),
+            ("POST", Reset, 1, "", Err(Method)),
+            ("POST", Reset, 1, "key", Err(Method)),
+            ("POST", Unsent, 1, "", Ok(false)),
+            ("POST", Unsent, 1, "budget", Ok(false)),
+            ("POST", Unsent, 3, "", Err(Attempts)),
+            ("GET", PerTryTimeout, 1, "", Err(Condition)),
+            ("GET", Status(503), 1, "", Err(Condition)),
+        ] {
+            let got = ask(&default, method, failure, tries, tweak);
+            assert_eq!(got, expected, "{method} {failure:?} {tries} {tweak}");
+        }
         let wide = RetryPolicy {
             statuses: vec![StatusRange { from: 502, to: 504 }],
             methods: RetryMethods::Idempotent,
-            ..RetryPolicy::default()
+            ..default
         };
-        let get = Question {
-            policy: &default,
-            method: "GET",
-            has_idempotency_key: false,
-            tries: 1,
-            failure: Failure::Reset,
-            body_replayable: true,
-            budget_left: true,
-        };
-        let post = Question { method: "POST", ..get };
-        let reset_wide = Question { policy: &wide, ..post };
-        let bad_gateway = Question { policy: &wide, failure: Failure::Status(503), ..get };
-        let stop = |reason| Err(reason);
-        let cases = [
-            ("reset GET", get, Ok(true)),
-            ("reset POST", post, stop(StopReason::Method)),
-            ("unsent POST", Question { failure: Failure::Unsent, ..post }, Ok(false)),
-            ("unsent, no budget", Question { failure: Failure::Unsent, budget_left: false, ..post }, Ok(false)),
-            ("no budget", Question { budget_left: false, ..get }, stop(StopReason::Budget)),
-            ("second retry", Question { tries: 2, ..get }, Ok(true)),
-            ("third retry", Question { tries: 3, ..get }, stop(StopReason::Attempts)),
-            ("unsent, third", Question { tries: 3, failure: Failure::Unsent, ..get }, stop(StopReason::Attempts)),
-            ("body", Question { body_replayable: false, ..get }, stop(StopReason::Body)),
-            ("timeout", Question { failure: Failure::PerTryTimeout, ..get }, stop(StopReason::Condition)),
-            ("status", Question { failure: Failure::Status(503), ..get }, stop(StopReason::Condition)),
-            ("status asked for", bad_gateway, Ok(true)),
-            ("status outside", Question { failure: Failure::Status(500), ..bad_gateway }, stop(StopReason::Condition)),
-            ("POST of idempotent", reset_wide, stop(StopReason::Method)),
-            ("POST with a key", Question { has_idempotency_key: true, ..reset_wide }, Ok(true)),
-        ];
-        for (name, question, expected) in cases {
-            let got = match verdict(&question, &mut Seeded(1)) {
-                Verdict::Again { charge, .. } => Ok(charge),
-                Verdict::Stop(reason) => Err(reason),
-            };
-            assert_eq!(got, expected, "{name}");
+        for (method, failure, tweak, expected) in [
+            ("GET", Status(503), "", Ok(true)),
+            ("GET", Status(500), "", Err(Condition)),
+            ("PUT", Reset, "", Ok(true)),
+            ("POST", Reset, "", Err(Method)),
+            ("POST", Reset, "key", Ok(true)),
+        ] {
+            let got = ask(&wide, method, failure, 1, tweak);
+            assert_eq!(got, expected, "{method} {failure:?} {tweak}");
         }
-        let first = verdict(&Question { failure: Failure::Unsent, ..get }, &mut Seeded(1));
-        assert_eq!(first, Verdict::Again { wait: Duration::ZERO, charge: false });
     }
 
     #[test]
     fn waits_double_up_to_the_maximum() {
-        let none = Backoff { jitter: Jitter::None, ..Backoff::default() };
+        let none = Backoff {
+            jitter: Jitter::None,
+            ..Backoff::default()
+        };
         let waits: Vec<_> = [0, 1, 2, 3, 4, 40, u32::MAX]
             .map(|retry| wait(&none, retry, &mut Seeded(1)).as_millis())
             .into();
@@ -226,7 +250,10 @@ mod tests {
         let mut random = Seeded(3);
         for _ in 0..1000 {
             assert!(wait(&Backoff::default(), 0, &mut random) <= Duration::from_millis(25));
-            let equal = Backoff { jitter: Jitter::Equal, ..none };
+            let equal = Backoff {
+                jitter: Jitter::Equal,
+                ..none
+            };
             let wait = wait(&equal, 0, &mut random);
             assert!(wait >= Duration::from_micros(12_500) && wait <= Duration::from_millis(25));
         }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
+use crate::decide::target::digit;
 use crate::decide::{HeaderFields, Request};
 use crate::explain::{Miss, Note, Recorder};
 use crate::model::path::{PathMatch, TextMatch};
@@ -57,13 +58,16 @@ enum Failed {
 }
 
 fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
-    let conditions = table.conditions()?;
+    let Some(conditions) = table.conditions() else {
+        return Some(Failed::Path);
+    };
     let path = match &conditions.path {
         PathMatch::Exact(path) => request.path == path,
         PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
-        PathMatch::RegularExpression(_) => {
-            table.path.as_ref().is_some_and(|regex| regex.is_match(request.path))
-        }
+        PathMatch::RegularExpression(_) => table
+            .path
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(request.path)),
     };
     if !path {
         return Some(Failed::Path);
@@ -117,7 +121,9 @@ fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>
 
 /// The first value of a query parameter; one without `=` is empty.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
-    let mut pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs = query?
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
         .find(|(found, _)| *decoded(found) == *name.as_bytes())
         .map(|(_, value)| decoded(value))
@@ -132,7 +138,9 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         match (first, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 bytes.push(digit(*high) << 4 | digit(*low));
                 rest = after;
             }
@@ -143,16 +151,6 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(bytes)
-}
-
-/// The value of a hexadecimal digit; 0 for anything else.
-pub(super) fn digit(byte: u8) -> u8 {
-    match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        _ => 0,
-    }
 }
 
 fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
@@ -168,7 +166,9 @@ fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
         },
         Failed::Method => Miss {
             condition: "method".into(),
-            expected: conditions.and_then(|c| c.method.clone()).unwrap_or_default(),
+            expected: conditions
+                .and_then(|c| c.method.clone())
+                .unwrap_or_default(),
             got: Some(request.method.into()),
         },
         Failed::Header(at) => {
