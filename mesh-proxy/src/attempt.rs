@@ -77,8 +77,10 @@ pub async fn send<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let standing = context.standing(&plan.backend.name, plan.retry.budget);
-    standing.budget.exchange(Instant::now());
+    let limits = context.limits(&plan.backend.name);
+    let _place = limits.requests.enter().ok_or_else(|| Error::internal(Kind::OverLimit))?;
+    let budget = context.budget(&plan.backend.name, plan.retry.budget);
+    budget.exchange(Instant::now());
     loop {
         let tried = try_once(context, downstream, head, body, plan, tries).await;
         let failure = match &tried {
@@ -98,7 +100,7 @@ where
         match context.with_random(|random| retry::verdict(&question, random)) {
             Verdict::Stop(_) => return tried,
             // The budget is asked last: asking takes from it.
-            Verdict::Again { charge: true, .. } if !standing.budget.retry(Instant::now()) => {
+            Verdict::Again { charge: true, .. } if !budget.retry(Instant::now()) => {
                 return tried;
             }
             Verdict::Again { wait, .. } => {

@@ -7,6 +7,7 @@ mod reach;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,54 +36,63 @@ pub struct Shared {
     /// How it was started.
     pub bootstrap: Bootstrap,
     /// Configuration and identity.
-    pub config: Arc<Config>,
-    /// Counters and logs.
-    pub telemetry: Arc<Telemetry>,
+    pub config: Config,
     /// Endpoint health and load.
     pub endpoints: Arc<Endpoints>,
     /// How far a shutdown is.
     pub drain: drain::Watch,
-    destinations: Mutex<HashMap<DestinationName, Arc<Standing>>>,
+    limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
+    budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
 }
 
-/// What a proxy allows a destination: all workers count here.
-pub struct Standing {
-    /// Connections and requests at a time.
-    pub limits: Limits,
-    /// Retries.
-    pub budget: RetryBudget,
-    settings: Budget,
-}
+/// A budget whose settings change starts anew.
+type BudgetKey = (DestinationName, Budget);
 
 impl Shared {
     /// Nothing counted yet.
-    pub fn new(
-        bootstrap: Bootstrap,
-        config: Arc<Config>,
-        telemetry: Arc<Telemetry>,
-        drain: drain::Watch,
-    ) -> Self {
+    pub fn new(bootstrap: Bootstrap, config: Config, drain: drain::Watch) -> Self {
         let start = Instant::now();
         let endpoints = Arc::new(Endpoints::new(start));
-        let destinations = Mutex::default();
-        Self { bootstrap, config, telemetry, endpoints, drain, destinations, start }
+        let (limits, budgets) = (Mutex::default(), Mutex::default());
+        Self { bootstrap, config, endpoints, drain, limits, budgets, start }
     }
 
-    /// The limits and budget of `name`, made at first use and again when `settings` change.
-    fn standing(&self, name: &DestinationName, settings: Budget) -> Arc<Standing> {
-        let mut all = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(standing) = all.get(name).filter(|standing| standing.settings == settings) {
-            return Arc::clone(standing);
-        }
-        if all.len() >= MAX_DESTINATIONS {
-            all.retain(|_, standing| Arc::strong_count(standing) > 1);
-        }
-        let budget = RetryBudget::new(settings, self.start);
-        let standing = Arc::new(Standing { limits: Limits::default(), budget, settings });
-        all.insert(name.clone(), Arc::clone(&standing));
-        standing
+    /// The recorder of cold events.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        self.config.telemetry()
     }
+}
+
+/// The value of `key`, made at first use; those nobody holds go when there are too many.
+fn shared_value<K: Clone + Eq + Hash, V>(
+    all: &Mutex<HashMap<K, Arc<V>>>,
+    key: &K,
+    make: impl FnOnce() -> V,
+) -> Arc<V> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.len() >= MAX_DESTINATIONS {
+        all.retain(|_, value| Arc::strong_count(value) > 1);
+    }
+    Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(make())))
+}
+
+/// A worker's own view of [`shared_value`], without the lock.
+fn worker_value<K: Clone + Eq + Hash, V>(
+    known: &RefCell<HashMap<K, Arc<V>>>,
+    key: K,
+    find: impl FnOnce(&K) -> Arc<V>,
+) -> Arc<V> {
+    let mut known = known.borrow_mut();
+    if let Some(value) = known.get(&key) {
+        return Arc::clone(value);
+    }
+    if known.len() >= MAX_DESTINATIONS {
+        known.clear();
+    }
+    let value = find(&key);
+    known.insert(key, Arc::clone(&value));
+    value
 }
 
 /// What one worker's exchanges share.
@@ -96,7 +106,8 @@ pub struct Context {
     dialer: Dialer,
     pool: RefCell<Pool<Kept>>,
     random: RefCell<fastrand::Rng>,
-    standings: RefCell<HashMap<DestinationName, Arc<Standing>>>,
+    limits: RefCell<HashMap<DestinationName, Arc<Limits>>>,
+    budgets: RefCell<HashMap<BudgetKey, Arc<RetryBudget>>>,
 }
 
 impl Context {
@@ -105,13 +116,14 @@ impl Context {
         let mut random = fastrand::Rng::new();
         let seed = random.u64(..).wrapping_add(index as u64);
         Self {
-            shard: shared.telemetry.shard(),
+            shard: shared.telemetry().shard(),
             reader: RefCell::new(shared.config.reader()),
             upstream: RefCell::new(Upstream::new(Arc::clone(&shared.endpoints), seed)),
             dialer: Dialer::default(),
             pool: RefCell::default(),
             random: RefCell::new(random),
-            standings: RefCell::default(),
+            limits: RefCell::default(),
+            budgets: RefCell::default(),
             shared,
         }
     }
@@ -145,31 +157,35 @@ impl Context {
         decide(&mut Dice(&mut self.random.borrow_mut()))
     }
 
-    /// The limits and budget of `name`.
-    pub fn standing(&self, name: &DestinationName, settings: Budget) -> Arc<Standing> {
-        let mut standings = self.standings.borrow_mut();
-        if let Some(standing) = standings.get(name).filter(|known| known.settings == settings) {
-            return Arc::clone(standing);
-        }
-        if standings.len() >= MAX_DESTINATIONS {
-            standings.clear();
-        }
-        let standing = self.shared.standing(name, settings);
-        standings.insert(name.clone(), Arc::clone(&standing));
-        standing
+    /// What `name` may have open at a time, in all workers.
+    pub fn limits(&self, name: &DestinationName) -> Arc<Limits> {
+        let find = |name: &DestinationName| shared_value(&self.shared.limits, name, Limits::default);
+        worker_value(&self.limits, name.clone(), find)
+    }
+
+    /// The retries `name` may have, in all workers.
+    pub fn budget(&self, name: &DestinationName, settings: Budget) -> Arc<RetryBudget> {
+        let make = || RetryBudget::new(settings, self.shared.start);
+        let find = |key: &BudgetKey| shared_value(&self.shared.budgets, key, make);
+        worker_value(&self.budgets, (name.clone(), settings), find)
+    }
+
+    /// Counts a retry towards `name`.
+    pub fn count_retry(&self, name: &DestinationName) {
+        self.shared.telemetry().retry(name);
     }
 
     /// Records a connection that is not served.
     pub fn refuse_connection(&self, direction: Direction, reason: &'static str, peer: SocketAddr) {
         let event = ConnectionRefused { direction, reason, peer: Some(peer) };
-        self.shared.telemetry.connection_refused(&event);
+        self.shared.telemetry().connection_refused(&event);
     }
 
     /// Records a peer's handshake that failed.
     pub fn handshake_failed(&self, peer: SocketAddr, reason: &'static str, detail: &dyn fmt::Display) {
         let direction = Direction::Inbound;
         let event = TlsHandshakeFailed { direction, reason, peer: Some(peer), detail };
-        self.shared.telemetry.tls_handshake_failed(&event);
+        self.shared.telemetry().tls_handshake_failed(&event);
     }
 
     /// Closes idle connections that are over their time or that peers closed.

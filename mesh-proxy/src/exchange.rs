@@ -246,7 +246,7 @@ async fn refuse_head<T>(
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(refusal) = fault.refusal() else { return };
-    context.shared.telemetry.message_refused(scope.direction(), refusal.reason());
+    context.shared.telemetry().message_refused(scope.direction(), refusal.reason());
     respond::refuse_message(downstream, scope, refusal.status(), refusal.text()).await;
 }
 

@@ -24,3 +24,6 @@ pub mod outbound;
 pub mod worker;
 pub mod listener;
 pub mod admin;
+mod run;
+
+pub use run::{StartError, run};

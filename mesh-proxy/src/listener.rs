@@ -3,6 +3,8 @@
 //! Acceptors live on a thread of their own, so that neither a busy worker nor the compilation of a
 //! configuration delays an accept. May use everything above but `admin`.
 
+mod wanted;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::worker::{Accepted, Role, Workers};
+
+pub use self::wanted::wanted;
 
 /// Pending connections the kernel keeps for a listener.
 const BACKLOG: i32 = 1024;

@@ -7,7 +7,6 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
-use mesh_api::model::policy::Budget;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
@@ -96,8 +95,7 @@ impl Context {
     }
 
     async fn dial(&self, backend: &Backend, index: usize, endpoint: &Endpoint) -> Result<Kept, Error> {
-        let standing = self.standing(&backend.name, Budget::default());
-        let place = standing.limits.connections.enter();
+        let place = self.limits(&backend.name).connections.enter();
         let place = place.ok_or_else(|| Error::internal(Kind::OverLimit))?;
         let credentials = self.credentials();
         let limit = backend.settings.connect_timeout.value;
@@ -134,7 +132,7 @@ impl Context {
                 reason: "connect-failed",
                 duration,
             };
-            self.shared.telemetry.ejection(&event);
+            self.shared.telemetry().ejection(&event);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mesh_api::name::{DestinationName, Port};
+use mesh_api::name::DestinationName;
 use mesh_api::snapshot::Snapshot;
 
 use super::Wanted;
@@ -17,12 +17,11 @@ const TUNNEL_PORT: u16 = 15008;
 pub fn wanted(
     bootstrap: &Bootstrap,
     snapshot: &Snapshot,
-    resolve: impl Fn(&str, Port) -> Option<DestinationName>,
+    resolve: impl Fn(&str, u16) -> Option<DestinationName>,
 ) -> Wanted {
     let mut wanted = Wanted::new();
     for upstream in &bootstrap.upstreams {
-        let port = Port::new(upstream.port);
-        if let Some(name) = port.and_then(|port| resolve(&upstream.host, port)) {
+        if let Some(name) = resolve(&upstream.host, upstream.port) {
             wanted.insert(upstream.listen, Role::Outbound(name));
         }
     }
