@@ -117,7 +117,7 @@ pub fn tune(socket: &tokio::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).
+/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 

@@ -52,6 +52,8 @@ pub struct Upstream {
     seen: u64,
     turn: u64,
     random: fastrand::Rng,
+    /// Kept between picks, so that one allocates nothing.
+    candidates: Vec<Candidate>,
 }
 
 struct Known {
@@ -69,6 +71,7 @@ impl Upstream {
             seen: 0,
             turn: 0,
             random: fastrand::Rng::with_seed(seed),
+            candidates: Vec::new(),
         }
     }
 
@@ -84,14 +87,13 @@ impl Upstream {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
         for stale in [false, true] {
-            let candidates = self.candidates(backend, tried, stale, now);
-            if !candidates.iter().any(|candidate| candidate.usable) {
-                continue;
+            self.gather(backend, tried, stale, now);
+            if self.candidates.iter().any(|candidate| candidate.usable) {
+                let random = &mut self.random;
+                let mut below = |bound: u64| random.u64(0..bound.max(1));
+                let algorithm = backend.settings.algorithm.value;
+                return balance::pick(algorithm, &self.candidates, turn, &mut below);
             }
-            let algorithm = backend.settings.algorithm.value;
-            return balance::pick(algorithm, &candidates, turn, &mut |bound| {
-                self.random.u64(0..bound.max(1))
-            });
         }
         None
     }
@@ -135,25 +137,21 @@ impl Upstream {
         }
     }
 
-    fn candidates(
-        &mut self,
-        backend: &Backend,
-        tried: &[SocketAddr],
-        stale: bool,
-        now: Instant,
-    ) -> Vec<Candidate> {
+    fn gather(&mut self, backend: &Backend, tried: &[SocketAddr], stale: bool, now: Instant) {
         let at = self.shared.since_start(now);
-        let mut candidate = |endpoint: &Endpoint| {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        candidates.extend(backend.endpoints.iter().map(|endpoint: &Endpoint| {
             let known = self.known(endpoint.address);
             Candidate {
                 weight: endpoint.weight,
-                load: known.load(),
+                load: known.load(now),
                 usable: endpoint.stale == stale
                     && !tried.contains(&endpoint.address)
                     && !health::is_ejected(&known.state, at),
             }
-        };
-        backend.endpoints.iter().map(&mut candidate).collect()
+        }));
+        self.candidates = candidates;
     }
 
     fn known(&mut self, address: SocketAddr) -> &mut Known {
@@ -181,8 +179,12 @@ impl Known {
         clippy::cast_precision_loss,
         reason = "counts of open exchanges are small"
     )]
-    fn load(&self) -> f64 {
-        self.latency * (self.state.outstanding() + 1) as f64
+    fn load(&self, now: Instant) -> f64 {
+        // What is not observed fades, so that one slow answer does not shut an endpoint out.
+        let age = self
+            .observed
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.latency * remaining(age) * (self.state.outstanding() + 1) as f64
     }
 
     /// Peaks count at once, and fade with time.
@@ -192,10 +194,15 @@ impl Known {
         self.observed = Some(now);
         self.latency = match age {
             Some(age) if latency < self.latency => {
-                let past = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
+                let past = remaining(age);
                 self.latency * past + latency * (1.0 - past)
             }
             _ => latency,
         };
     }
+}
+
+/// What is left of a moving average after `age`.
+fn remaining(age: Duration) -> f64 {
+    (-age.as_secs_f64() / DECAY.as_secs_f64()).exp()
 }

@@ -108,7 +108,6 @@ fn warn_unless_memory(directory: &Path) {
     };
     #[expect(
         clippy::useless_conversion,
-        clippy::allow_attributes_without_reason,
         reason = "the field is narrower on 32-bit targets"
     )]
     let kind = i64::from(facts.f_type);

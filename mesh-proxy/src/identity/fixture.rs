@@ -15,6 +15,10 @@ pub struct Authority {
 
 impl Authority {
     /// A new root with a key of its own.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a key made by default would surprise"
+    )]
     pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::default();

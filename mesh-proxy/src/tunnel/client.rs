@@ -73,6 +73,8 @@ enum Answer {
     Open(TunnelStream),
     /// The peer did not process it: the same CONNECT may go elsewhere.
     GoneAway,
+    /// The connection broke: a pooled one may have died unnoticed.
+    Broken,
     Failed(TunnelError),
 }
 
@@ -131,11 +133,8 @@ impl Tunnels {
             match ask(reserved, target).await {
                 Answer::Open(stream) => return Ok(stream),
                 Answer::GoneAway if replays < MAX_REPLAYS => replays += 1,
-                // A pooled connection may have died unnoticed; a new one has not.
-                Answer::Failed(TunnelError::Closed) if !fresh && replays < MAX_REPLAYS => {
-                    replays += 1;
-                }
-                Answer::GoneAway => return Err(TunnelError::Closed),
+                Answer::Broken if !fresh && replays < MAX_REPLAYS => replays += 1,
+                Answer::GoneAway | Answer::Broken => return Err(TunnelError::Closed),
                 Answer::Failed(error) => return Err(error),
             }
         }
@@ -337,7 +336,7 @@ fn failure(error: &h2::Error, connection: &Connection) -> Answer {
         return if calm {
             Answer::GoneAway
         } else {
-            Answer::Failed(TunnelError::Closed)
+            Answer::Broken
         };
     }
     if error.is_reset() {
@@ -347,8 +346,8 @@ fn failure(error: &h2::Error, connection: &Connection) -> Answer {
     // The connection's task ran before this one was woken; it knows best why: a TLS alert, mostly.
     let reason = connection.failure.borrow().clone();
     let reason = reason.or_else(|| Some(describe(error)));
-    Answer::Failed(match reason {
-        Some(reason) if reason.contains("alert") => TunnelError::Handshake(reason),
-        _ => TunnelError::Closed,
-    })
+    match reason {
+        Some(reason) if reason.contains("alert") => Answer::Failed(TunnelError::Handshake(reason)),
+        _ => Answer::Broken,
+    }
 }

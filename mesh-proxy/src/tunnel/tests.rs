@@ -94,7 +94,7 @@ fn run(test: impl Future<Output = ()>) {
     let timed = async {
         tokio::time::timeout(3 * LIMIT, test)
             .await
-            .expect("the test hangs")
+            .expect("the test hangs");
     };
     LocalSet::new().block_on(&runtime, timed);
 }
@@ -397,9 +397,9 @@ fn resets_pass_in_both_directions() {
             let mut stream = caller.open(receiver.address).await.unwrap();
             stream.write_all(b"w").await.unwrap();
             if explicit {
-                stream.reset()
+                stream.reset();
             } else {
-                drop(stream)
+                drop(stream);
             }
             assert_eq!(sees.recv().await.unwrap(), Err(ErrorKind::ConnectionReset));
         }

@@ -111,15 +111,14 @@ impl<T: IdleCheck> Pool<T> {
         if self.count >= MAX_IDLE {
             self.evict(now);
         }
-        let idle = self.idle.entry(key).or_default();
-        if self.count >= MAX_IDLE || idle.len() >= MAX_PER_KEY {
+        let Some(until) = now.checked_add(pool_idle).filter(|_| self.count < MAX_IDLE) else {
             return;
+        };
+        let idle = self.idle.entry(key).or_default();
+        if idle.len() < MAX_PER_KEY {
+            idle.push(Idle { connection, until });
+            self.count += 1;
         }
-        idle.push(Idle {
-            connection,
-            until: now + pool_idle,
-        });
-        self.count += 1;
     }
 
     /// Closes what is over its time or was closed by the peer. To be called every few seconds.

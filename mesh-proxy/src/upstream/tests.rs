@@ -125,6 +125,25 @@ fn picks_avoid_the_tried_the_slow_and_the_stale() {
         upstream.observe(&backend, index, AttemptOutcome::Answered, latency, start);
     }
     assert!((0..50).all(|_| upstream.pick(&backend, &[], start) != Some(2)));
+    let later = start + seconds(120);
+    upstream.observe(
+        &backend,
+        0,
+        AttemptOutcome::Answered,
+        Duration::from_millis(1),
+        later,
+    );
+    upstream.observe(
+        &backend,
+        1,
+        AttemptOutcome::Answered,
+        Duration::from_millis(1),
+        later,
+    );
+    let again = (0..50)
+        .filter(|_| upstream.pick(&backend, &[], later) == Some(2))
+        .count();
+    assert!(again > 0, "a slow endpoint is tried again after a while");
     backend.endpoints[0].stale = true;
     backend.endpoints[1].stale = true;
     assert!((0..20).all(|_| upstream.pick(&backend, &[], start) == Some(2)));
