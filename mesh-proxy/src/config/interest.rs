@@ -83,10 +83,9 @@ impl Interest {
         self.names.contains_key(name)
     }
 
-    /// Everything asked for; a new stream starts with it, so nothing is left to send.
-    pub(super) fn all(&mut self) -> Vec<EntryName> {
-        self.added.clear();
-        self.removed.clear();
+    /// Everything asked for. A new stream starts with it, so of what [`Self::take_changes`] holds
+    /// only the removals mean anything to its caller.
+    pub(super) fn all(&self) -> Vec<EntryName> {
         self.names.keys().cloned().collect()
     }
 
@@ -154,6 +153,7 @@ mod tests {
     fn a_new_stream_starts_with_everything() {
         let mut interest = Interest::default();
         interest.ask(&name(1));
+        assert_eq!(interest.take_changes().add, [name(1)]);
         assert_eq!(interest.all(), [name(1)]);
         assert_eq!(interest.take_changes(), Changes::default());
     }

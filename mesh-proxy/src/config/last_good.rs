@@ -25,7 +25,7 @@ pub(super) struct LastGood {
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LastGoodError {
+pub(super) enum LastGoodError {
     /// Reading or writing failed.
     #[error("last good configuration at {}", path.display())]
     Io {
@@ -79,7 +79,8 @@ impl LastGood {
         if Sha256::digest(payload).as_slice() != checksum {
             return Err(self.corrupt("its checksum does not match"));
         }
-        let batch = Batch::decode(payload).map_err(|_| self.corrupt("its content is unreadable"))?;
+        let batch =
+            Batch::decode(payload).map_err(|_| self.corrupt("its content is unreadable"))?;
         Ok(Some(batch))
     }
 
