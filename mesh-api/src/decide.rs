@@ -328,4 +328,4 @@ static NO_CHANGES: HeaderChanges = HeaderChanges {
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

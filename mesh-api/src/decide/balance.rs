@@ -123,7 +123,10 @@ impl<'c> Pool<'c> {
             (self.nth(first)?, self.nth(second)?)
         } else {
             let first = random.below(self.total);
-            (self.at_weight(first)?, self.at_weight(random.below(self.total))?)
+            (
+                self.at_weight(first)?,
+                self.at_weight(random.below(self.total))?,
+            )
         };
         let load = |index: usize| self.candidates.get(index).map_or(f64::INFINITY, |c| c.load);
         let better = load(second).total_cmp(&load(first)).is_lt();
@@ -132,7 +135,9 @@ impl<'c> Pool<'c> {
 
     /// A point in `0..total` for `turn`, such that consecutive turns fall far apart.
     fn position(&self, turn: u64) -> u64 {
-        let unit = self.members().fold(0, |unit, (_, candidate)| divisor(unit, weight(candidate)));
+        let unit = self
+            .members()
+            .fold(0, |unit, (_, candidate)| divisor(unit, weight(candidate)));
         let unit = unit.max(1);
         let slots = self.total / unit;
         let step = if self.equal { 1 } else { spread(slots) };
@@ -151,7 +156,9 @@ fn divisor(a: u64, b: u64) -> u64 {
 /// A step near the golden section of `slots` that visits every slot once.
 fn spread(slots: u64) -> u64 {
     let start = (slots * 618 / 1000).max(1);
-    (start..=slots).find(|step| divisor(*step, slots) == 1).unwrap_or(1)
+    (start..=slots)
+        .find(|step| divisor(*step, slots) == 1)
+        .unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -161,7 +168,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidate(weight: u32, load: f64, usable: bool) -> Candidate {
-        Candidate { weight, load, usable }
+        Candidate {
+            weight,
+            load,
+            usable,
+        }
     }
 
     fn shares(algorithm: Algorithm, candidates: &[Candidate], picks: u64) -> Vec<u64> {
@@ -177,9 +188,15 @@ mod tests {
     fn round_robin_is_exact() {
         let three = [candidate(100, 0.0, true); 3];
         assert_eq!(shares(Algorithm::RoundRobin, &three, 300), [100, 100, 100]);
-        let mixed = [candidate(300, 0.0, true), candidate(5, 0.0, false), candidate(200, 9.0, true)];
+        let mixed = [
+            candidate(300, 0.0, true),
+            candidate(5, 0.0, false),
+            candidate(200, 9.0, true),
+        ];
         assert_eq!(shares(Algorithm::RoundRobin, &mixed, 500), [300, 0, 200]);
-        let order: Vec<_> = (0..5).map(|turn| pick(Algorithm::RoundRobin, &mixed, turn, &mut Seeded(1)).unwrap()).collect();
+        let order: Vec<_> = (0..5)
+            .map(|turn| pick(Algorithm::RoundRobin, &mixed, turn, &mut Seeded(1)).unwrap())
+            .collect();
         assert_ne!(order, [0, 0, 0, 2, 2], "turns are spread");
     }
 
@@ -188,13 +205,19 @@ mod tests {
         let loads = [candidate(100, 1.0, true), candidate(100, 5.0, true)];
         assert_eq!(shares(Algorithm::PeakEwma, &loads, 1000), [1000, 0]);
         let even = shares(Algorithm::PeakEwma, &[candidate(100, 1.0, true); 4], 40_000);
-        assert!(even.iter().all(|count| (9_500..10_500).contains(count)), "{even:?}");
+        assert!(
+            even.iter().all(|count| (9_500..10_500).contains(count)),
+            "{even:?}"
+        );
         let weighted = [candidate(900, 1.0, true), candidate(100, 1.0, true)];
         let counts = shares(Algorithm::PeakEwma, &weighted, 10_000);
         assert!((850..1150).contains(&counts[1]), "{counts:?}");
         let loaded = [candidate(900, 9.0, true), candidate(100, 1.0, true)];
         let counts = shares(Algorithm::PeakEwma, &loaded, 10_000);
-        assert!((1_750..2_050).contains(&counts[1]), "1-(1-p)^2 = 0.19: {counts:?}");
+        assert!(
+            (1_750..2_050).contains(&counts[1]),
+            "1-(1-p)^2 = 0.19: {counts:?}"
+        );
     }
 
     #[test]

@@ -23,7 +23,11 @@ mod tests {
         let budget = Budget::default();
         assert!(allows(&budget, 0, 29) && !allows(&budget, 0, 30));
         assert!(allows(&budget, 1000, 199) && !allows(&budget, 1000, 200));
-        let none = Budget { percent: 0, min_per_second: 0, ..budget };
+        let none = Budget {
+            percent: 0,
+            min_per_second: 0,
+            ..budget
+        };
         assert!(!allows(&none, u64::MAX, 0));
     }
 }

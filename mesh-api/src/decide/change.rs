@@ -20,10 +20,16 @@ pub fn fields<'a>(
     let mut fields: Vec<_> = original.collect();
     for changes in changes {
         for (name, value) in &changes.set {
-            set(&mut fields, name.as_str().as_bytes(), value.as_str().as_bytes());
+            set(
+                &mut fields,
+                name.as_str().as_bytes(),
+                value.as_str().as_bytes(),
+            );
         }
         let added = changes.add.iter();
-        fields.extend(added.map(|(name, value)| (name.as_str().as_bytes(), value.as_str().as_bytes())));
+        fields.extend(
+            added.map(|(name, value)| (name.as_str().as_bytes(), value.as_str().as_bytes())),
+        );
         for name in &changes.remove {
             fields.retain(|(found, _)| !found.eq_ignore_ascii_case(name.as_str().as_bytes()));
         }
@@ -53,7 +59,9 @@ mod tests {
 
     fn changes(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderChanges {
         let pairs = |list: &[(&str, &str)]| {
-            list.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
+            list.iter()
+                .map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+                .collect()
         };
         HeaderChanges {
             set: pairs(set),
@@ -64,12 +72,25 @@ mod tests {
 
     #[test]
     fn lists_apply_in_order() {
-        let original: [(&[u8], &[u8]); 4] = [(b"X-A", b"1"), (b"x-b", b"2"), (b"x-a", b"3"), (b"x-c", b"4")];
-        let first = changes(&[("x-a", "new"), ("x-d", "set")], &[("x-b", "more")], &["x-c"]);
+        let original: [(&[u8], &[u8]); 4] = [
+            (b"X-A", b"1"),
+            (b"x-b", b"2"),
+            (b"x-a", b"3"),
+            (b"x-c", b"4"),
+        ];
+        let first = changes(
+            &[("x-a", "new"), ("x-d", "set")],
+            &[("x-b", "more")],
+            &["x-c"],
+        );
         let second = changes(&[], &[("x-c", "back")], &["x-d"]);
         let after = fields(&[&first, &second], original.into_iter());
-        let expected: [(&[u8], &[u8]); 4] =
-            [(b"X-A", b"new"), (b"x-b", b"2"), (b"x-b", b"more"), (b"x-c", b"back")];
+        let expected: [(&[u8], &[u8]); 4] = [
+            (b"X-A", b"new"),
+            (b"x-b", b"2"),
+            (b"x-b", b"more"),
+            (b"x-c", b"back"),
+        ];
         assert_eq!(after, expected);
         assert!(!is_noop(&[&first]) && is_noop(&[&changes(&[], &[], &[])]));
     }

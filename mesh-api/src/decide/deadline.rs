@@ -24,7 +24,10 @@ pub enum Limit {
 
 /// What a try that starts `elapsed` after the request's first byte may take.
 pub fn allowance(timeouts: &ExchangeTimeouts, elapsed: Duration) -> Allowance {
-    let request = timeouts.request.value.map(|limit| limit.saturating_sub(elapsed));
+    let request = timeouts
+        .request
+        .value
+        .map(|limit| limit.saturating_sub(elapsed));
     match (request, timeouts.per_try.value) {
         (Some(request), Some(per_try)) if per_try < request => Allowance {
             left: Some(per_try),
@@ -61,7 +64,10 @@ mod tests {
                 request: Sourced::default_value(request.map(millis)),
                 per_try: Sourced::default_value(per_try.map(millis)),
             };
-            let expected = Allowance { left: left.map(millis), limit };
+            let expected = Allowance {
+                left: left.map(millis),
+                limit,
+            };
             assert_eq!(allowance(&timeouts, millis(elapsed)), expected);
         }
     }

@@ -19,7 +19,12 @@ pub enum Resolution {
 }
 
 /// Resolves the host of an authority (without its port), in any case, with or without the final dot.
-pub fn resolve(facts: &MeshFacts, consumer: &Namespace, authority_host: &str, port: u16) -> Resolution {
+pub fn resolve(
+    facts: &MeshFacts,
+    consumer: &Namespace,
+    authority_host: &str,
+    port: u16,
+) -> Resolution {
     let named = || {
         if is_address(authority_host) {
             return None;
@@ -67,7 +72,9 @@ fn lower(host: &str) -> String {
 }
 
 fn is_address(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     host.parse::<Ipv4Addr>().is_ok() || bare.unwrap_or(host).parse::<Ipv6Addr>().is_ok()
 }
 
@@ -109,7 +116,10 @@ mod tests {
             };
             assert_eq!(resolved, expected, "{host}");
         }
-        assert_eq!(resolve(&facts(), &consumer, "catalog", 0), Resolution::Outside);
+        assert_eq!(
+            resolve(&facts(), &consumer, "catalog", 0),
+            Resolution::Outside
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ impl Ejection {
         if failures < defaults.eject_after && self.times == 0 {
             return Self { failures, ..self };
         }
-        let length = defaults.base_ejection.saturating_mul(1 << self.times.min(MAX_DOUBLINGS));
+        let length = defaults
+            .base_ejection
+            .saturating_mul(1 << self.times.min(MAX_DOUBLINGS));
         Self {
             failures: 0,
             times: self.times.saturating_add(1),
@@ -74,7 +76,11 @@ mod tests {
             state = state.on_connect_failure(now, &DEFAULTS);
             assert_eq!(state.until, Some(now + Duration::from_secs(seconds)));
             assert!(state.is_out(now));
-            assert_eq!(state.on_connect_failure(now, &DEFAULTS), state, "no count while out");
+            assert_eq!(
+                state.on_connect_failure(now, &DEFAULTS),
+                state,
+                "no count while out"
+            );
             now += Duration::from_secs(seconds);
             assert!(!state.is_out(now));
         }
@@ -83,7 +89,10 @@ mod tests {
 
     #[test]
     fn several_failures_in_a_row_may_be_asked_for() {
-        let defaults = Defaults { eject_after: 3, ..DEFAULTS };
+        let defaults = Defaults {
+            eject_after: 3,
+            ..DEFAULTS
+        };
         let fail = |state: Ejection| state.on_connect_failure(Duration::ZERO, &defaults);
         let two = fail(fail(Ejection::default()));
         assert_eq!(two.until, None);
@@ -104,7 +113,11 @@ mod tests {
             (5, 0, 10, false),
             (10, 0, 10, true),
         ] {
-            assert_eq!(may_eject(total, ejected, percent), allowed, "{total} {ejected} {percent}");
+            assert_eq!(
+                may_eject(total, ejected, percent),
+                allowed,
+                "{total} {ejected} {percent}"
+            );
         }
     }
 }

@@ -123,9 +123,10 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
         Failure::Unsent => policy.conditions.connect_failure,
         Failure::Reset => policy.conditions.reset,
         Failure::PerTryTimeout => policy.conditions.per_try_timeout,
-        Failure::Status(status) => {
-            policy.statuses.iter().any(|range| (range.from..=range.to).contains(&status))
-        }
+        Failure::Status(status) => policy
+            .statuses
+            .iter()
+            .any(|range| (range.from..=range.to).contains(&status)),
     };
     let unsent = question.failure == Failure::Unsent;
     if !asked {
@@ -149,7 +150,10 @@ fn repeats(methods: &RetryMethods, question: &Question<'_>) -> bool {
         RetryMethods::Safe => matches!(method, "GET" | "HEAD" | "OPTIONS"),
         RetryMethods::Idempotent => {
             question.has_idempotency_key
-                || matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+                || matches!(
+                    method,
+                    "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
+                )
         }
         RetryMethods::Any => true,
         RetryMethods::Listed(listed) => listed.iter().any(|listed| listed == method),
@@ -184,26 +188,105 @@ mod tests {
             body_replayable: true,
             budget_left: true,
         };
-        let post = Question { method: "POST", ..get };
-        let reset_wide = Question { policy: &wide, ..post };
-        let bad_gateway = Question { policy: &wide, failure: Failure::Status(503), ..get };
+        let post = Question {
+            method: "POST",
+            ..get
+        };
+        let reset_wide = Question {
+            policy: &wide,
+            ..post
+        };
+        let bad_gateway = Question {
+            policy: &wide,
+            failure: Failure::Status(503),
+            ..get
+        };
         let stop = |reason| Err(reason);
         let cases = [
             ("reset GET", get, Ok(true)),
             ("reset POST", post, stop(StopReason::Method)),
-            ("unsent POST", Question { failure: Failure::Unsent, ..post }, Ok(false)),
-            ("unsent, no budget", Question { failure: Failure::Unsent, budget_left: false, ..post }, Ok(false)),
-            ("no budget", Question { budget_left: false, ..get }, stop(StopReason::Budget)),
+            (
+                "unsent POST",
+                Question {
+                    failure: Failure::Unsent,
+                    ..post
+                },
+                Ok(false),
+            ),
+            (
+                "unsent, no budget",
+                Question {
+                    failure: Failure::Unsent,
+                    budget_left: false,
+                    ..post
+                },
+                Ok(false),
+            ),
+            (
+                "no budget",
+                Question {
+                    budget_left: false,
+                    ..get
+                },
+                stop(StopReason::Budget),
+            ),
             ("second retry", Question { tries: 2, ..get }, Ok(true)),
-            ("third retry", Question { tries: 3, ..get }, stop(StopReason::Attempts)),
-            ("unsent, third", Question { tries: 3, failure: Failure::Unsent, ..get }, stop(StopReason::Attempts)),
-            ("body", Question { body_replayable: false, ..get }, stop(StopReason::Body)),
-            ("timeout", Question { failure: Failure::PerTryTimeout, ..get }, stop(StopReason::Condition)),
-            ("status", Question { failure: Failure::Status(503), ..get }, stop(StopReason::Condition)),
+            (
+                "third retry",
+                Question { tries: 3, ..get },
+                stop(StopReason::Attempts),
+            ),
+            (
+                "unsent, third",
+                Question {
+                    tries: 3,
+                    failure: Failure::Unsent,
+                    ..get
+                },
+                stop(StopReason::Attempts),
+            ),
+            (
+                "body",
+                Question {
+                    body_replayable: false,
+                    ..get
+                },
+                stop(StopReason::Body),
+            ),
+            (
+                "timeout",
+                Question {
+                    failure: Failure::PerTryTimeout,
+                    ..get
+                },
+                stop(StopReason::Condition),
+            ),
+            (
+                "status",
+                Question {
+                    failure: Failure::Status(503),
+                    ..get
+                },
+                stop(StopReason::Condition),
+            ),
             ("status asked for", bad_gateway, Ok(true)),
-            ("status outside", Question { failure: Failure::Status(500), ..bad_gateway }, stop(StopReason::Condition)),
+            (
+                "status outside",
+                Question {
+                    failure: Failure::Status(500),
+                    ..bad_gateway
+                },
+                stop(StopReason::Condition),
+            ),
             ("POST of idempotent", reset_wide, stop(StopReason::Method)),
-            ("POST with a key", Question { has_idempotency_key: true, ..reset_wide }, Ok(true)),
+            (
+                "POST with a key",
+                Question {
+                    has_idempotency_key: true,
+                    ..reset_wide
+                },
+                Ok(true),
+            ),
         ];
         for (name, question, expected) in cases {
             let got = match verdict(&question, &mut Seeded(1)) {
@@ -212,13 +295,28 @@ mod tests {
             };
             assert_eq!(got, expected, "{name}");
         }
-        let first = verdict(&Question { failure: Failure::Unsent, ..get }, &mut Seeded(1));
-        assert_eq!(first, Verdict::Again { wait: Duration::ZERO, charge: false });
+        let first = verdict(
+            &Question {
+                failure: Failure::Unsent,
+                ..get
+            },
+            &mut Seeded(1),
+        );
+        assert_eq!(
+            first,
+            Verdict::Again {
+                wait: Duration::ZERO,
+                charge: false
+            }
+        );
     }
 
     #[test]
     fn waits_double_up_to_the_maximum() {
-        let none = Backoff { jitter: Jitter::None, ..Backoff::default() };
+        let none = Backoff {
+            jitter: Jitter::None,
+            ..Backoff::default()
+        };
         let waits: Vec<_> = [0, 1, 2, 3, 4, 40, u32::MAX]
             .map(|retry| wait(&none, retry, &mut Seeded(1)).as_millis())
             .into();
@@ -226,7 +324,10 @@ mod tests {
         let mut random = Seeded(3);
         for _ in 0..1000 {
             assert!(wait(&Backoff::default(), 0, &mut random) <= Duration::from_millis(25));
-            let equal = Backoff { jitter: Jitter::Equal, ..none };
+            let equal = Backoff {
+                jitter: Jitter::Equal,
+                ..none
+            };
             let wait = wait(&equal, 0, &mut random);
             assert!(wait >= Duration::from_micros(12_500) && wait <= Duration::from_millis(25));
         }

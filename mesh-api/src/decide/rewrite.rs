@@ -77,7 +77,10 @@ fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> String {
 
 fn with_query(mut path: String, query: Option<&str>) -> String {
     if let Some(query) = query {
-        #[expect(clippy::let_underscore_must_use, reason = "writing to a String cannot fail")]
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = write!(path, "?{query}");
     }
     path
@@ -102,7 +105,11 @@ mod tests {
             ("/a", "", "/xyz", "/xyz/a"),
             ("/", "", "/", "/"),
         ] {
-            assert_eq!(replace_prefix(path, prefix, replacement), expected, "{path} {prefix}");
+            assert_eq!(
+                replace_prefix(path, prefix, replacement),
+                expected,
+                "{path} {prefix}"
+            );
         }
     }
 }

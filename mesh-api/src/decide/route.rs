@@ -61,9 +61,10 @@ fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
     let path = match &conditions.path {
         PathMatch::Exact(path) => request.path == path,
         PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
-        PathMatch::RegularExpression(_) => {
-            table.path.as_ref().is_some_and(|regex| regex.is_match(request.path))
-        }
+        PathMatch::RegularExpression(_) => table
+            .path
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(request.path)),
     };
     if !path {
         return Some(Failed::Path);
@@ -117,7 +118,9 @@ fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>
 
 /// The first value of a query parameter; one without `=` is empty.
 fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
-    let mut pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs = query?
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
         .find(|(found, _)| *decoded(found) == *name.as_bytes())
         .map(|(_, value)| decoded(value))
@@ -132,7 +135,9 @@ fn decoded(text: &str) -> Cow<'_, [u8]> {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         match (first, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 bytes.push(digit(*high) << 4 | digit(*low));
                 rest = after;
             }
@@ -168,7 +173,9 @@ fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
         },
         Failed::Method => Miss {
             condition: "method".into(),
-            expected: conditions.and_then(|c| c.method.clone()).unwrap_or_default(),
+            expected: conditions
+                .and_then(|c| c.method.clone())
+                .unwrap_or_default(),
             got: Some(request.method.into()),
         },
         Failed::Header(at) => {

@@ -108,7 +108,9 @@ pub fn is_authority(text: &str) -> bool {
             .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
         None => {
             (1..=255).contains(&host.len())
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
         }
     };
     port_good && host_good
@@ -147,7 +149,10 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, BadTarget> {
     } else {
         Cow::Owned(decode_unreserved(path))
     };
-    if !decoded.split('/').any(|segment| segment == "." || segment == "..") {
+    if !decoded
+        .split('/')
+        .any(|segment| segment == "." || segment == "..")
+    {
         return Ok(decoded);
     }
     without_dots(&decoded).map(Cow::Owned)
@@ -257,7 +262,11 @@ mod tests {
         ] {
             let parts = normalise(target).unwrap();
             assert_eq!((&*parts.path, parts.query), (path, query), "{target}");
-            assert_eq!(matches!(parts.path, Cow::Borrowed(_)), target.starts_with(path), "{target}");
+            assert_eq!(
+                matches!(parts.path, Cow::Borrowed(_)),
+                target.split('?').next() == Some(path),
+                "{target}"
+            );
             let again = normalise(&parts.path).unwrap();
             assert_eq!(again.path, parts.path, "normal once is normal twice");
         }
@@ -266,7 +275,10 @@ mod tests {
     #[test]
     fn absolute_targets_give_their_authority() {
         let parts = normalise("HTTP://[::1]:80/a/../b?q").unwrap();
-        assert_eq!((parts.scheme, parts.authority), (Some("HTTP"), Some("[::1]:80")));
+        assert_eq!(
+            (parts.scheme, parts.authority),
+            (Some("HTTP"), Some("[::1]:80"))
+        );
         assert_eq!((&*parts.path, parts.query), ("/b", Some("q")));
         assert_eq!(&*normalise("http://shop").unwrap().path, "/");
         assert_eq!(normalise("http://shop?a").unwrap().query, Some("a"));
@@ -305,7 +317,13 @@ mod tests {
 
     #[test]
     fn hosts_lose_their_port() {
-        for (authority, expected) in [("shop:80", "shop"), ("shop", "shop"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")] {
+        for (authority, expected) in [
+            ("shop:80", "shop"),
+            ("shop", "shop"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
             assert_eq!(host(authority), expected);
         }
     }

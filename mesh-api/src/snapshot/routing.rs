@@ -117,7 +117,11 @@ impl RoutingTable {
             held.name == route.name
                 && held.created == route.created
                 && held.rules.len() == route.rules.len()
-                && held.rules.iter().zip(&route.rules).all(|(h, r)| h.rule == *r)
+                && held
+                    .rules
+                    .iter()
+                    .zip(&route.rules)
+                    .all(|(h, r)| h.rule == *r)
         };
         self.routes.len() == routes.len() && self.routes.iter().zip(routes).all(|(h, r)| same(h, r))
     }
@@ -147,9 +151,10 @@ impl RoutingTable {
 fn table(route: Route) -> RouteTable {
     let rules = route.rules.into_iter().map(|rule| {
         let total_weight = match &rule.action {
-            Action::Forward { backends, .. } => {
-                backends.iter().map(|backend| u64::from(backend.weight)).sum()
-            }
+            Action::Forward { backends, .. } => backends
+                .iter()
+                .map(|backend| u64::from(backend.weight))
+                .sum(),
             Action::Redirect(_) => 0,
         };
         Arc::new(RuleTable {
@@ -182,8 +187,20 @@ fn precedence(placed: &(i64, usize, MatchTable)) -> impl Ord {
         }
         None => (3, 0, false, 0, 0),
     };
-    let specific = (kind, Reverse(length), Reverse(method), Reverse(headers), Reverse(query));
-    (specific, *created, table.rule.route.clone(), *rule, table.index)
+    let specific = (
+        kind,
+        Reverse(length),
+        Reverse(method),
+        Reverse(headers),
+        Reverse(query),
+    );
+    (
+        specific,
+        *created,
+        table.rule.route.clone(),
+        *rule,
+        table.index,
+    )
 }
 
 fn compile(rule: &Arc<RuleTable>, faults: &mut Faults) -> Option<Vec<MatchTable>> {
