@@ -32,7 +32,7 @@ use std::time::Duration;
 use mesh_api::decide::destination::{Resolution, resolve};
 use mesh_api::model::entry::EntryName;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
-use mesh_api::name::{DestinationName, Name, ObjectName};
+use mesh_api::name::{DestinationName, Name, Namespace, ObjectName};
 use mesh_api::snapshot::Snapshot;
 use tokio::sync::{Notify, watch};
 use tonic::transport::Channel;
@@ -170,6 +170,11 @@ impl Config {
         &self.shared.identity
     }
 
+    /// The namespace names are resolved from: the workload's.
+    pub fn namespace(&self) -> &Namespace {
+        &self.shared.workload.namespace
+    }
+
     /// The recorder configuration reports to.
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry
@@ -289,4 +294,11 @@ fn usual_facts() -> Option<MeshFacts> {
         ranges: Vec::new(),
         unknown_destinations: UnknownDestinations::Allow,
     })
+}
+
+/// Saves `batch` as the last good state of `bootstrap`'s workload.
+#[cfg(test)]
+pub(crate) fn save_last_good(bootstrap: &Bootstrap, batch: &mesh_api::wire::generated::Batch) {
+    let last_good = last_good::LastGood::new(&bootstrap.state_dir, &bootstrap.workload);
+    last_good.save(batch).unwrap();
 }
