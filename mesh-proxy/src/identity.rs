@@ -27,7 +27,7 @@ pub use self::control::{
     CONTROL_ACCOUNT, CONTROL_NAMESPACE, ControlTrust, RootHash, control_client_config,
 };
 pub use self::directory::{load, save};
-pub use self::key::{Key, request};
+pub use self::key::{Key, anonymous_request, request};
 pub use self::verify::{WrongIdentity, identity_of, peer_identity, peer_not_after};
 
 /// Client settings kept per set of credentials, one per expected identity.
@@ -123,6 +123,15 @@ impl Credentials {
             clients: Mutex::default(),
             server: Mutex::default(),
         })
+    }
+
+    /// The same leaf and key under another set of roots (DER): trust changed, the workload did not.
+    ///
+    /// # Errors
+    /// The leaf does not lead to one of `roots`.
+    pub fn with_roots(&self, roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
+        let chain = self.chain.iter().map(|der| der.to_vec()).collect();
+        Self::new(chain, roots, self.key.clone())
     }
 
     /// The workload's identity.

@@ -19,10 +19,23 @@ pub struct Key {
 /// # Errors
 /// The random source or the encoder fails.
 pub fn request(identity: &Identity) -> Result<(Key, Vec<u8>), IdentityError> {
+    request_for(vec![SanType::URI(identity.to_string().try_into()?)])
+}
+
+/// Makes a key and a request that names nobody: who joins does not know its trust domain yet, and
+/// gets the identity that its token grants.
+///
+/// # Errors
+/// The random source or the encoder fails.
+pub fn anonymous_request() -> Result<(Key, Vec<u8>), IdentityError> {
+    request_for(Vec::new())
+}
+
+fn request_for(names: Vec<SanType>) -> Result<(Key, Vec<u8>), IdentityError> {
     let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
-    parameters.subject_alt_names = vec![SanType::URI(identity.to_string().try_into()?)];
+    parameters.subject_alt_names = names;
     let request = parameters.serialize_request(&pair)?.der().to_vec();
     Ok((Key::from_pkcs8(pair.serialize_der()), request))
 }
