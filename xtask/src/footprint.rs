@@ -2,39 +2,45 @@
 //!
 //! Linux only: memory is read from the kernel's table of processes. May use `dist` and `step`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::dist;
 
-/// What the proxy prints to its standard error when it serves.
-const READY: &str = "ready";
-
 /// Longer than this and it did not start at all.
 const PATIENCE: Duration = Duration::from_secs(10);
-
+/// Between two questions whether it is ready: the error of the time to ready.
+const PACE: Duration = Duration::from_millis(1);
 /// After this a process that does nothing has settled.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Builds mesh-proxy for shipping, starts it from the folder `from`, and prints its size, the time to
-/// ready and the memory it holds when idle. Without a folder, the size alone.
-pub(crate) fn run(from: Option<&Path>) -> anyhow::Result<()> {
+/// Builds mesh-proxy for shipping, starts it with `bootstrap`, and prints its size, the time to
+/// ready and the memory it holds when idle. Without a bootstrap, the size alone.
+pub(crate) fn run(bootstrap: Option<&Path>) -> anyhow::Result<()> {
     dist::build()?;
     let binary = dist::binary("mesh-proxy");
     let bytes = std::fs::metadata(&binary)?.len();
     println!("binary    {bytes} bytes ({})", dist::mebibytes(bytes));
-    let Some(folder) = from else {
-        println!("time to ready and memory need `--from`, a folder an idle proxy starts from");
+    let Some(bootstrap) = bootstrap else {
+        println!("time to ready and memory need `--bootstrap`");
         return Ok(());
     };
+    let observe = observe(bootstrap)?;
+    let mut command = Command::new(&binary);
+    command
+        .arg("--bootstrap")
+        .arg(bootstrap)
+        .stdin(Stdio::piped());
     let started = Instant::now();
-    let mut proxy = start(&binary, folder)?;
-    let figures = watch(&mut proxy, started);
+    let mut proxy = command
+        .spawn()
+        .with_context(|| binary.display().to_string())?;
+    let figures = watch(&mut proxy, observe, started);
     // It may have ended by itself; either way it must not stay behind.
     proxy.kill().ok();
     proxy.wait()?;
@@ -44,49 +50,46 @@ pub(crate) fn run(from: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the proxy with the environment in `folder/env`, one `NAME=value` a line.
-fn start(binary: &Path, folder: &Path) -> anyhow::Result<Child> {
-    let settings = folder.join("env");
-    let text =
-        std::fs::read_to_string(&settings).with_context(|| settings.display().to_string())?;
-    let mut command = Command::new(binary);
-    command
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command.envs(text.lines().filter_map(|line| line.split_once('=')));
-    command
-        .spawn()
-        .with_context(|| binary.display().to_string())
+/// The address of metrics and readiness that the bootstrap names.
+fn observe(bootstrap: &Path) -> anyhow::Result<SocketAddr> {
+    let text = std::fs::read(bootstrap).with_context(|| bootstrap.display().to_string())?;
+    let value: serde_json::Value = serde_json::from_slice(&text)?;
+    let address = value.get("observe").and_then(|address| address.as_str());
+    Ok(address
+        .context("the bootstrap names no `observe` address")?
+        .parse()?)
 }
 
-fn watch(proxy: &mut Child, started: Instant) -> anyhow::Result<(Duration, String)> {
-    let errors = proxy
-        .stderr
-        .take()
-        .context("the proxy has no standard error")?;
-    let (sender, receiver) = mpsc::channel();
-    // Reads until the proxy ends, so that a full pipe never holds it up.
-    let reader = std::thread::spawn(move || {
-        for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            sender.send((Instant::now(), line)).ok();
+fn watch(
+    proxy: &mut Child,
+    observe: SocketAddr,
+    started: Instant,
+) -> anyhow::Result<(Duration, String)> {
+    while !is_ready(observe) {
+        if let Some(status) = proxy.try_wait()? {
+            bail!("the proxy ended with {status}");
         }
-    });
-    let ready = loop {
-        let left = PATIENCE.saturating_sub(started.elapsed());
-        let Ok((at, line)) = receiver.recv_timeout(left) else {
+        if started.elapsed() > PATIENCE {
             bail!("not ready within {} s", PATIENCE.as_secs());
-        };
-        if line.contains(READY) {
-            break at.duration_since(started);
         }
-    };
-    std::thread::sleep(SETTLE);
-    if reader.is_finished() {
-        bail!("the proxy ended by itself");
+        std::thread::sleep(PACE);
     }
+    let ready = started.elapsed();
+    std::thread::sleep(SETTLE);
     Ok((ready, resident(proxy.id())?))
+}
+
+/// True if `/ready` is answered with 200. No connection, or none that speaks, is a no.
+fn is_ready(observe: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&observe, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(head == *b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
 }
 
 fn resident(process: u32) -> anyhow::Result<String> {

@@ -48,9 +48,9 @@ enum Command {
     Dist,
     /// Builds for shipping and measures an idle mesh-proxy: size, memory, time to ready.
     Measure {
-        /// A folder with what an idle proxy starts from: `env` with its settings, and what they name.
-        #[arg(long)]
-        from: Option<std::path::PathBuf>,
+        /// What the proxy starts with: a bootstrap file that names an `observe` address.
+        #[arg(long, value_name = "FILE")]
+        bootstrap: Option<std::path::PathBuf>,
     },
 }
 
@@ -63,6 +63,6 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy { measure: true } => measure::run(),
         Command::Codegen { check } => codegen::run(check),
         Command::Dist => dist::run(),
-        Command::Measure { from } => footprint::run(from.as_deref()),
+        Command::Measure { bootstrap } => footprint::run(bootstrap.as_deref()),
     }
 }

@@ -69,7 +69,11 @@ pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
     let lock: Lock = toml::from_str(&source::read(LOCK)?)?;
     let page = source::read(PAGE)?;
     let mut findings = check_lock(&lock);
-    findings.extend(check_built(&metadata));
+    findings.extend(check_built(&built(&[
+        "--workspace",
+        "--edges",
+        "normal,build,dev",
+    ])?));
     findings.extend(check_licences(&metadata));
     let direct = direct(&metadata);
     findings.extend(check_reasons(&page, "## Direct dependencies", &direct));
@@ -93,25 +97,21 @@ pub(crate) fn locked() -> anyhow::Result<usize> {
 /// The names of what a crate is built from on this platform, itself included; one that comes in two
 /// versions counts twice.
 pub(crate) fn tree(package: &str) -> anyhow::Result<Vec<String>> {
-    let what = [
-        "tree",
-        "--locked",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--package",
-        package,
-    ];
-    let text = step::output(&mut cargo(what))?;
+    built(&["--edges", "normal", "--package", package])
+}
+
+/// What `cargo tree` names. Unlike the metadata and the lock file it leaves out optional crates that
+/// nobody turned on.
+fn built(selection: &[&str]) -> anyhow::Result<Vec<String>> {
+    let text = step::output(cargo(["tree", "--locked", "--prefix", "none"]).args(selection))?;
     let packages: BTreeSet<Vec<&str>> = text
         .lines()
         .map(|line| line.split(' ').take(2).collect())
         .collect();
-    Ok(packages
+    let names = packages
         .into_iter()
-        .filter_map(|words| Some((*words.first()?).to_owned()))
-        .collect())
+        .filter_map(|words| words.first().copied());
+    Ok(names.map(str::to_owned).collect())
 }
 
 fn metadata() -> anyhow::Result<Metadata> {
@@ -153,19 +153,14 @@ fn check_lock(lock: &Lock) -> Vec<Finding> {
     findings
 }
 
-/// None of the banned among what is built. The lock file also names optional crates nobody turned on.
-fn check_built(metadata: &Metadata) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for package in &metadata.packages {
-        if let Some((name, reason)) = BANNED.iter().find(|(name, _)| *name == package.name) {
-            findings.push(Finding::at(
-                LOCK,
-                0,
-                format!("`{name}` is banned: {reason}"),
-            ));
-        }
-    }
-    findings
+/// None of the banned among what is built.
+fn check_built(names: &[String]) -> Vec<Finding> {
+    let banned = BANNED
+        .iter()
+        .filter(|(banned, _)| names.iter().any(|name| name == banned));
+    banned
+        .map(|(name, reason)| Finding::at(LOCK, 0, format!("`{name}` is banned: {reason}")))
+        .collect()
 }
 
 fn check_licences(metadata: &Metadata) -> Vec<Finding> {
@@ -305,8 +300,8 @@ mod tests {
                 dependencies: Vec::new(),
             }],
         };
-        assert_eq!(check_built(&metadata("http", "MIT")).len(), 0);
-        assert_eq!(check_built(&metadata("ring", "MIT")).len(), 1);
+        assert_eq!(check_built(&["http".to_owned()]).len(), 0);
+        assert_eq!(check_built(&["ring".to_owned()]).len(), 1);
         assert_eq!(check_licences(&metadata("http", "MIT")).len(), 0);
         assert_eq!(check_licences(&metadata("http", "GPL-3.0-only")).len(), 1);
     }
