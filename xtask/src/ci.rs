@@ -70,6 +70,6 @@ fn book() -> anyhow::Result<()> {
     step::run(
         Command::new("mdbook")
             .current_dir(step::root())
-            .args(["build", "docs"]),
+            .arg("build"),
     )
 }

@@ -61,9 +61,10 @@ impl Steps {
     }
 }
 
-/// The workspace's root.
+/// The workspace's root: of the package that cargo runs, or else of the one that was built.
 pub(crate) fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = run.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     here.parent().map_or_else(|| here.clone(), PathBuf::from)
 }
 
