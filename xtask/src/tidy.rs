@@ -61,7 +61,7 @@ impl fmt::Display for Finding {
 /// Runs every check and prints what it found.
 pub(crate) fn run() -> anyhow::Result<()> {
     let files = source::read_all()?;
-    let findings = check(&files)?;
+    let findings = check(&files);
     for finding in &findings {
         println!("{finding}");
     }
@@ -77,14 +77,26 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(files: &[SourceFile]) -> anyhow::Result<Vec<Finding>> {
+/// Every check; one that cannot be made is a finding too, so that it hides no other.
+fn check(files: &[SourceFile]) -> Vec<Finding> {
     let mut findings = layout::check(files);
     findings.extend(size::check(files));
     findings.extend(reach::check(files));
     findings.extend(comment::check(files));
-    findings.extend(word::check()?);
-    findings.extend(document::check(files)?);
-    findings.extend(life::check(files)?);
-    findings.extend(dependency::check()?);
-    Ok(findings)
+    for (about, found) in [
+        ("words", word::check()),
+        ("docs", document::check(files)),
+        (life::PAGE, life::check(files)),
+        ("dependencies", dependency::check()),
+    ] {
+        match found {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(Finding::at(
+                about,
+                0,
+                format!("cannot be checked: {error:#}"),
+            )),
+        }
+    }
+    findings
 }
