@@ -1,0 +1,17 @@
+//! Requests and what is decided on them.
+
+use super::*;
+
+/// A small generator (splitmix64) with a fixed seed.
+pub(crate) struct Seeded(pub(crate) u64);
+
+impl Random for Seeded {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        if bound == 0 { 0 } else { z % bound }
+    }
+}

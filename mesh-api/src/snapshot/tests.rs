@@ -1,0 +1,1 @@
+//! What the snapshot keeps, shares and refuses.
