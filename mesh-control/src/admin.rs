@@ -7,6 +7,7 @@
 //! | `GET /proxies` | list of proxies, as `serve::proxies::ProxyRow` |
 //! | `GET /resources[/{kind}/{namespace or -}/{name}]` | list of, or one, `status::ResourceStatus` |
 //! | `GET /services` | list of `index::ServiceRow` |
+//! | `GET /workloads` | list of `index::WorkloadRow` |
 //! | `GET` or `POST /proxy/{namespace}/{workload}/{path}` | the proxy's own answer |
 //! | `POST /tokens` with [`TokenRequest`] | `{"token","expires","identity"}` |
 //!
@@ -167,6 +168,9 @@ impl Admin {
             }
             ["resources", kind, namespace, name] if get => self.resource(kind, namespace, name),
             ["services"] if get => Ok(ok(&self.shared.publisher.read(|index| index.services()))),
+            ["workloads"] if get => {
+                Ok(ok(&self.shared.publisher.read(|index| index.workloads())))
+            }
             ["proxy", namespace, workload, ..] => {
                 let workload = format!("{namespace}/{workload}");
                 self.relay(&workload, &parts, request).await
@@ -175,7 +179,7 @@ impl Admin {
                 let body = read_body(request).await?;
                 self.mint(&body)
             }
-            ["ready" | "version" | "proxies" | "resources" | "services" | "tokens", ..] => {
+            ["ready" | "version" | "proxies" | "resources" | "services" | "workloads" | "tokens", ..] => {
                 let text = "no such method or path below this one";
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, text.into()))
             }

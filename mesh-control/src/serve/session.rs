@@ -138,7 +138,7 @@ impl Session {
                 () = &mut end => {
                     return Err(Status::unauthenticated("the certificate has ended: connect again"));
                 }
-                _ = stopping.wait_for(|stopping| *stopping) => return Err(stopped()),
+                () = until_stopped(&mut stopping) => return Err(stopped()),
                 () = self.down.closed() => return Ok(()),
             }
         }
@@ -253,6 +253,10 @@ fn refuse(violation: &Violation) -> Status {
             Status::invalid_argument(violation.to_string())
         }
     }
+}
+
+async fn until_stopped(stopping: &mut watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 fn stopped() -> Status {
