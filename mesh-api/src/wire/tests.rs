@@ -1,0 +1,1 @@
+//! Entries there and back, and noise.
