@@ -163,14 +163,10 @@ impl Admin {
             ["ready"] if get => Ok(ok(&self.ready())),
             ["version"] if get => Ok(ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))),
             ["proxies"] if get => Ok(ok(&self.shared.proxies.rows())),
-            ["resources"] if get => {
-                Ok(ok(&self.shared.publisher.read(|index| index.statuses())))
-            }
+            ["resources"] if get => Ok(ok(&self.shared.publisher.read(|index| index.statuses()))),
             ["resources", kind, namespace, name] if get => self.resource(kind, namespace, name),
             ["services"] if get => Ok(ok(&self.shared.publisher.read(|index| index.services()))),
-            ["workloads"] if get => {
-                Ok(ok(&self.shared.publisher.read(|index| index.workloads())))
-            }
+            ["workloads"] if get => Ok(ok(&self.shared.publisher.read(|index| index.workloads()))),
             ["proxy", namespace, workload, ..] => {
                 let workload = format!("{namespace}/{workload}");
                 self.relay(&workload, &parts, request).await
@@ -179,7 +175,10 @@ impl Admin {
                 let body = read_body(request).await?;
                 self.mint(&body)
             }
-            ["ready" | "version" | "proxies" | "resources" | "services" | "workloads" | "tokens", ..] => {
+            [
+                "ready" | "version" | "proxies" | "resources" | "services" | "workloads" | "tokens",
+                ..,
+            ] => {
                 let text = "no such method or path below this one";
                 Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, text.into()))
             }
@@ -214,10 +213,7 @@ impl Admin {
             .map(|status| ok(&status))
             .ok_or_else(|| {
                 let place = namespace.map(|ns| format!("{ns}/")).unwrap_or_default();
-                Refusal(
-                    StatusCode::NOT_FOUND,
-                    format!("no {kind} {place}{name}"),
-                )
+                Refusal(StatusCode::NOT_FOUND, format!("no {kind} {place}{name}"))
             })
     }
 

@@ -175,13 +175,12 @@ impl Authority {
     /// A file that is no certificate: what was trusted stays. No root at all.
     pub fn reload_roots(&self) -> Result<bool, Error> {
         let mut found = Vec::new();
-        let entries =
-            std::fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))?;
+        let entries = std::fs::read_dir(&self.folder).map_err(Error::io("read", &self.folder))?;
         for entry in entries {
             let path = entry.map_err(Error::io("read", &self.folder))?.path();
             if path.extension().is_some_and(|kind| kind == "pem") {
-                for item in CertificateDer::pem_file_iter(&path)
-                    .map_err(|error| not_pem(&path, &error))?
+                for item in
+                    CertificateDer::pem_file_iter(&path).map_err(|error| not_pem(&path, &error))?
                 {
                     found.push(item.map_err(|error| not_pem(&path, &error))?);
                 }

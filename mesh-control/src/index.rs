@@ -50,9 +50,9 @@ struct Held {
 /// Where a resource comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    /// `None` for a registration.
+    /// `None` for a registration and for what the bootstrap says.
     file: Option<String>,
-    /// From 1; 0 for a registration.
+    /// From 1; 0 without a file.
     line: usize,
 }
 
@@ -161,7 +161,10 @@ impl Index {
             let Resource::Service(service) = resource else {
                 return false;
             };
-            let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let selector = service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.selector.as_ref());
             selector.is_some_and(|selector| {
                 !selector.is_empty()
                     && selector
@@ -220,26 +223,7 @@ impl Index {
                 wanted.insert(document.key.clone(), held);
             }
         }
-        for (name, registered) in &self.registrations {
-            let key = workload_key(name);
-            if !wanted.contains_key(&key)
-                && let Ok(resource) = document::workload_of(&registered.registration)
-            {
-                let place = Place {
-                    file: None,
-                    line: 0,
-                };
-                wanted.insert(
-                    key,
-                    Held {
-                        place,
-                        resource,
-                        findings: Findings::default(),
-                        outdated: false,
-                    },
-                );
-            }
-        }
+        self.add_unwritten(&mut wanted);
         if self.shadowed.len() != shadowed.len() {
             for loser in &shadowed {
                 telemetry::record_refused(&loser.key.to_string(), &loser.fault.to_string());
@@ -248,6 +232,31 @@ impl Index {
         self.shadowed = shadowed;
         self.put(wanted);
         self.mark_stale();
+    }
+
+    /// Adds what no file gives: registrations, and the Mesh that the bootstrap's trust domain means.
+    fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Held>) {
+        let mut add = |resource: Result<Resource, Invalid>| {
+            if let Ok(resource) = resource
+                && let Ok(key) = resource.key()
+            {
+                wanted.entry(key).or_insert_with(|| Held {
+                    place: Place {
+                        file: None,
+                        line: 0,
+                    },
+                    resource,
+                    findings: Findings::default(),
+                    outdated: false,
+                });
+            }
+        };
+        for registered in self.registrations.values() {
+            add(document::workload_of(&registered.registration));
+        }
+        if let Some(trust_domain) = &self.trust_domain {
+            add(document::mesh_of(trust_domain));
+        }
     }
 
     /// Moves the catalogue from what it holds to `wanted`.
@@ -277,8 +286,7 @@ impl Index {
                 .held
                 .get(&workload_key(name))
                 .is_some_and(|held| held.place.file.is_some());
-            self.catalog
-                .set_stale(name, registered.stale && !from_file);
+            self.catalog.set_stale(name, registered.stale && !from_file);
         }
     }
 }
@@ -287,7 +295,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.file {
             Some(file) => write!(f, "{file}:{}", self.line),
-            None => f.write_str("a registration"),
+            None => f.write_str("no file"),
         }
     }
 }

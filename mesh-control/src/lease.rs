@@ -43,13 +43,18 @@ impl Registration {
     ///
     /// # Errors
     /// Every fault of the request, with the field's path.
-    pub fn check(request: wire::RegisterRequest, identity: &Identity) -> Result<Self, Vec<Invalid>> {
+    pub fn check(
+        request: wire::RegisterRequest,
+        identity: &Identity,
+    ) -> Result<Self, Vec<Invalid>> {
         let mut faults = Faults::default();
         let name: Option<Name> = faults.field("name", |f| f.take(request.name.parse()));
         let address = faults.field("address", |f| check_address(&request.address, f));
         let labels = faults.field("labels", |f| check_labels(request.labels, f));
         let ports = faults.field("ports", |f| check_ports(request.ports, f));
-        let tunnel_port = faults.field("tunnel_port", |f| f.take(Port::try_from(request.tunnel_port)));
+        let tunnel_port = faults.field("tunnel_port", |f| {
+            f.take(Port::try_from(request.tunnel_port))
+        });
         let weight = match request.weight {
             0 => 100,
             weight => weight,
@@ -234,7 +239,13 @@ impl Leases {
             }
             let phase = Phase::Live { until };
             let change = Change::Upsert(registration.clone());
-            self.held.insert(name, Lease { registration, phase });
+            self.held.insert(
+                name,
+                Lease {
+                    registration,
+                    phase,
+                },
+            );
             return Ok(vec![change]);
         };
         let live = matches!(lease.phase, Phase::Live { .. });

@@ -232,3 +232,6 @@ fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::Serve
 const ROOTS_POLL: Duration = Duration::from_secs(10);
 /// How long a stop waits for streams to end.
 const STOP_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,9 @@ impl Publisher {
         let mut world = self.lock();
         let workload = registration.workload.clone();
         if !allowed.is_empty() {
-            let backed = world.index.services_of(&workload.namespace, &registration.labels);
+            let backed = world
+                .index
+                .services_of(&workload.namespace, &registration.labels);
             if let Some(service) = backed.into_iter().find(|s| !allowed.contains(&s.name)) {
                 return Err(NotRegistered::Service { workload, service });
             }

@@ -169,13 +169,14 @@ impl Watcher {
     /// A system that gives no file events for it.
     pub fn new(root: &Path) -> Result<Self, Error> {
         let (sender, events) = mpsc::channel(1);
-        let mut source = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let reading = event.is_ok_and(|event| event.kind.is_access() && !is_close(&event));
-            if !reading {
-                // A full channel already holds the news.
-                drop(sender.try_send(()));
-            }
-        })?;
+        let mut source =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let reading = event.is_ok_and(|event| event.kind.is_access() && !is_close(&event));
+                if !reading {
+                    // A full channel already holds the news.
+                    drop(sender.try_send(()));
+                }
+            })?;
         source.watch(root, notify::RecursiveMode::NonRecursive)?;
         Ok(Self {
             events,
@@ -186,7 +187,10 @@ impl Watcher {
     /// Returns once something happened and was quiet for 5 ms, at most 20 ms later, or after
     /// `poll`.
     pub async fn changed(&mut self, poll: Duration) {
-        if tokio::time::timeout(poll, self.events.recv()).await.is_err() {
+        if tokio::time::timeout(poll, self.events.recv())
+            .await
+            .is_err()
+        {
             return;
         }
         let quiet = async {
@@ -264,7 +268,11 @@ mod tests {
         let large = std::fs::File::create(root.path().join("b.yaml")).unwrap();
         large.set_len(MAX_FILE_BYTES + 1).unwrap();
         let scan = Folder::new(root.path()).scan().unwrap();
-        let faults: Vec<_> = scan.changed.into_iter().map(|(_, c)| c.unwrap_err()).collect();
+        let faults: Vec<_> = scan
+            .changed
+            .into_iter()
+            .map(|(_, c)| c.unwrap_err())
+            .collect();
         assert!(faults[0].contains("UTF-8") && faults[1].contains("larger"));
         assert!(Folder::new(&root.path().join("none")).scan().is_err());
     }
@@ -287,7 +295,10 @@ mod tests {
         std::fs::rename(at("..new"), at("..data")).unwrap();
         let begin = std::time::Instant::now();
         watcher.changed(Duration::from_secs(60)).await;
-        assert!(begin.elapsed() < Duration::from_secs(10), "by event, not by poll");
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "by event, not by poll"
+        );
         assert_eq!(names(&folder.scan().unwrap()), ["a.yaml=two"]);
     }
 }

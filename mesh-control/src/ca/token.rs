@@ -138,10 +138,7 @@ impl Tokens {
     /// The Services that workloads of `identity` may back, by its latest token; empty: any of its
     /// namespace.
     pub fn granted(&self, identity: &Identity) -> Vec<Name> {
-        let account = ObjectName::new(
-            identity.namespace.clone(),
-            identity.service_account.clone(),
-        );
+        let account = ObjectName::new(identity.namespace.clone(), identity.service_account.clone());
         self.lock()
             .granted
             .get(&account)

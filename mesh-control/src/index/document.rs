@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use mesh_api::error::Invalid;
 use mesh_api::manifest;
+use mesh_api::name::TrustDomain;
 use mesh_api::resource::{Resource, ResourceKey};
 use mesh_api::translate::Catalog;
 use serde_json::json;
@@ -176,5 +177,18 @@ pub(super) fn workload_of(registration: &Registration) -> Result<Resource, Inval
             "tunnelPort": registration.tunnel_port,
             "weight": registration.weight,
         },
+    }))
+}
+
+/// The Mesh that only names its trust domain.
+///
+/// # Errors
+/// Never for a checked trust domain.
+pub(super) fn mesh_of(trust_domain: &TrustDomain) -> Result<Resource, Invalid> {
+    Resource::from_value(json!({
+        "apiVersion": mesh_api::resource::MESH_API_VERSION,
+        "kind": "Mesh",
+        "metadata": { "name": "default" },
+        "spec": { "trustDomain": trust_domain },
     }))
 }

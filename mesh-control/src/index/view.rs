@@ -114,7 +114,10 @@ pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
 }
 
 pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
-    let services = index.held.iter().filter(|(key, _)| key.kind == Kind::Service);
+    let services = index
+        .held
+        .iter()
+        .filter(|(key, _)| key.kind == Kind::Service);
     services
         .filter_map(|(key, held)| {
             let Resource::Service(service) = &held.resource else {
@@ -141,7 +144,10 @@ pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
 }
 
 pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
-    let workloads = index.held.iter().filter(|(key, _)| key.kind == Kind::Workload);
+    let workloads = index
+        .held
+        .iter()
+        .filter(|(key, _)| key.kind == Kind::Workload);
     workloads
         .filter_map(|(key, held)| {
             let Resource::Workload(object) = &held.resource else {

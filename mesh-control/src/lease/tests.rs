@@ -49,11 +49,19 @@ fn one_lapse_removes_and_a_refresh_changes_nothing() {
     let clock = Clock(Instant::now());
     let mut leases = four(&clock);
     for each in ["a", "b", "c"] {
-        assert!(leases.register(registration(each), clock.at(5)).unwrap().is_empty());
+        assert!(
+            leases
+                .register(registration(each), clock.at(5))
+                .unwrap()
+                .is_empty()
+        );
     }
     assert!(leases.expire(clock.at(9), service).is_empty());
     assert_eq!(leases.next(clock.at(9)), clock.at(10));
-    assert_eq!(leases.expire(clock.at(10), service), [Change::Delete(name("d"))]);
+    assert_eq!(
+        leases.expire(clock.at(10), service),
+        [Change::Delete(name("d"))]
+    );
     assert_eq!(leases.published().count(), 3);
     let back = leases.register(registration("d"), clock.at(11)).unwrap();
     assert_eq!(back, [Change::Upsert(registration("d"))]);
@@ -114,11 +122,18 @@ fn names_belong_to_their_account() {
     let mut other = registration("a");
     other.service_account = "thief".parse().unwrap();
     let refused = leases.register(other.clone(), clock.at(1)).unwrap_err();
-    assert!(refused.to_string().contains("registered by service account shop"));
+    assert!(
+        refused
+            .to_string()
+            .contains("registered by service account shop")
+    );
     assert!(leases.deregister(&name("a"), &caller("thief")).is_empty());
     let ended = leases.deregister(&name("a"), &caller("shop"));
     assert_eq!(ended, [Change::Delete(name("a"))]);
-    assert_eq!(leases.register(other.clone(), clock.at(1)).unwrap(), [Change::Upsert(other)]);
+    assert_eq!(
+        leases.register(other.clone(), clock.at(1)).unwrap(),
+        [Change::Upsert(other)]
+    );
 }
 
 #[test]
@@ -160,6 +175,13 @@ fn requests_are_checked_as_a_whole() {
     let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
     assert_eq!(
         paths,
-        ["name", "address", "labels[0]", "ports[0].port", "tunnel_port", "weight"]
+        [
+            "name",
+            "address",
+            "labels[0]",
+            "ports[0].port",
+            "tunnel_port",
+            "weight"
+        ]
     );
 }

@@ -41,7 +41,9 @@ pub async fn accept(
             continue;
         };
         let config = {
-            let held = tls.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let held = tls
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             Arc::clone(&held)
         };
         let ready = ready.clone();
@@ -49,7 +51,11 @@ pub async fn accept(
             let done = handshake_within(stream, config).await;
             drop(handshake);
             match done {
-                Ok(stream) => drop(ready.send(Ok(Connection::new(stream, address, place))).await),
+                Ok(stream) => drop(
+                    ready
+                        .send(Ok(Connection::new(stream, address, place)))
+                        .await,
+                ),
                 Err(error) => tracing::debug!(%address, error, "handshake failed"),
             }
         });
@@ -60,7 +66,9 @@ async fn handshake_within(
     stream: TcpStream,
     config: Arc<rustls::ServerConfig>,
 ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, String> {
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
     tokio::time::timeout(HANDSHAKE_TIME, TlsAcceptor::from(config).accept(stream))
         .await
         .map_err(|_| "took too long".to_owned())?

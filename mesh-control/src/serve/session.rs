@@ -64,7 +64,9 @@ impl Session {
             .await
             .map_err(|_| Status::deadline_exceeded("no hello within 10 s"))??;
         let Some(Up::Hello(hello)) = first.and_then(|message| message.kind) else {
-            return Err(Status::invalid_argument("the first message must be a hello"));
+            return Err(Status::invalid_argument(
+                "the first message must be a hello",
+            ));
         };
         let workload: ObjectName = hello
             .workload
@@ -242,7 +244,11 @@ impl Stream {
             .take(8)
             .map(|fault| format!("{}: {}", fault.path, fault.reason))
             .collect();
-        telemetry::record_nack(&self.workload.to_string(), &refusal.name, &faults.join("; "));
+        telemetry::record_nack(
+            &self.workload.to_string(),
+            &refusal.name,
+            &faults.join("; "),
+        );
     }
 }
 

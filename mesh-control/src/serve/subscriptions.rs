@@ -191,7 +191,10 @@ impl Drop for Subscriptions {
 
 /// An inbound entry goes to its own workload's identity only.
 fn allows(published: &Published, identity: &Identity) -> bool {
-    published.owner.as_ref().is_none_or(|owner| owner == identity)
+    published
+        .owner
+        .as_ref()
+        .is_none_or(|owner| owner == identity)
 }
 
 fn versioned(name: &EntryName, published: &Published) -> wire::VersionedEntry {
