@@ -149,10 +149,9 @@ pub async fn serve(socket: Socket, admin: Arc<Admin>) {
 
 impl Admin {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.route(request).await {
-            Ok(response) => response,
-            Err(Refusal(status, text)) => reply(status, &json!({ "error": text })),
-        }
+        self.route(request)
+            .await
+            .unwrap_or_else(|Refusal(status, text)| reply(status, &json!({ "error": text })))
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {

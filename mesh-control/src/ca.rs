@@ -24,7 +24,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::error::Error;
-use crate::state;
+use crate::state::{self, hexadecimal};
 use request::{Refused, check_request};
 
 /// Signs certificates and knows which roots are trusted.
@@ -34,9 +34,12 @@ pub struct Authority {
     intermediate: CertificateDer<'static>,
     root: CertificateDer<'static>,
     leaf_lifetime: Duration,
-    roots: RwLock<Arc<Vec<CertificateDer<'static>>>>,
+    roots: RwLock<Roots>,
     rate: Mutex<Rate>,
 }
+
+/// Trusted roots, shared.
+pub type Roots = Arc<[CertificateDer<'static>]>;
 
 /// A certificate just signed.
 #[derive(Clone, Debug)]
@@ -78,7 +81,7 @@ impl Authority {
             intermediate,
             root,
             leaf_lifetime,
-            roots: RwLock::default(),
+            roots: RwLock::new(Arc::from([])),
             rate: Mutex::new(Rate::full(now)),
         };
         authority.reload_roots()?;
@@ -154,7 +157,7 @@ impl Authority {
     }
 
     /// Every root trusted now.
-    pub fn roots(&self) -> Arc<Vec<CertificateDer<'static>>> {
+    pub fn roots(&self) -> Roots {
         Arc::clone(&self.roots.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -195,9 +198,9 @@ impl Authority {
             )));
         }
         let mut held = self.roots.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = **held != found;
+        let changed = **held != *found;
         if changed {
-            *held = Arc::new(found);
+            *held = found.into();
         }
         Ok(changed)
     }
@@ -359,19 +362,9 @@ fn not_pem(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::Authority(format!("{}: {error}", path.display()))
 }
 
-/// Lower-case hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value & 15)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
-        .collect()
-}
-
 /// How far a peer's clock may be behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(120);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const CLOCK_SKEW: Duration = Duration::from_mins(2);
+const DAY: Duration = Duration::from_hours(24);
 const ROOT_LIFETIME: Duration = DAY.saturating_mul(3650);
 const INTERMEDIATE_LIFETIME: Duration = DAY.saturating_mul(365);
 /// Below this an intermediate is replaced at start.

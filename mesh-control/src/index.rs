@@ -136,6 +136,9 @@ impl Index {
 
     /// The service account of a workload, if there is such a workload.
     pub fn service_account(&self, workload: &ObjectName) -> Option<Name> {
+        if let Some(inbound) = self.catalog.inbound(workload) {
+            return Some(inbound.identity.service_account);
+        }
         let held = self.held.get(&workload_key(workload))?;
         let Resource::Workload(object) = &held.resource else {
             return None;

@@ -16,7 +16,7 @@ use mesh_api::wire::generated as wire;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::state;
+use crate::state::{self, hexadecimal};
 
 /// A workload as it registered itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -478,17 +478,13 @@ impl LeaseFiles {
             return self.folder.join(file);
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, file.as_bytes());
-        let hash: String = digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hexadecimal(digest.as_ref());
         self.folder.join(format!("{hash}.json"))
     }
 }
 
 /// How long endpoints are kept stale when nobody refreshes them.
-const STALE_LIMIT: Duration = Duration::from_secs(3600);
+const STALE_LIMIT: Duration = Duration::from_hours(1);
 const MAX_LEASES: usize = 20_000;
 const MAX_LABELS: usize = 64;
 const MAX_PORTS: usize = 64;

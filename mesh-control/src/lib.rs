@@ -120,16 +120,17 @@ pub async fn run(
     parts.spawn(admin::serve(socket, door));
     let serving = serve::serve(listener, tls, shared, tokens);
     tokio::pin!(serving, shutdown);
-    if let Some(started) = started {
-        // Who started it may not care.
-        drop(started.send(Started { listen }));
+    if let Some(started) = started
+        && started.send(Started { listen }).is_err()
+    {
+        tracing::debug!("nobody waits for the start");
     }
     tokio::select! {
         served = &mut serving => return served,
         _ = parts.join_next() => return Err(Error::Ended("a background task")),
         () = &mut shutdown => {}
     }
-    drop(stop.send(true));
+    stop.send_replace(true);
     match tokio::time::timeout(STOP_TIME, serving).await {
         Ok(served) => served,
         Err(_) => Ok(()),

@@ -6,8 +6,10 @@
 pub mod acceptor;
 #[allow(
     missing_docs,
+    unused_qualifications,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated from proto/mesh.proto"
 )]
 #[rustfmt::skip]
@@ -108,7 +110,7 @@ impl Control for Service {
         // Signed first: a bad request must not use the token up.
         let issued = self.issue(&certificate_request, &identity, now)?;
         self.tokens.spend(&claims, seconds).map_err(refuse_token)?;
-        Ok(Response::new(self.certificate(issued, &identity)))
+        Ok(Response::new(self.certificate(&issued, &identity)))
     }
 
     async fn renew(
@@ -122,7 +124,7 @@ impl Control for Service {
         // The trust domain may be about to change: what is granted is of the present one.
         let identity = self.identity(peer.identity.namespace, peer.identity.service_account);
         let issued = self.issue(&certificate_request, &identity, SystemTime::now())?;
-        Ok(Response::new(self.certificate(issued, &identity)))
+        Ok(Response::new(self.certificate(&issued, &identity)))
     }
 
     async fn register(
@@ -200,7 +202,7 @@ impl Service {
         if certified.not_after <= SystemTime::now() {
             return Err(Status::unauthenticated("the client certificate has ended"));
         }
-        let facts = self.shared.publisher.read(|index| index.facts());
+        let facts = self.shared.publisher.read(crate::index::Index::facts);
         let domain = &certified.identity.trust_domain;
         if *domain != facts.trust_domain && !facts.trust_domain_aliases.contains(domain) {
             return Err(Status::permission_denied(format!(
@@ -248,7 +250,7 @@ impl Service {
         Ok(issued)
     }
 
-    fn certificate(&self, issued: Issued, identity: &Identity) -> wire::Certificate {
+    fn certificate(&self, issued: &Issued, identity: &Identity) -> wire::Certificate {
         let roots = self.shared.authority.roots();
         wire::Certificate {
             chain: issued.chain.iter().map(|der| der.to_vec()).collect(),
@@ -258,6 +260,10 @@ impl Service {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn refuse_token(refused: TokenRefused) -> Status {
     let text = refused.to_string();
     match refused {
@@ -268,6 +274,10 @@ fn refuse_token(refused: TokenRefused) -> Status {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn refuse_registration(refused: NotRegistered) -> Status {
     let text = refused.to_string();
     match refused {

@@ -56,7 +56,7 @@ pub fn conditions(findings: &Findings) -> Vec<Condition> {
     let accepted = condition(
         "Accepted",
         &findings.refused,
-        Words {
+        &Words {
             good: ("True", "Accepted"),
             bad: ("False", "Invalid"),
         },
@@ -64,7 +64,7 @@ pub fn conditions(findings: &Findings) -> Vec<Condition> {
     let resolved = condition(
         "ResolvedRefs",
         &findings.unresolved,
-        Words {
+        &Words {
             good: ("True", "ResolvedRefs"),
             bad: ("False", "RefNotFound"),
         },
@@ -74,7 +74,7 @@ pub fn conditions(findings: &Findings) -> Vec<Condition> {
         all.push(condition(
             "Conflicted",
             &findings.conflicts,
-            Words {
+            &Words {
                 good: ("False", "NoConflicts"),
                 bad: ("True", "Conflicted"),
             },
@@ -89,7 +89,7 @@ struct Words {
     bad: (&'static str, &'static str),
 }
 
-fn condition(kind: &'static str, faults: &[Invalid], words: Words) -> Condition {
+fn condition(kind: &'static str, faults: &[Invalid], words: &Words) -> Condition {
     let (status, reason) = if faults.is_empty() {
         words.good
     } else {

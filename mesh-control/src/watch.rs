@@ -174,7 +174,7 @@ impl Watcher {
                 let reading = event.is_ok_and(|event| event.kind.is_access() && !is_close(&event));
                 if !reading {
                     // A full channel already holds the news.
-                    drop(sender.try_send(()));
+                    sender.try_send(()).unwrap_or_default();
                 }
             })?;
         source.watch(root, notify::RecursiveMode::NonRecursive)?;

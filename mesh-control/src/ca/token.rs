@@ -10,9 +10,8 @@ use mesh_api::name::{Identity, Name, ObjectName};
 use mesh_api::token::{BadToken, Claims, JoinToken};
 use serde::{Deserialize, Serialize};
 
-use crate::ca::hexadecimal;
 use crate::error::Error;
-use crate::state;
+use crate::state::{self, hexadecimal};
 
 /// Mints and redeems tokens.
 pub struct Tokens {

@@ -358,7 +358,7 @@ fn forget_old(held: &mut BTreeMap<ObjectName, Proxy>) {
 }
 
 /// How long a proxy that left is shown.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+const REMEMBERED: Duration = Duration::from_hours(1);
 const MAX_PROXIES: usize = 40_000;
 const MAX_ASKS: usize = 16;
 const MAX_REPORTED: usize = 8_192;

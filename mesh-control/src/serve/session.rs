@@ -151,7 +151,7 @@ impl Session {
         match message.kind {
             Some(Up::Subscribe(change)) => stream
                 .subscriptions
-                .change(change)
+                .change(&change)
                 .map_err(|violation| refuse(&violation)),
             Some(Up::Acknowledge(answer)) => {
                 for refusal in &answer.refused {
@@ -159,7 +159,7 @@ impl Session {
                 }
                 stream
                     .subscriptions
-                    .acknowledge(answer)
+                    .acknowledge(&answer)
                     .map_err(|violation| refuse(&violation))
             }
             Some(Up::AdminReply(reply)) => {

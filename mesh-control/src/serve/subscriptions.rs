@@ -72,7 +72,7 @@ impl Subscriptions {
     ///
     /// # Errors
     /// A name that is none, or too many.
-    pub fn change(&mut self, change: wire::Subscribe) -> Result<(), Violation> {
+    pub fn change(&mut self, change: &wire::Subscribe) -> Result<(), Violation> {
         for name in &change.remove {
             let name = parse(name)?;
             if name != EntryName::Mesh && self.entries.remove(&name).is_some() {
@@ -89,7 +89,7 @@ impl Subscriptions {
     ///
     /// # Errors
     /// An answer to another batch.
-    pub fn acknowledge(&mut self, answer: wire::Acknowledge) -> Result<(), Violation> {
+    pub fn acknowledge(&mut self, answer: &wire::Acknowledge) -> Result<(), Violation> {
         let batch = match self.outstanding.take() {
             Some(batch) if answer.nonce == self.nonce => batch,
             _ => return Err(Violation::BadNonce(answer.nonce)),
@@ -103,16 +103,16 @@ impl Subscriptions {
                 continue;
             }
             let text = name.to_string();
-            match answer.refused.iter().find(|refusal| refusal.name == text) {
-                Some(refusal) => entry.faults = faults_of(refusal),
-                None => {
-                    entry.faults.clear();
-                    entry.acked = match &entry.sent {
-                        Sent::Version(version) => Some(version.clone()),
-                        Sent::Absent | Sent::Nothing => None,
-                    };
-                }
+            let refusal = answer.refused.iter().find(|refusal| refusal.name == text);
+            if let Some(refusal) = refusal {
+                entry.faults = faults_of(refusal);
+                continue;
             }
+            entry.faults.clear();
+            entry.acked = match &entry.sent {
+                Sent::Version(version) => Some(version.clone()),
+                Sent::Absent | Sent::Nothing => None,
+            };
         }
         Ok(())
     }
