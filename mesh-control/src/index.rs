@@ -16,7 +16,7 @@ use mesh_api::resource::{Kind, Resource, ResourceKey};
 use mesh_api::translate::Catalog;
 
 use crate::lease::{Change, Registration};
-use crate::status::{Findings, ResourceStatus};
+use crate::status::ResourceStatus;
 use crate::telemetry;
 use crate::watch::Scan;
 use document::Documents;
@@ -38,13 +38,17 @@ struct Registered {
     stale: bool,
 }
 
-/// A resource in force.
+/// A resource that the catalogue holds.
 struct Held {
     place: Place,
-    resource: Resource,
-    findings: Findings,
-    /// Its document is bad now: this is the last good one.
+    /// Its document cannot be read now: this is the last one that could.
     outdated: bool,
+}
+
+/// A resource that files or registrations give.
+struct Wanted {
+    held: Held,
+    resource: Resource,
 }
 
 /// Where a resource comes from.
@@ -56,6 +60,7 @@ struct Place {
     line: usize,
 }
 
+#[derive(PartialEq, Eq)]
 struct Shadowed {
     key: ResourceKey,
     place: Place,
@@ -139,12 +144,8 @@ impl Index {
         if let Some(inbound) = self.catalog.inbound(workload) {
             return Some(inbound.identity.service_account);
         }
-        let held = self.held.get(&workload_key(workload))?;
-        let Resource::Workload(object) = &held.resource else {
-            return None;
-        };
-        let account = object.spec.service_account.as_deref().unwrap_or("default");
-        account.parse().ok()
+        let workload = self.catalog.workload(workload)?;
+        Some(workload.service_account.clone())
     }
 
     /// True if a file gives this workload.
@@ -176,13 +177,13 @@ impl Index {
             })
         };
         self.held
-            .iter()
-            .filter(|(key, held)| {
+            .keys()
+            .filter(|key| {
                 key.kind == Kind::Service
                     && key.namespace.as_ref() == Some(namespace)
-                    && selects(&held.resource)
+                    && self.catalog.resource(key).is_some_and(|one| selects(one))
             })
-            .filter_map(|(key, _)| key.object())
+            .filter_map(ResourceKey::object)
             .collect()
     }
 
@@ -204,7 +205,7 @@ impl Index {
     /// Makes the catalogue say what files and registrations say now: for each key the first file by
     /// name wins, and any file beats a registration.
     fn settle(&mut self) {
-        let mut wanted: BTreeMap<ResourceKey, Held> = BTreeMap::new();
+        let mut wanted: BTreeMap<ResourceKey, Wanted> = BTreeMap::new();
         let mut shadowed = Vec::new();
         for (file, documents) in &self.documents {
             for document in documents.all() {
@@ -213,22 +214,22 @@ impl Index {
                     line: document.line,
                 };
                 if let Some(winner) = wanted.get(&document.key) {
-                    let (key, fault) = (document.key.clone(), duplicate(&winner.place, &place));
+                    let fault = duplicate(&winner.held.place, &place);
+                    let key = document.key.clone();
                     shadowed.push(Shadowed { key, place, fault });
                     continue;
                 }
                 let held = Held {
                     place,
-                    resource: document.resource.clone(),
-                    findings: Findings::default(),
                     outdated: document.outdated,
                 };
-                wanted.insert(document.key.clone(), held);
+                let resource = document.resource.clone();
+                wanted.insert(document.key.clone(), Wanted { held, resource });
             }
         }
         self.add_unwritten(&mut wanted);
-        if self.shadowed.len() != shadowed.len() {
-            for loser in &shadowed {
+        for loser in &shadowed {
+            if !self.shadowed.contains(loser) {
                 telemetry::record_refused(&loser.key.to_string(), &loser.fault.to_string());
             }
         }
@@ -238,20 +239,20 @@ impl Index {
     }
 
     /// Adds what no file gives: registrations, and the Mesh that the bootstrap's trust domain means.
-    fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Held>) {
+    fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Wanted>) {
         let mut add = |resource: Result<Resource, Invalid>| {
             if let Ok(resource) = resource
                 && let Ok(key) = resource.key()
             {
-                wanted.entry(key).or_insert_with(|| Held {
-                    place: Place {
-                        file: None,
-                        line: 0,
-                    },
-                    resource,
-                    findings: Findings::default(),
+                let place = Place {
+                    file: None,
+                    line: 0,
+                };
+                let held = Held {
+                    place,
                     outdated: false,
-                });
+                };
+                wanted.entry(key).or_insert(Wanted { held, resource });
             }
         };
         for registered in self.registrations.values() {
@@ -263,17 +264,16 @@ impl Index {
     }
 
     /// Moves the catalogue from what it holds to `wanted`.
-    fn put(&mut self, wanted: BTreeMap<ResourceKey, Held>) {
+    fn put(&mut self, wanted: BTreeMap<ResourceKey, Wanted>) {
         let mut before = std::mem::take(&mut self.held);
-        for (key, mut held) in wanted {
-            match before.remove(&key) {
-                Some(same) if same.resource == held.resource => held.findings = same.findings,
-                _ => {
-                    held.findings = document::apply(&mut self.catalog, held.resource.clone());
-                    for fault in &held.findings.refused {
-                        let place = format!("{key} ({})", held.place);
-                        telemetry::record_refused(&place, &fault.to_string());
-                    }
+        for (key, Wanted { held, resource }) in wanted {
+            before.remove(&key);
+            let same = self.catalog.resource(&key).map(AsRef::as_ref) == Some(&resource);
+            if !same {
+                let verdict = self.catalog.apply(resource);
+                for fault in &verdict.faults {
+                    let place = format!("{key} ({})", held.place);
+                    telemetry::record_refused(&place, &fault.to_string());
                 }
             }
             self.held.insert(key, held);

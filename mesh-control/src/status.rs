@@ -2,6 +2,7 @@
 //! `meshctl validate`. This is the only writer of conditions. May use nothing of this crate.
 
 use mesh_api::error::Invalid;
+use mesh_api::translate::{self, Verdict};
 use serde::Serialize;
 
 /// One resource or document, where it was written, and how it stands.
@@ -40,88 +41,33 @@ pub struct Condition {
     pub message: String,
 }
 
-/// What was found wrong with a resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Why it was refused.
-    pub refused: Vec<Invalid>,
-    /// References that name nothing.
-    pub unresolved: Vec<Invalid>,
-    /// Why another resource wins over it.
-    pub conflicts: Vec<Invalid>,
-}
-
-/// The conditions that `findings` mean.
-pub fn conditions(findings: &Findings) -> Vec<Condition> {
-    let accepted = condition(
-        "Accepted",
-        &findings.refused,
-        &Words {
-            good: ("True", "Accepted"),
-            bad: ("False", "Invalid"),
-        },
-    );
-    let resolved = condition(
-        "ResolvedRefs",
-        &findings.unresolved,
-        &Words {
-            good: ("True", "ResolvedRefs"),
-            bad: ("False", "RefNotFound"),
-        },
-    );
-    let mut all = vec![accepted, resolved];
-    if !findings.conflicts.is_empty() {
-        all.push(condition(
-            "Conflicted",
-            &findings.conflicts,
-            &Words {
-                good: ("False", "NoConflicts"),
-                bad: ("True", "Conflicted"),
-            },
-        ));
-    }
-    all
-}
-
-/// Status and reason without and with faults.
-struct Words {
-    good: (&'static str, &'static str),
-    bad: (&'static str, &'static str),
-}
-
-fn condition(kind: &'static str, faults: &[Invalid], words: &Words) -> Condition {
-    let (status, reason) = if faults.is_empty() {
-        words.good
-    } else {
-        words.bad
+/// The conditions of a resource, as the catalogue judges it.
+pub fn conditions(verdict: &Verdict) -> Vec<Condition> {
+    let of = |condition: &translate::Condition| Condition {
+        kind: condition.kind,
+        status: if condition.status { "True" } else { "False" },
+        reason: condition.reason,
+        message: condition.message.clone(),
     };
-    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    verdict.conditions.iter().map(of).collect()
+}
+
+/// The condition of a document that could not be read, or that another one beats.
+pub fn refused(fault: &Invalid) -> Condition {
     Condition {
-        kind,
-        status,
-        reason,
-        message: texts.join("\n"),
+        kind: "Accepted",
+        status: "False",
+        reason: "Invalid",
+        message: fault.to_string(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_become_messages() {
-        let findings = Findings {
-            refused: vec![Invalid::new("spec.a", "is bad"), Invalid::new("", "is odd")],
-            ..Findings::default()
-        };
-        let conditions = conditions(&findings);
-        let [accepted, resolved] = conditions.as_slice() else {
-            panic!("two conditions");
-        };
-        assert_eq!(
-            (accepted.kind, accepted.status, accepted.message.as_str()),
-            ("Accepted", "False", "spec.a: is bad\nis odd")
-        );
-        assert_eq!((resolved.kind, resolved.status), ("ResolvedRefs", "True"));
+/// The further condition of a document that another one beats.
+pub fn conflicted(fault: &Invalid) -> Condition {
+    Condition {
+        kind: "Conflicted",
+        status: "True",
+        reason: "Conflicted",
+        message: fault.to_string(),
     }
 }

@@ -1,5 +1,5 @@
-//! The documents of one file, and what stays of them when they go bad. May use `lease`, `status`
-//! and `telemetry`.
+//! The documents of one file, and what stays of them when they go bad. May use `lease` and
+//! `telemetry`.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,9 @@ use mesh_api::error::Invalid;
 use mesh_api::manifest;
 use mesh_api::name::TrustDomain;
 use mesh_api::resource::{Resource, ResourceKey};
-use mesh_api::translate::Catalog;
 use serde_json::json;
 
 use crate::lease::Registration;
-use crate::status::Findings;
 use crate::telemetry;
 
 /// A file's documents.
@@ -145,16 +143,6 @@ fn read(file: &str, text: &str) -> (Vec<Document>, Vec<DocumentFault>) {
         }
     }
     (good, faults)
-}
-
-/// Puts a resource into the catalogue and says what was found. A refused one leaves the last good
-/// in force.
-pub(super) fn apply(catalog: &mut Catalog, resource: Resource) -> Findings {
-    let verdict = catalog.apply(resource);
-    Findings {
-        refused: verdict.faults,
-        ..Findings::default()
-    }
 }
 
 /// A registration as the resource that a file would give.

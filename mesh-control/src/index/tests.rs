@@ -165,9 +165,9 @@ fn the_first_file_by_name_wins() {
         .iter()
         .find(|status| status.file.as_deref() == Some("z.yaml"))
         .unwrap();
-    assert_eq!(loser.conditions[2].kind, "Conflicted");
-    assert!(loser.conditions[2].message.contains("b.yaml:"));
-    assert!(loser.conditions[2].message.contains("z.yaml:"));
+    assert_eq!(loser.conditions[1].kind, "Conflicted");
+    assert!(loser.conditions[1].message.contains("b.yaml:"));
+    assert!(loser.conditions[1].message.contains("z.yaml:"));
     index.apply_files(files(&[], &["b.yaml"]));
     assert_eq!(endpoints(&index), ["10.0.0.9:8080"]);
 }

@@ -1,13 +1,13 @@
 //! What administrators see of the index. May use `index` and `status`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_api::name::{DestinationName, ObjectName, Port};
-use mesh_api::resource::{Kind, Resource};
+use mesh_api::name::{DestinationName, ObjectName};
+use mesh_api::resource::{Kind, ResourceKey};
 use serde::Serialize;
 
-use crate::index::Index;
-use crate::status::{Findings, ResourceStatus, conditions};
+use crate::index::{Index, Place};
+use crate::status::{Condition, ResourceStatus, conditions, conflicted, refused};
 
 /// A Service with what is behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,27 +74,17 @@ pub struct WorkloadRow {
 }
 
 pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
-    let held = index.held.iter().map(|(key, held)| ResourceStatus {
-        kind: key.kind.to_string(),
-        namespace: key.namespace.as_ref().map(ToString::to_string),
-        name: key.name.to_string(),
-        file: held.place.file.clone(),
-        line: held.place.line,
-        stale: held.outdated || is_stale(index, key.object().as_ref(), key.kind),
-        conditions: conditions(&held.findings),
+    let held = index.held.iter().map(|(key, held)| {
+        let verdict = index.catalog.verdict(key).unwrap_or_default();
+        let mut status = of_key(key, &held.place, conditions(&verdict));
+        status.stale = held.outdated
+            || verdict.keeps_last_good
+            || is_stale(index, key.object().as_ref(), key.kind);
+        status
     });
-    let shadowed = index.shadowed.iter().map(|loser| ResourceStatus {
-        kind: loser.key.kind.to_string(),
-        namespace: loser.key.namespace.as_ref().map(ToString::to_string),
-        name: loser.key.name.to_string(),
-        file: loser.place.file.clone(),
-        line: loser.place.line,
-        stale: false,
-        conditions: conditions(&Findings {
-            refused: vec![loser.fault.clone()],
-            conflicts: vec![loser.fault.clone()],
-            ..Findings::default()
-        }),
+    let shadowed = index.shadowed.iter().map(|loser| {
+        let conditions = vec![refused(&loser.fault), conflicted(&loser.fault)];
+        of_key(&loser.key, &loser.place, conditions)
     });
     let bad = index.documents.iter().flat_map(|(file, documents)| {
         documents.faults().iter().map(|fault| ResourceStatus {
@@ -104,84 +94,83 @@ pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
             file: Some(file.clone()),
             line: fault.line,
             stale: fault.keeps_last_good,
-            conditions: conditions(&Findings {
-                refused: vec![fault.invalid.clone()],
-                ..Findings::default()
-            }),
+            conditions: vec![refused(&fault.invalid)],
         })
     });
     held.chain(shadowed).chain(bad).collect()
 }
 
+fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> ResourceStatus {
+    ResourceStatus {
+        kind: key.kind.to_string(),
+        namespace: key.namespace.as_ref().map(ToString::to_string),
+        name: key.name.to_string(),
+        file: place.file.clone(),
+        line: place.line,
+        stale: false,
+        conditions,
+    }
+}
+
 pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
-    let services = index
-        .held
-        .iter()
-        .filter(|(key, _)| key.kind == Kind::Service);
-    services
-        .filter_map(|(key, held)| {
-            let Resource::Service(service) = &held.resource else {
-                return None;
-            };
-            let name = key.object()?;
-            let declared = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-            let numbers = declared.into_iter().flatten().map(|port| port.port);
-            let ports: Vec<PortRow> = numbers
-                .filter_map(|number| port_row(index, &name, Port::try_from(number).ok()?))
-                .collect();
-            let endpoints = || ports.iter().flat_map(|port| &port.endpoints);
-            let workloads: BTreeSet<String> =
-                endpoints().filter_map(|at| at.workload.clone()).collect();
-            Some(ServiceRow {
+    let mut services: BTreeMap<ObjectName, ServiceRow> = BTreeMap::new();
+    // A Service without ports has no destination and is listed all the same.
+    for key in index.held.keys().filter(|key| key.kind == Kind::Service) {
+        if let Some(name) = key.object() {
+            let row = ServiceRow {
                 namespace: name.namespace.to_string(),
                 name: name.name.to_string(),
-                workloads: workloads.into_iter().collect(),
-                stale: endpoints().any(|at| at.stale),
-                ports,
-            })
-        })
-        .collect()
+                ports: Vec::new(),
+                workloads: Vec::new(),
+                stale: false,
+            };
+            services.insert(name, row);
+        }
+    }
+    for name in index.catalog.destinations() {
+        if let Some(port) = port_row(index, &name)
+            && let Some(row) = services.get_mut(&name.service)
+        {
+            row.ports.push(port);
+        }
+    }
+    for row in services.values_mut() {
+        let endpoints = || row.ports.iter().flat_map(|port| &port.endpoints);
+        let workloads: BTreeSet<String> =
+            endpoints().filter_map(|at| at.workload.clone()).collect();
+        row.stale = endpoints().any(|at| at.stale);
+        row.workloads = workloads.into_iter().collect();
+    }
+    services.into_values().collect()
 }
 
 pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
-    let workloads = index
-        .held
-        .iter()
-        .filter(|(key, _)| key.kind == Kind::Workload);
-    workloads
-        .filter_map(|(key, held)| {
-            let Resource::Workload(object) = &held.resource else {
-                return None;
-            };
-            let name = key.object()?;
-            let labels = object.metadata.labels.clone().unwrap_or_default();
-            let services = index.services_of(&name.namespace, &labels);
-            Some(WorkloadRow {
-                namespace: name.namespace.to_string(),
-                name: name.name.to_string(),
-                service_account: index
-                    .service_account(&name)
-                    .map(|account| account.to_string())
-                    .unwrap_or_default(),
-                address: object.spec.address.clone(),
-                services: services.iter().map(ToString::to_string).collect(),
-                source: match held.place.file {
-                    Some(_) => "file",
-                    None => "registration",
-                },
-                stale: is_stale(index, Some(&name), Kind::Workload),
-            })
-        })
-        .collect()
+    let rows = index.catalog.workloads().map(|workload| {
+        let name = &workload.name;
+        let services = index.services_of(&name.namespace, &workload.labels);
+        WorkloadRow {
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
+            service_account: workload.service_account.to_string(),
+            address: workload.address.to_string(),
+            services: services.iter().map(ToString::to_string).collect(),
+            source: if index.has_file_workload(name) {
+                "file"
+            } else {
+                "registration"
+            },
+            stale: is_stale(index, Some(name), Kind::Workload),
+        }
+    });
+    rows.collect()
 }
 
-fn port_row(index: &Index, service: &ObjectName, port: Port) -> Option<PortRow> {
-    let name = DestinationName::new(service.clone(), port);
-    let destination = index.catalog.destination(&name, &service.namespace)?;
+fn port_row(index: &Index, name: &DestinationName) -> Option<PortRow> {
+    let destination = index.catalog.destination(name, &name.service.namespace)?;
     let own = destination.backends.first();
     let endpoints = own.into_iter().flat_map(|backend| &backend.endpoints);
     Some(PortRow {
-        port: port.number(),
+        port: name.port.number(),
         protocol: destination.protocol.as_str(),
         endpoints: endpoints.map(endpoint_row).collect(),
     })
