@@ -175,6 +175,17 @@ impl Config {
         &self.shared.workload.namespace
     }
 
+    /// The destination that `host` and `port` mean to the workload, or `None` for what can only be
+    /// outside the mesh.
+    pub fn destination_of(&self, host: &str, port: u16) -> Option<DestinationName> {
+        let snapshot = self.snapshot();
+        let facts = snapshot.mesh.as_deref().cloned().or_else(usual_facts)?;
+        match resolve(&facts, self.namespace(), host, port) {
+            Resolution::Service(name) => Some(name),
+            Resolution::Outside => None,
+        }
+    }
+
     /// The recorder configuration reports to.
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry

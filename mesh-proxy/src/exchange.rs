@@ -195,14 +195,14 @@ where
         return Err(Error::downstream(Kind::UnsupportedProtocol));
     }
     let sources = plan::gather(context, head, scope).await?;
-    outcome.destination = sources.label(scope);
+    outcome.destination = Some(sources.label());
     let plan = match sources.decide(context, head, scope) {
         Planned::Forward(plan) => plan,
         Planned::Respond(answer) => {
             return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
         }
     };
-    outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.index));
+    outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.backend = Some(Arc::clone(plan.backend));
     match plan.request_timeout {
         None => forward(context, downstream, head, &plan, outcome).await,

@@ -57,7 +57,7 @@ where
         match attempt::connect(context, backend).await {
             Ok(connected) => {
                 let drain = context.shared.drain.clone();
-                let carried = tcp::forward(stream, connected.stream, &first, drain).await;
+                let carried = tcp::forward(stream, connected.into_stream(), &first, drain).await;
                 tracing::debug!(destination = %name, ?carried, "opaque connection ended");
             }
             Err(error) => tracing::debug!(destination = %name, %error, "opaque connection refused"),

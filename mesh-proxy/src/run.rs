@@ -2,10 +2,13 @@
 //!
 //! Wiring only. May use everything.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
+use mesh_api::snapshot::{Known, Snapshot};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -107,7 +110,7 @@ async fn follow(
     loop {
         changes.borrow_and_update();
         let snapshot = config.snapshot();
-        shared.endpoints.retain(&snapshot);
+        shared.endpoints.retain(&endpoints_of(&snapshot));
         let next = wanted(&bootstrap, &snapshot, |host, port| config.destination_of(host, port));
         if next != last {
             last.clone_from(&next);
@@ -119,6 +122,16 @@ async fn follow(
             return;
         }
     }
+}
+
+/// Every endpoint that some destination has.
+fn endpoints_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
+    let tables = snapshot.destinations.values().filter_map(|known| match known {
+        Known::Present(table) => Some(table),
+        Known::Absent | Known::Failed(_) => None,
+    });
+    let backends = tables.flat_map(|table| &table.backends);
+    backends.flat_map(|backend| &backend.endpoints).map(|endpoint| endpoint.address).collect()
 }
 
 /// What the admin socket tells of endpoints.

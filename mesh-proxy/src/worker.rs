@@ -149,7 +149,6 @@ async fn run(
         () = cut.cut() => {}
     }
     tasks.shutdown().await;
-    context.close().await;
 }
 
 async fn serve(context: &Rc<Context>, accepted: Accepted) {

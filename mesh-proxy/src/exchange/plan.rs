@@ -55,7 +55,7 @@ pub(super) async fn gather<'h>(
     let target = target::normalise(head.target()).map_err(bad)?;
     let host = match target.authority {
         Some(authority) => authority,
-        None => head.host().unwrap_or_default(),
+        None => head.authority(),
     };
     let toward = match scope {
         Scope::Receiving(Receiving { backend, .. }) => Toward::Backend(Arc::clone(backend)),
@@ -117,6 +117,14 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
 }
 
 impl Sources<'_> {
+    /// What metrics and logs call where it went.
+    pub(super) fn label(&self) -> DestinationName {
+        match &self.toward {
+            Toward::Destination(table) => table.name.clone(),
+            Toward::Backend(backend) => backend.name.clone(),
+        }
+    }
+
     /// Decides.
     pub(super) fn decide(&self, context: &Context, head: &RequestHead, scope: &Scope) -> Planned<'_> {
         let table = match &self.toward {

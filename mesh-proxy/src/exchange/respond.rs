@@ -150,7 +150,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     outcome.status = respond.status;
-    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.index));
+    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     let mut fields: Vec<(&str, &str)> = Vec::new();
     let (value, text);
     if let Some(refusal) = &respond.refusal {

@@ -165,6 +165,12 @@ impl RequestHead {
     }
 }
 
+impl mesh_api::decide::HeaderFields for RequestHead {
+    fn each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        RequestHead::each(self, name, visit);
+    }
+}
+
 impl ResponseHead {
     pub(super) fn new(
         bytes: Bytes,
