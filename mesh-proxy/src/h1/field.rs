@@ -162,8 +162,11 @@ fn field(head: &[u8], name: Span, value: Span) -> Result<Field, Refusal> {
 /// Where `part`, a slice of `head`, lies in it; an empty one outside lies at its start.
 fn offset(head: &[u8], part: &[u8]) -> Span {
     let start = (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
-    if start + part.len() > head.len() {
-        return Span::default();
+    match start
+        .checked_add(part.len())
+        .filter(|end| *end <= head.len())
+    {
+        Some(end) => Span::new(start..end),
+        None => Span::default(),
     }
-    Span::new(start..start + part.len())
 }

@@ -133,6 +133,7 @@ impl Outgoing {
             }
             self.pieces.pop_front();
         }
-        self.tail.advance(written.min(self.tail.len()));
+        let rest = written.min(self.tail.len());
+        self.tail.advance(rest);
     }
 }
