@@ -105,7 +105,6 @@ where
             }
             Verdict::Again { wait, .. } => {
                 drop(tried);
-                context.count_retry(&plan.backend.name);
                 body.rewind();
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;

@@ -170,11 +170,6 @@ impl Context {
         worker_value(&self.budgets, (name.clone(), settings), find)
     }
 
-    /// Counts a retry towards `name`.
-    pub fn count_retry(&self, name: &DestinationName) {
-        self.shared.telemetry().retry(name);
-    }
-
     /// Records a connection that is not served.
     pub fn refuse_connection(&self, direction: Direction, reason: &'static str, peer: SocketAddr) {
         let event = ConnectionRefused { direction, reason, peer: Some(peer) };

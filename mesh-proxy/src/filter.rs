@@ -96,6 +96,14 @@ pub fn write_response(head: &ResponseHead, changes: &ResponseChanges<'_>, out: &
     write_end(changes.append, out);
 }
 
+/// Writes a 1xx head on its way down: status and end-to-end fields, as received.
+pub fn write_informational(head: &ResponseHead, out: &mut BytesMut) {
+    let unchanged = &HeaderChanges { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+    let changes = [unchanged; 2];
+    let framing = Framing::Empty;
+    write_response(head, &ResponseChanges { changes, framing, append: &[], strip: &[] }, out);
+}
+
 /// Writes an answer the mesh makes itself, with its length; no content where `body` is `None` or
 /// the status has none, and for HEAD the caller passes the text and writes only the head.
 pub fn write_reply(status: u16, fields: &[(&str, &str)], body: &[u8], out: &mut BytesMut) {

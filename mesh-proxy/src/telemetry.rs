@@ -127,6 +127,11 @@ impl Telemetry {
         tracing::debug!(direction = event.direction.as_str(), reason = event.reason, peer = ?event.peer, detail = %event.detail, "TLS handshake failed");
     }
 
+    /// Records a message that breaks HTTP/1.1.
+    pub fn message_refused(&self, direction: Direction, reason: &'static str) {
+        self.add(metric::MESSAGES_REFUSED, vec![direction.as_str().into(), reason.into()]);
+    }
+
     /// Records a connection that was not served.
     pub fn connection_refused(&self, event: &ConnectionRefused) {
         self.add(

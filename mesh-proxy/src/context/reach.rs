@@ -43,7 +43,7 @@ impl Reached {
 }
 
 /// An idle connection and its place under the destination's limit.
-pub struct Kept {
+pub(super) struct Kept {
     connection: Connection<Stream>,
     place: Place,
 }

@@ -126,6 +126,13 @@ pub mod metric {
         &["direction", "reason"],
         "Connections closed unserved.",
     );
+    /// Messages that break HTTP/1.1.
+    pub const MESSAGES_REFUSED: Metric = metric(
+        Kind::Counter,
+        "mesh_messages_refused_total",
+        &["direction", "reason"],
+        "Requests refused because they break HTTP/1.1.",
+    );
     /// Failed handshakes.
     pub const TLS_HANDSHAKE_FAILURES: Metric = metric(
         Kind::Counter,
@@ -198,10 +205,11 @@ pub mod metric {
     );
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 6] = [
+    pub const COLD: [Metric; 7] = [
         CONNECTIONS_REFUSED,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
+        MESSAGES_REFUSED,
         CONFIG_NACKS,
         CONFIG_STREAM_FAILURES,
         CERTIFICATE_RENEWAL_FAILURES,
