@@ -216,7 +216,7 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_millis(5);
 const DEBOUNCE: Duration = Duration::from_millis(20);
 const MAX_FILES: usize = 2_000;
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = mesh_api::manifest::MAX_FILE_BYTES as u64;
 
 #[cfg(test)]
 mod tests {
