@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 
 use crate::ca::token::{Tokens, new_id};
 use crate::error::Error;
+use crate::index::Index;
 use crate::serve::proxies::NoAnswer;
 use crate::serve::session::Shared;
 
@@ -116,15 +117,14 @@ impl Drop for Socket {
 pub async fn serve(socket: Socket, admin: Arc<Admin>) {
     let mut running = JoinSet::new();
     loop {
-        let stream = tokio::select! {
-            accepted = socket.listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = socket.listener.accept() => accepted,
             Some(_) = running.join_next() => continue,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: give some time to close.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
         };
         if running.len() >= MAX_CONNECTIONS {
             continue;
@@ -162,10 +162,10 @@ impl Admin {
             ["ready"] if get => Ok(ok(&self.ready())),
             ["version"] if get => Ok(ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))),
             ["proxies"] if get => Ok(ok(&self.shared.proxies.rows())),
-            ["resources"] if get => Ok(ok(&self.shared.publisher.read(|index| index.statuses()))),
+            ["resources"] if get => Ok(ok(&self.shared.publisher.read(Index::statuses))),
             ["resources", kind, namespace, name] if get => self.resource(kind, namespace, name),
-            ["services"] if get => Ok(ok(&self.shared.publisher.read(|index| index.services()))),
-            ["workloads"] if get => Ok(ok(&self.shared.publisher.read(|index| index.workloads()))),
+            ["services"] if get => Ok(ok(&self.shared.publisher.read(Index::services))),
+            ["workloads"] if get => Ok(ok(&self.shared.publisher.read(Index::workloads))),
             ["proxy", namespace, workload, ..] => {
                 let workload = format!("{namespace}/{workload}");
                 self.relay(&workload, &parts, request).await
@@ -186,7 +186,7 @@ impl Admin {
     }
 
     fn ready(&self) -> serde_json::Value {
-        let facts = self.shared.publisher.read(|index| index.facts());
+        let facts = self.shared.publisher.read(Index::facts);
         json!({
             "ready": true,
             "listen": self.listen.to_string(),
@@ -201,7 +201,7 @@ impl Admin {
         name: &str,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let namespace = (namespace != "-").then_some(namespace);
-        let statuses = self.shared.publisher.read(|index| index.statuses());
+        let statuses = self.shared.publisher.read(Index::statuses);
         statuses
             .into_iter()
             .find(|status| {

@@ -7,6 +7,7 @@ mod document;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh_api::error::Invalid;
 use mesh_api::model::entry::{Entry, EntryName};
@@ -16,10 +17,10 @@ use mesh_api::resource::{Kind, Resource, ResourceKey};
 use mesh_api::translate::Catalog;
 
 use crate::lease::{Change, Registration};
-use crate::status::ResourceStatus;
+use crate::status::{Fault, ResourceStatus};
 use crate::telemetry;
 use crate::watch::Scan;
-use document::Documents;
+use document::{Document, Documents};
 pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 
 /// The world.
@@ -34,13 +35,15 @@ pub struct Index {
 }
 
 struct Registered {
-    registration: Registration,
+    resource: Arc<Resource>,
     stale: bool,
 }
 
 /// A resource that the catalogue holds.
 struct Held {
     place: Place,
+    /// Its document, if it has one.
+    document: Option<Document>,
     /// Its document cannot be read now: this is the last one that could.
     outdated: bool,
 }
@@ -48,7 +51,7 @@ struct Held {
 /// A resource that files or registrations give.
 struct Wanted {
     held: Held,
-    resource: Resource,
+    resource: Arc<Resource>,
 }
 
 /// Where a resource comes from.
@@ -57,14 +60,14 @@ struct Place {
     /// `None` for a registration and for what the bootstrap says.
     file: Option<String>,
     /// From 1; 0 without a file.
-    line: usize,
+    line: u32,
 }
 
 #[derive(PartialEq, Eq)]
 struct Shadowed {
     key: ResourceKey,
     place: Place,
-    fault: Invalid,
+    fault: Fault,
 }
 
 impl Index {
@@ -89,7 +92,6 @@ impl Index {
         for (file, content) in scan.changed {
             let documents = self.documents.entry(file.clone()).or_default();
             documents.replace(&file, content);
-            documents.record();
         }
         self.settle();
     }
@@ -102,12 +104,7 @@ impl Index {
         for change in changes {
             match change {
                 Change::Upsert(registration) => {
-                    let registered = Registered {
-                        registration: registration.clone(),
-                        stale: false,
-                    };
-                    self.registrations
-                        .insert(registration.workload.clone(), registered);
+                    self.register(registration);
                 }
                 Change::Delete(name) => drop(self.registrations.remove(name)),
                 Change::SetStale(name, stale) => {
@@ -118,6 +115,19 @@ impl Index {
             }
         }
         self.settle();
+    }
+
+    fn register(&mut self, registration: &Registration) {
+        let name = registration.workload.clone();
+        match document::workload_of(registration) {
+            Ok(resource) => {
+                let resource = Arc::new(resource);
+                let stale = false;
+                self.registrations
+                    .insert(name, Registered { resource, stale });
+            }
+            Err(fault) => telemetry::record_refused(&name.to_string(), &fault.to_string()),
+        }
     }
 
     /// The entry `name` as `consumer` sees it, if there is such a thing.
@@ -211,26 +221,27 @@ impl Index {
             for document in documents.all() {
                 let place = Place {
                     file: Some(file.clone()),
-                    line: document.line,
+                    line: document.line(),
                 };
                 if let Some(winner) = wanted.get(&document.key) {
-                    let fault = duplicate(&winner.held.place, &place);
+                    let fault = document.place(&duplicate(&winner.held.place, &place));
                     let key = document.key.clone();
                     shadowed.push(Shadowed { key, place, fault });
                     continue;
                 }
                 let held = Held {
                     place,
+                    document: Some(document.clone()),
                     outdated: document.outdated,
                 };
-                let resource = document.resource.clone();
+                let resource = Arc::clone(&document.resource);
                 wanted.insert(document.key.clone(), Wanted { held, resource });
             }
         }
         self.add_unwritten(&mut wanted);
         for loser in &shadowed {
             if !self.shadowed.contains(loser) {
-                telemetry::record_refused(&loser.key.to_string(), &loser.fault.to_string());
+                telemetry::record_refused(&loser.place.to_string(), &loser.fault.reason);
             }
         }
         self.shadowed = shadowed;
@@ -240,26 +251,27 @@ impl Index {
 
     /// Adds what no file gives: registrations, and the Mesh that the bootstrap's trust domain means.
     fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Wanted>) {
-        let mut add = |resource: Result<Resource, Invalid>| {
-            if let Ok(resource) = resource
-                && let Ok(key) = resource.key()
-            {
+        let mut add = |resource: Arc<Resource>| {
+            if let Ok(key) = resource.key() {
                 let place = Place {
                     file: None,
                     line: 0,
                 };
                 let held = Held {
                     place,
+                    document: None,
                     outdated: false,
                 };
                 wanted.entry(key).or_insert(Wanted { held, resource });
             }
         };
         for registered in self.registrations.values() {
-            add(document::workload_of(&registered.registration));
+            add(Arc::clone(&registered.resource));
         }
-        if let Some(trust_domain) = &self.trust_domain {
-            add(document::mesh_of(trust_domain));
+        if let Some(trust_domain) = &self.trust_domain
+            && let Ok(mesh) = document::mesh_of(trust_domain)
+        {
+            add(Arc::new(mesh));
         }
     }
 
@@ -268,12 +280,18 @@ impl Index {
         let mut before = std::mem::take(&mut self.held);
         for (key, Wanted { held, resource }) in wanted {
             before.remove(&key);
-            let same = self.catalog.resource(&key).map(AsRef::as_ref) == Some(&resource);
+            let same = self
+                .catalog
+                .resource(&key)
+                .is_some_and(|before| *before == resource);
             if !same {
-                let verdict = self.catalog.apply(resource);
+                let verdict = self.catalog.apply(Resource::clone(&resource));
                 for fault in &verdict.faults {
-                    let place = format!("{key} ({})", held.place);
-                    telemetry::record_refused(&place, &fault.to_string());
+                    let text = held
+                        .document
+                        .as_ref()
+                        .map_or_else(|| fault.to_string(), |document| document.render(fault));
+                    telemetry::record_refused(&held.place.to_string(), &text);
                 }
             }
             self.held.insert(key, held);

@@ -187,10 +187,6 @@ impl Control for Service {
 
 impl Service {
     /// The caller's verified certificate: of our trust domain and still valid.
-    #[expect(
-        clippy::result_large_err,
-        reason = "tonic's handlers answer with a Status"
-    )]
     fn authenticate<T>(&self, request: &Request<T>) -> Result<Certified, Status> {
         let certified = request
             .extensions()
@@ -224,10 +220,6 @@ impl Service {
         }
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "tonic's handlers answer with a Status"
-    )]
     fn issue(
         &self,
         request: &[u8],

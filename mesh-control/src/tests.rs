@@ -53,9 +53,14 @@ impl Mesh {
         (status, serde_json::from_str(body).unwrap())
     }
 
-    async fn token(&self, account: &str, one_use: bool) -> String {
-        let wish =
-            format!(r#"{{"namespace":"demo","serviceAccount":"{account}","oneUse":{one_use}}}"#);
+    async fn token(&self, account: &str, services: &[&str]) -> String {
+        let wish = serde_json::json!({
+            "namespace": "demo",
+            "serviceAccount": account,
+            "services": services,
+            "oneUse": true,
+        });
+        let wish = wish.to_string();
         let (status, answer) = self.admin("POST", "/tokens", &wish).await;
         assert_eq!(status, 200, "{answer}");
         answer["token"].as_str().unwrap().to_owned()
@@ -63,8 +68,13 @@ impl Mesh {
 
     /// A client with a certificate for `account`.
     async fn joined(&self, account: &str) -> Client {
+        self.joined_for(account, &[]).await
+    }
+
+    /// A client whose workloads may back `services` only.
+    async fn joined_for(&self, account: &str, services: &[&str]) -> Client {
         let mut stranger = Client::connect(self.listen, None).await;
-        let token = self.token(account, true).await;
+        let token = self.token(account, services).await;
         let (key, request) = key_and_request();
         let answer: wire::Certificate = stranger
             .call(
@@ -100,14 +110,13 @@ async fn with_mesh<F: Future<Output = ()>>(check: impl FnOnce(Arc<Mesh>) -> F) {
     });
     let checking = async {
         let listen = start.await.unwrap().listen;
-        check(Arc::new(Mesh { folder, listen })).await;
+        Box::pin(check(Arc::new(Mesh { folder, listen }))).await;
         stop.send(()).unwrap();
     };
-    let (ran, ()) = tokio::time::timeout(Duration::from_secs(60), async {
-        tokio::join!(running, checking)
-    })
-    .await
-    .unwrap();
+    let both = Box::pin(async { tokio::join!(running, checking) });
+    let (ran, ()) = tokio::time::timeout(Duration::from_mins(1), both)
+        .await
+        .unwrap();
     ran.unwrap();
 }
 
@@ -127,7 +136,7 @@ async fn joining_needs_a_good_token_and_calls_need_a_certificate() {
             .await
             .unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
-        let token = mesh.token("catalog", true).await;
+        let token = mesh.token("catalog", &[]).await;
         for (token, request, code) in [
             ("x".to_owned(), key_and_request().1, Code::InvalidArgument),
             (
@@ -275,6 +284,11 @@ async fn a_workload_belongs_to_its_identity() {
             .call::<_, wire::RegisterResponse>("Register", registration("c1"))
             .await;
         assert_eq!(refused.unwrap_err().code(), Code::AlreadyExists);
+        let mut stock = mesh.joined_for("stock", &["stock"]).await;
+        let refused = stock
+            .call::<_, wire::RegisterResponse>("Register", registration("s1"))
+            .await;
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
         for workload in ["demo/c1", "other/t1"] {
             let mut stream = thief.deliver(workload, &[]).await.unwrap();
             let status = stream.down.message().await.unwrap_err();

@@ -216,7 +216,7 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_millis(5);
 const DEBOUNCE: Duration = Duration::from_millis(20);
 const MAX_FILES: usize = 2_000;
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = mesh_api::manifest::MAX_FILE_BYTES as u64;
 
 #[cfg(test)]
 mod tests {
@@ -294,7 +294,7 @@ mod tests {
         symlink("..2", at("..new")).unwrap();
         std::fs::rename(at("..new"), at("..data")).unwrap();
         let begin = std::time::Instant::now();
-        watcher.changed(Duration::from_secs(60)).await;
+        watcher.changed(Duration::from_mins(1)).await;
         assert!(
             begin.elapsed() < Duration::from_secs(10),
             "by event, not by poll"

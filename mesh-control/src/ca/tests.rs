@@ -16,7 +16,7 @@ fn request(key: &KeyPair, names: &[&str]) -> Vec<u8> {
 }
 
 fn open(state: &Path) -> Authority {
-    Authority::open(state, Duration::from_secs(86_400), SystemTime::now()).unwrap()
+    Authority::open(state, Duration::from_hours(24), SystemTime::now()).unwrap()
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn the_root_key_may_be_away() {
     }
     std::fs::remove_dir_all(state.path().join("root")).unwrap();
     assert_eq!(open(state.path()).root_hash(), hash);
-    let late = SystemTime::now() + Duration::from_secs(350 * 86_400);
-    let error = Authority::open(state.path(), Duration::from_secs(60), late).err();
+    let late = SystemTime::now() + Duration::from_hours(350 * 24);
+    let error = Authority::open(state.path(), Duration::from_mins(1), late).err();
     assert!(error.unwrap().to_string().contains("put it back"));
 }
 

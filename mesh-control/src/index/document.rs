@@ -1,15 +1,17 @@
-//! The documents of one file, and what stays of them when they go bad. May use `lease` and
-//! `telemetry`.
+//! The documents of one file, and what stays of them when they go bad. May use `lease`, `status`
+//! and `telemetry`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mesh_api::error::Invalid;
-use mesh_api::manifest;
+use mesh_api::manifest::{self, Located, ManifestFault};
 use mesh_api::name::TrustDomain;
-use mesh_api::resource::{Resource, ResourceKey};
+use mesh_api::resource::{MESH_API_VERSION, Resource, ResourceKey};
 use serde_json::json;
 
 use crate::lease::Registration;
+use crate::status::Fault;
 use crate::telemetry;
 
 /// A file's documents.
@@ -17,24 +19,23 @@ use crate::telemetry;
 pub(super) struct Documents {
     good: Vec<Document>,
     faults: Vec<DocumentFault>,
-    file: String,
 }
 
 /// A document that was read.
 #[derive(Clone)]
 pub(super) struct Document {
     pub(super) key: ResourceKey,
-    pub(super) line: usize,
-    pub(super) resource: Resource,
-    /// An earlier version, in force because the present one is bad.
+    pub(super) resource: Arc<Resource>,
+    /// An earlier version, in force because the present one cannot be read.
     pub(super) outdated: bool,
+    located: Arc<Located>,
 }
 
-/// A document or file that was refused.
+/// A document or file that cannot be read.
 pub(super) struct DocumentFault {
-    key: Option<ResourceKey>,
-    pub(super) line: usize,
-    pub(super) invalid: Invalid,
+    /// `HTTPRoute demo/catalog`, as far as the document says.
+    pub(super) object: Option<String>,
+    pub(super) fault: Fault,
     /// An earlier version stays in force.
     pub(super) keeps_last_good: bool,
 }
@@ -43,27 +44,31 @@ impl Documents {
     /// Takes a file's present content. A document that is gone is gone; one that went bad keeps
     /// its last good, and so does every one that a fault without a name could be about.
     pub(super) fn replace(&mut self, file: &str, content: Result<String, String>) {
-        file.clone_into(&mut self.file);
         let (mut good, mut faults) = match content {
             Ok(text) => read(file, &text),
-            Err(reason) => (Vec::new(), vec![DocumentFault::of_file(reason)]),
+            Err(reason) => {
+                telemetry::record_refused(file, &reason);
+                (Vec::new(), vec![DocumentFault::of_file(reason)])
+            }
         };
         let present: BTreeSet<ResourceKey> = good.iter().map(|one| one.key.clone()).collect();
-        let unnamed = faults.iter().any(|fault| fault.key.is_none());
+        let unnamed = faults.iter().any(|fault| fault.object.is_none());
+        let broken: BTreeSet<String> = faults
+            .iter()
+            .filter_map(|fault| fault.object.clone())
+            .collect();
         for mut before in std::mem::take(&mut self.good) {
-            let broken = faults
-                .iter()
-                .any(|fault| fault.key.as_ref() == Some(&before.key));
-            if !present.contains(&before.key) && (broken || unnamed) {
+            let may_be_broken = unnamed || broken.contains(&before.key.to_string());
+            if !present.contains(&before.key) && may_be_broken {
                 before.outdated = true;
                 good.push(before);
             }
         }
         for fault in &mut faults {
-            fault.keeps_last_good = match &fault.key {
-                Some(key) => good.iter().any(|one| one.outdated && one.key == *key),
-                None => good.iter().any(|one| one.outdated),
-            };
+            fault.keeps_last_good = good.iter().any(|one| {
+                let named = fault.object.as_ref();
+                one.outdated && named.is_none_or(|object| *object == one.key.to_string())
+            });
         }
         self.good = good;
         self.faults = faults;
@@ -76,70 +81,57 @@ impl Documents {
     pub(super) fn faults(&self) -> &[DocumentFault] {
         &self.faults
     }
+}
 
-    /// Logs what was refused.
-    pub(super) fn record(&self) {
-        for fault in &self.faults {
-            let place = format!("{}:{}", self.file, fault.line);
-            telemetry::record_refused(&place, &fault.invalid.to_string());
-        }
+impl Document {
+    /// The line its document's content begins at, from 1.
+    pub(super) fn line(&self) -> u32 {
+        self.located.locate("").map_or(1, |(line, _)| line)
+    }
+
+    /// A fault with its place in the file. An outdated document's text is no longer there.
+    pub(super) fn place(&self, fault: &Invalid) -> Fault {
+        Fault::of_manifest(&self.located.fault(fault))
+    }
+
+    /// A fault with file, line, field and snippet.
+    pub(super) fn render(&self, fault: &Invalid) -> String {
+        self.located.render(fault)
     }
 }
 
 impl DocumentFault {
     fn of_file(reason: String) -> Self {
         Self {
-            key: None,
-            line: 0,
-            invalid: Invalid::new("", reason),
+            object: None,
+            fault: Fault::of(&Invalid::new("", reason)),
             keeps_last_good: false,
         }
     }
 
-    pub(super) fn kind(&self) -> String {
-        let kind = self.key.as_ref().map(|key| key.kind.to_string());
-        kind.unwrap_or_default()
-    }
-
-    pub(super) fn namespace(&self) -> Option<String> {
-        let namespace = self.key.as_ref()?.namespace.as_ref()?;
-        Some(namespace.to_string())
-    }
-
-    pub(super) fn name(&self) -> String {
-        let name = self.key.as_ref().map(|key| key.name.to_string());
-        name.unwrap_or_default()
+    fn of(fault: &ManifestFault) -> Self {
+        telemetry::record_refused(&fault.file, &fault.to_string());
+        Self {
+            object: fault.object.clone(),
+            fault: Fault::of_manifest(fault),
+            keeps_last_good: false,
+        }
     }
 }
 
 fn read(file: &str, text: &str) -> (Vec<Document>, Vec<DocumentFault>) {
     let manifest = manifest::read(file, text);
     let mut good = Vec::new();
-    let mut faults: Vec<DocumentFault> = manifest
-        .faults
-        .into_iter()
-        .map(|fault| DocumentFault {
-            key: None,
-            line: fault.line,
-            invalid: fault.invalid,
-            keeps_last_good: false,
-        })
-        .collect();
+    let mut faults: Vec<DocumentFault> = manifest.faults.iter().map(DocumentFault::of).collect();
     for located in manifest.resources {
-        let line = located.line;
         match located.resource.key() {
             Ok(key) => good.push(Document {
                 key,
-                line,
-                resource: located.resource,
+                resource: Arc::new(located.resource.clone()),
                 outdated: false,
+                located: Arc::new(located),
             }),
-            Err(invalid) => faults.push(DocumentFault {
-                key: None,
-                line,
-                invalid,
-                keeps_last_good: false,
-            }),
+            Err(invalid) => faults.push(DocumentFault::of(&located.fault(&invalid))),
         }
     }
     (good, faults)
@@ -151,7 +143,7 @@ fn read(file: &str, text: &str) -> (Vec<Document>, Vec<DocumentFault>) {
 /// Never for a checked registration.
 pub(super) fn workload_of(registration: &Registration) -> Result<Resource, Invalid> {
     Resource::from_value(json!({
-        "apiVersion": mesh_api::resource::MESH_API_VERSION,
+        "apiVersion": MESH_API_VERSION,
         "kind": "Workload",
         "metadata": {
             "name": registration.workload.name,
@@ -174,7 +166,7 @@ pub(super) fn workload_of(registration: &Registration) -> Result<Resource, Inval
 /// Never for a checked trust domain.
 pub(super) fn mesh_of(trust_domain: &TrustDomain) -> Result<Resource, Invalid> {
     Resource::from_value(json!({
-        "apiVersion": mesh_api::resource::MESH_API_VERSION,
+        "apiVersion": MESH_API_VERSION,
         "kind": "Mesh",
         "metadata": { "name": "default" },
         "spec": { "trustDomain": trust_domain },

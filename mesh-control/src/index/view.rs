@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mesh_api::error::Invalid;
 use mesh_api::name::{DestinationName, ObjectName};
 use mesh_api::resource::{Kind, ResourceKey};
 use serde::Serialize;
 
+use crate::index::document::DocumentFault;
 use crate::index::{Index, Place};
-use crate::status::{Condition, ResourceStatus, conditions, conflicted, refused};
+use crate::status::{Condition, Fault, ResourceStatus, conditions, conflicted, refused};
 
 /// A Service with what is behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,6 +79,11 @@ pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
     let held = index.held.iter().map(|(key, held)| {
         let verdict = index.catalog.verdict(key).unwrap_or_default();
         let mut status = of_key(key, &held.place, conditions(&verdict));
+        let place = |fault: &Invalid| match &held.document {
+            Some(document) => document.place(fault),
+            None => Fault::of(fault),
+        };
+        status.faults = verdict.faults.iter().map(place).collect();
         status.stale = held.outdated
             || verdict.keeps_last_good
             || is_stale(index, key.object().as_ref(), key.kind);
@@ -84,20 +91,35 @@ pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
     });
     let shadowed = index.shadowed.iter().map(|loser| {
         let conditions = vec![refused(&loser.fault), conflicted(&loser.fault)];
-        of_key(&loser.key, &loser.place, conditions)
+        let mut status = of_key(&loser.key, &loser.place, conditions);
+        status.faults.push(loser.fault.clone());
+        status
     });
     let bad = index.documents.iter().flat_map(|(file, documents)| {
-        documents.faults().iter().map(|fault| ResourceStatus {
-            kind: fault.kind(),
-            namespace: fault.namespace(),
-            name: fault.name(),
-            file: Some(file.clone()),
-            line: fault.line,
-            stale: fault.keeps_last_good,
-            conditions: vec![refused(&fault.invalid)],
-        })
+        let faults = documents.faults().iter();
+        faults.map(|fault| of_document(file, fault))
     });
     held.chain(shadowed).chain(bad).collect()
+}
+
+/// The status of a document that cannot be read, named as far as it says.
+fn of_document(file: &str, bad: &DocumentFault) -> ResourceStatus {
+    let object = bad.object.as_deref().unwrap_or_default();
+    let (kind, full) = object.split_once(' ').unwrap_or_default();
+    let (namespace, name) = match full.split_once('/') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        None => (None, full),
+    };
+    ResourceStatus {
+        kind: kind.to_owned(),
+        namespace,
+        name: name.to_owned(),
+        file: Some(file.to_owned()),
+        line: bad.fault.line,
+        stale: bad.keeps_last_good,
+        conditions: vec![refused(&bad.fault)],
+        faults: vec![bad.fault.clone()],
+    }
 }
 
 fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> ResourceStatus {
@@ -109,6 +131,7 @@ fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> Resou
         line: place.line,
         stale: false,
         conditions,
+        faults: Vec::new(),
     }
 }
 

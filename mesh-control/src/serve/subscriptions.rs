@@ -224,7 +224,7 @@ fn parse(name: &str) -> Result<EntryName, Violation> {
     name.parse().map_err(Violation::BadName)
 }
 
-/// DESIGN section 4: the bound on what a proxy subscribes to, beside the mesh's facts.
-const MAX_ENTRIES: usize = 4_097;
+/// A proxy bounds its negatives at 4,096; with what it uses it stays well below this.
+const MAX_ENTRIES: usize = 16_384;
 /// A batch is closed once it is larger, in bytes of entries.
 const BATCH_BYTES: usize = 1024 * 1024;
