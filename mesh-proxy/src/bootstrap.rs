@@ -162,7 +162,7 @@ impl Bootstrap {
         if !(1..=64).contains(&self.workers) {
             faults.field("workers", |f| f.refuse("must be 1 to 64"));
         }
-        if self.drain > Duration::from_secs(3600) {
+        if self.drain > Duration::from_hours(1) {
             faults.field("drainSeconds", |f| f.refuse("must be at most 3600"));
         }
         if faults.is_empty() {
@@ -270,29 +270,29 @@ mod tests {
         type Change = fn(&mut Bootstrap);
         let cases: &[(&str, Change)] = &[
             ("stateDir: must be an absolute path", |b| {
-                b.state_dir = "x".into()
+                b.state_dir = "x".into();
             }),
             ("identityDir: must not be", |b| {
-                b.identity_dir = b.state_dir.clone()
+                b.identity_dir = b.state_dir.clone();
             }),
             ("adminSocket: must be at most", |b| {
                 b.admin_socket = format!("/{}", "a".repeat(101)).into()
             }),
             ("control: must be host:port", |b| {
-                b.control = Some("localhost".into())
+                b.control = Some("localhost".into());
             }),
             ("joinToken: not a join token", |b| {
-                b.join_token = Some(JoinTokenSource::new("mesh-join-1.zz"))
+                b.join_token = Some(JoinTokenSource::new("mesh-join-1.zz"));
             }),
             ("address: must be one host's", |b| {
-                b.address = [0, 0, 0, 0].into()
+                b.address = [0, 0, 0, 0].into();
             }),
             ("forwardProxy: must be on loopback", |b| {
-                b.forward_proxy = Some(([10, 0, 0, 1], 15002).into())
+                b.forward_proxy = Some(([10, 0, 0, 1], 15002).into());
             }),
             ("workers: must be 1 to 64", |b| b.workers = 0),
             ("drainSeconds: must be", |b| {
-                b.drain = Duration::from_secs(3601)
+                b.drain = Duration::from_secs(3601);
             }),
             ("upstreams[1].listen: is also", |b| {
                 b.upstreams = vec![
@@ -308,7 +308,7 @@ mod tests {
                 }];
             }),
             ("registration: needs", |b| {
-                b.registration = Some(Registration::default())
+                b.registration = Some(Registration::default());
             }),
             ("registration.weight: must be", |b| {
                 b.registration = Some(Registration {

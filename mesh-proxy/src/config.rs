@@ -12,6 +12,7 @@ mod credential;
     missing_docs,
     unused_qualifications,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated from proto/mesh.proto"
 )]

@@ -37,8 +37,8 @@ pub(super) fn config(config: &Config, bootstrap: &Bootstrap) -> Value {
 pub(super) fn certificates(held: &Credentials) -> Value {
     let root = |der: &[u8]| {
         let digest = Sha256::digest(der);
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "sha256": hex })
+        let hex: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "sha256": hex.concat() })
     };
     json!({
         "identity": held.identity(),

@@ -62,7 +62,7 @@ impl Held {
                     if let Some(name) = &refused.name {
                         changes.push(Change::Fail(name.clone(), refused.reason()));
                     }
-                    outcome.refused.push(refused);
+                    outcome.refused.push(*refused);
                 }
             }
         }
@@ -154,13 +154,15 @@ impl RefusedEntry {
     }
 }
 
-fn check(entry: &VersionedEntry) -> Result<(EntryName, Change), RefusedEntry> {
-    let refuse = |name: Option<EntryName>, faults: Vec<Invalid>, fails_closed: bool| RefusedEntry {
-        text: entry.name.clone(),
-        name,
-        version: entry.version.clone(),
-        faults,
-        fails_closed,
+fn check(entry: &VersionedEntry) -> Result<(EntryName, Change), Box<RefusedEntry>> {
+    let refuse = |name: Option<EntryName>, faults: Vec<Invalid>, fails_closed: bool| {
+        Box::new(RefusedEntry {
+            text: entry.name.clone(),
+            name,
+            version: entry.version.clone(),
+            faults,
+            fails_closed,
+        })
     };
     let name: EntryName = match entry.name.parse() {
         Ok(name) => name,
@@ -198,7 +200,9 @@ mod tests {
                 endpoints: vec![],
             }],
             timeouts: mesh_api::model::policy::ExchangeTimeouts::default(),
-            retry: mesh_api::model::origin::Sourced::default_value(Default::default()),
+            retry: mesh_api::model::origin::Sourced::default_value(
+                mesh_api::model::policy::RetryPolicy::default(),
+            ),
         };
         let encoded = wire::encode(&Entry::Destination(destination));
         VersionedEntry {

@@ -18,7 +18,7 @@ const CALL: Duration = Duration::from_secs(5);
 /// Between looks at the clock: a suspended machine renews soon after it wakes.
 const LOOK: Duration = Duration::from_secs(30);
 /// Waits between failed renewals, first and largest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// No certificate was had.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(2);
 /// Waits between failed calls, first and largest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Longest time between refreshes, whatever the lease.
-const MAX_PERIOD: Duration = Duration::from_secs(3600);
+const MAX_PERIOD: Duration = Duration::from_hours(1);
 
 /// What is registered.
 #[derive(Clone, Debug)]
@@ -64,16 +64,15 @@ impl Lease {
             let channel = channels.borrow_and_update().clone();
             let pause = match channel {
                 None => MAX_PERIOD,
-                Some(channel) => match self.register(shared, channel).await {
-                    Some(period) => {
+                Some(channel) => {
+                    if let Some(period) = self.register(shared, channel).await {
                         wait = RETRY.0;
                         period
-                    }
-                    None => {
+                    } else {
                         wait = (wait * 2).min(RETRY.1);
                         wait.mul_f64(0.5 + fastrand::f64() / 2.0)
                     }
-                },
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
