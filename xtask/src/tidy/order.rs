@@ -37,6 +37,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tunnel",
             "upstream",
             "filter",
+            "context",
+            "relay",
             "attempt",
             "exchange",
             "tcp",
