@@ -26,7 +26,7 @@ use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
 use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
-use crate::upstream::{Dialer, Endpoints, Limits, Pool, RetryBudget, Upstream};
+use crate::upstream::{Dice, Dialer, Endpoints, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
 const MAX_DESTINATIONS: usize = 4096;
@@ -196,13 +196,5 @@ pub async fn keep_tidy(context: Rc<Context>) {
     loop {
         interval.tick().await;
         context.tidy();
-    }
-}
-
-struct Dice<'r>(&'r mut fastrand::Rng);
-
-impl Random for Dice<'_> {
-    fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.0.u64(..bound) }
     }
 }

@@ -4,7 +4,6 @@
 //! ([`load`], [`health`]); latency, connections and turns are each worker's own. May use
 //! `identity` and `tunnel`.
 
-mod balance;
 pub mod budget;
 pub mod connect;
 pub mod health;
@@ -19,9 +18,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mesh_api::decide::balance::{self, Candidate};
+use mesh_api::decide::Random;
 use mesh_api::model::backend::{Backend, Endpoint};
 
-use self::balance::Candidate;
 pub use self::budget::RetryBudget;
 pub use self::connect::{ConnectError, Dialer};
 pub use self::health::EjectionChange;
@@ -89,10 +89,8 @@ impl Upstream {
         for stale in [false, true] {
             self.gather(backend, tried, stale, now);
             if self.candidates.iter().any(|candidate| candidate.usable) {
-                let random = &mut self.random;
-                let mut below = |bound: u64| random.u64(0..bound.max(1));
                 let algorithm = backend.settings.algorithm.value;
-                return balance::pick(algorithm, &self.candidates, turn, &mut below);
+                return balance::pick(algorithm, &self.candidates, turn, &mut Dice(&mut self.random));
             }
         }
         None
@@ -184,7 +182,7 @@ impl Known {
         let age = self
             .observed
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.latency * remaining(age) * (self.state.outstanding() + 1) as f64
+        balance::decayed(self.latency, age, DECAY) * (self.state.outstanding() + 1) as f64
     }
 
     /// Peaks count at once, and fade with time.
@@ -193,16 +191,17 @@ impl Known {
         let age = self.observed.map(|at| now.saturating_duration_since(at));
         self.observed = Some(now);
         self.latency = match age {
-            Some(age) if latency < self.latency => {
-                let past = remaining(age);
-                self.latency * past + latency * (1.0 - past)
-            }
-            _ => latency,
+            Some(age) => balance::peak_ewma(self.latency, latency, age, DECAY),
+            None => latency,
         };
     }
 }
 
-/// What is left of a moving average after `age`.
-fn remaining(age: Duration) -> f64 {
-    (-age.as_secs_f64() / DECAY.as_secs_f64()).exp()
+/// Random numbers for decisions.
+pub struct Dice<'r>(pub &'r mut fastrand::Rng);
+
+impl Random for Dice<'_> {
+    fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.0.u64(..bound) }
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use mesh_api::decide::budget;
 use mesh_api::model::policy::Budget;
 
 /// Slots of the ring; each covers a tenth of the window.
@@ -55,17 +56,11 @@ impl RetryBudget {
         let retries: u64 = recent()
             .map(|slot| u64::from(slot.retries.load(Relaxed)))
             .sum();
-        let allowed = retries < self.allowance(exchanges);
+        let allowed = budget::allows(&self.settings, exchanges, retries);
         if allowed {
             slot.retries.fetch_add(1, Relaxed);
         }
         allowed
-    }
-
-    fn allowance(&self, exchanges: u64) -> u64 {
-        let share = exchanges * u64::from(self.settings.percent) / 100;
-        let floor = u64::from(self.settings.min_per_second) * self.settings.window.as_secs().max(1);
-        share.max(floor)
     }
 
     fn period(&self, now: Instant) -> u64 {

@@ -1,14 +1,14 @@
-//! Outlier detection by failed connects: an endpoint that cannot be reached is ejected for a while.
+//! Outlier detection by failed connects: an endpoint that cannot be reached is ejected for a while,
+//! by the rules of `mesh_api::decide::eject`.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::load::EndpointState;
+use mesh_api::decide::eject;
+use mesh_api::model::policy::DEFAULTS;
 
-/// Ejection after the first failed connect.
-const BASE: Duration = Duration::from_secs(1);
-/// Longest ejection.
-const MAX: Duration = Duration::from_secs(16);
+use super::load::EndpointState;
 
 /// A change of an endpoint's standing, to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,35 +32,30 @@ pub(super) fn fail(
     total: usize,
     now: u64,
 ) -> Option<EjectionChange> {
-    if is_ejected(state, now) {
-        // One of several attempts that began together: the ejection stands as it is.
+    let mut ejection = state.ejection.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = Duration::from_millis(now);
+    let next = ejection.on_connect_failure(at, &DEFAULTS);
+    let began = next.until.filter(|_| next != *ejection && next.is_out(at));
+    if began.is_some() && !eject::may_eject(total, ejected, DEFAULTS.max_ejected_percent) {
         return None;
     }
-    let failures = state.failures.load(Relaxed).saturating_add(1);
-    state.failures.store(failures, Relaxed);
-    let time = ejection(failures, ejected, total)?;
-    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    state
-        .ejected_until
-        .store(now.saturating_add(millis), Relaxed);
-    Some(EjectionChange::Ejected(time))
+    *ejection = next;
+    let Some(until) = began else {
+        // Not out, but not forgotten either: a success has something to clear.
+        state.ejected_until.fetch_max(1, Relaxed);
+        return None;
+    };
+    state.ejected_until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    Some(EjectionChange::Ejected(until.saturating_sub(at)))
 }
 
 /// Records a success: what was held against the endpoint is forgotten.
 pub(super) fn succeed(state: &EndpointState) -> Option<EjectionChange> {
-    if state.failures.load(Relaxed) == 0 {
+    if state.ejected_until.load(Relaxed) == 0 {
         return None;
     }
-    state.failures.store(0, Relaxed);
+    let mut ejection = state.ejection.lock().unwrap_or_else(PoisonError::into_inner);
+    *ejection = ejection.on_success();
     let until = state.ejected_until.swap(0, Relaxed);
-    (until > 0).then_some(EjectionChange::Returned)
-}
-
-/// Adapter: the arithmetic of `mesh_api::decide::eject`, to be replaced by it. From the first
-/// failed connect in a row, 1 s doubling to 16 s; at most half of a backend, a single one never.
-pub(super) fn ejection(failures: u32, ejected: usize, total: usize) -> Option<Duration> {
-    if failures == 0 || (ejected + 1) * 2 > total {
-        return None;
-    }
-    Some(BASE.saturating_mul(1 << (failures - 1).min(4)).min(MAX))
+    (until > 1).then_some(EjectionChange::Returned)
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+use mesh_api::decide::eject::Ejection;
+use mesh_api::model::policy::DEFAULTS;
 
 /// Every endpoint that some snapshot holds, by address and port.
 #[derive(Debug)]
@@ -18,8 +21,8 @@ pub struct Endpoints {
 #[derive(Debug, Default)]
 pub struct EndpointState {
     outstanding: AtomicU64,
-    /// Connects that failed since the last success.
-    pub(super) failures: AtomicU32,
+    /// What failed connects came to.
+    pub(super) ejection: Mutex<Ejection>,
     /// End of its ejection in milliseconds since the start; 0: not ejected.
     pub(super) ejected_until: AtomicU64,
 }
@@ -138,8 +141,8 @@ pub struct Place(Arc<Limit>);
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: Arc::new(Limit::new(1024)),
-            requests: Arc::new(Limit::new(10_000)),
+            connections: Arc::new(Limit::new(u64::from(DEFAULTS.max_connections))),
+            requests: Arc::new(Limit::new(u64::from(DEFAULTS.max_requests))),
         }
     }
 }

@@ -33,27 +33,6 @@ fn seconds(count: u64) -> Duration {
 }
 
 #[test]
-fn ejections_double_and_spare_half() {
-    for (failures, ejected, total, expected) in [
-        (1, 0, 1, None),
-        (1, 0, 2, Some(1)),
-        (1, 1, 2, None),
-        (1, 1, 3, None),
-        (1, 1, 4, Some(1)),
-        (2, 0, 2, Some(2)),
-        (4, 0, 2, Some(8)),
-        (5, 0, 2, Some(16)),
-        (u32::MAX, 0, 2, Some(16)),
-        (0, 0, 2, None),
-    ] {
-        assert_eq!(
-            health::ejection(failures, ejected, total),
-            expected.map(seconds)
-        );
-    }
-}
-
-#[test]
 fn an_ejected_endpoint_is_left_out_until_its_time_or_a_success() {
     let start = Instant::now();
     let (mut upstream, backend) = (upstream(start), backend(2));
