@@ -336,9 +336,9 @@ mod tests {
         let consumer: Namespace = "demo".parse().unwrap();
         let names: [EntryName; 2] =
             ["destination/demo/a:80", "destination/demo/b:80"].map(|name| name.parse().unwrap());
-        names
-            .iter()
-            .for_each(|name| publisher.subscribe(name, &consumer));
+        for name in &names {
+            publisher.subscribe(name, &consumer);
+        }
         let current = |name| publisher.current(name, &consumer);
         assert!(current(&names[0]).is_none());
 
