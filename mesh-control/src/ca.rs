@@ -258,24 +258,30 @@ fn make_intermediate(
     now: SystemTime,
 ) -> Result<(CertificateDer<'static>, KeyPair), Error> {
     let (offline, online) = (state.join("root"), state.join("ca"));
-    let root_key = match read_key(&offline.join("root.key"))? {
-        Some(key) => key,
-        None if online.join("root.pem").exists() => {
+    let own = read_certificate(&online.join("root.pem"))?;
+    let (root, root_key) = match (own, read_key(&offline.join("root.key"))?) {
+        (Some(root), Some(key)) => (root, key),
+        (Some(_), None) => {
             return Err(Error::Authority(
                 "the intermediate is missing or ends soon, and root/root.key is away: put it back"
                     .into(),
             ));
         }
-        None => make_root(state, now)?,
+        // A first start that was cut short left a key without a certificate: it is taken up.
+        (None, Some(key)) => (make_root(state, &key, now)?, key),
+        (None, None) => {
+            let key = KeyPair::generate()?;
+            (make_root(state, &key, now)?, key)
+        }
     };
-    let root = read_certificate(&online.join("root.pem"))?
-        .ok_or_else(|| Error::Authority("root/root.key has no ca/root.pem".into()))?;
     let issuer = Issuer::from_ca_cert_der(&root, root_key)?;
     let key = KeyPair::generate()?;
     let mut params = authority_params("mesh intermediate", BasicConstraints::Constrained(0));
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, now, INTERMEDIATE_LIFETIME);
     let certificate = params.signed_by(&key, &issuer)?;
+    // Never a certificate beside another's key, wherever this is cut short.
+    state::remove(&online.join("intermediate.pem"))?;
     state::write(
         &online.join("intermediate.key"),
         key.serialize_pem().as_bytes(),
@@ -287,17 +293,20 @@ fn make_intermediate(
     Ok((certificate.der().clone(), key))
 }
 
-fn make_root(state: &Path, now: SystemTime) -> Result<KeyPair, Error> {
+fn make_root(
+    state: &Path,
+    key: &KeyPair,
+    now: SystemTime,
+) -> Result<CertificateDer<'static>, Error> {
     let offline = state.join("root");
     state::make_folder(&offline)?;
-    let key = KeyPair::generate()?;
     let mut params = authority_params("mesh root", BasicConstraints::Unconstrained);
     set_validity(&mut params, now, ROOT_LIFETIME);
-    let pem = params.self_signed(&key)?.pem();
+    let root = params.self_signed(key)?;
     state::write(&offline.join("root.key"), key.serialize_pem().as_bytes())?;
-    state::write(&state.join("roots").join("root.pem"), pem.as_bytes())?;
-    state::write(&state.join("ca").join("root.pem"), pem.as_bytes())?;
-    Ok(key)
+    state::write(&state.join("roots").join("root.pem"), root.pem().as_bytes())?;
+    state::write(&state.join("ca").join("root.pem"), root.pem().as_bytes())?;
+    Ok(root.der().clone())
 }
 
 fn authority_params(name: &str, constraints: BasicConstraints) -> CertificateParams {

@@ -307,3 +307,58 @@ fn key(name: &EntryName, consumer: &Namespace) -> Key {
 const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Past the moment a lease ends, so that one look finds all that end together.
 const TICK: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: u16) -> (String, Result<String, String>) {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: demo}}, \
+             spec: {{ports: [{{port: {port}}}]}}}}"
+        );
+        (format!("{name}.yaml"), Ok(text))
+    }
+
+    fn scan(changed: Vec<(String, Result<String, String>)>) -> Scan {
+        Scan {
+            changed,
+            ..Scan::default()
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_published_anew() {
+        let state = tempfile::tempdir().unwrap();
+        let store = LeaseFiles::open(state.path()).unwrap();
+        let lifetime = Duration::from_secs(10);
+        let publisher = Publisher::new(Index::new(None), store, lifetime, Instant::now()).unwrap();
+        let consumer: Namespace = "demo".parse().unwrap();
+        let names: [EntryName; 2] =
+            ["destination/demo/a:80", "destination/demo/b:80"].map(|name| name.parse().unwrap());
+        for name in &names {
+            publisher.subscribe(name, &consumer);
+        }
+        let current = |name| publisher.current(name, &consumer);
+        assert!(current(&names[0]).is_none());
+
+        let generations = publisher.generations();
+        publisher.apply_files(scan(vec![service("a", 80), service("b", 80)]));
+        assert_eq!(publisher.publish(), 2);
+        assert!(generations.has_changed().unwrap());
+        let before = names.each_ref().map(|name| current(name).unwrap());
+        assert_ne!(before[0].version, before[1].version);
+
+        let generations = publisher.generations();
+        publisher.apply_files(scan(vec![service("c", 80)]));
+        assert_eq!(publisher.publish(), 0);
+        assert!(!generations.has_changed().unwrap(), "nobody is woken");
+
+        publisher.apply_files(scan(vec![service("b", 81)]));
+        assert_eq!(publisher.publish(), 1);
+        assert!(Arc::ptr_eq(&before[0], &current(&names[0]).unwrap()));
+        assert!(current(&names[1]).is_none());
+        publisher.unsubscribe(&names[0], &consumer);
+        assert!(current(&names[0]).is_none(), "nobody wants it");
+    }
+}

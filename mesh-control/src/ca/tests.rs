@@ -106,6 +106,13 @@ fn the_root_key_may_be_away() {
     }
     std::fs::remove_dir_all(state.path().join("root")).unwrap();
     assert_eq!(open(state.path()).root_hash(), hash);
+    // A first start that was cut short is taken up.
+    let other = tempfile::tempdir().unwrap();
+    open(other.path());
+    for file in ["ca/root.pem", "ca/intermediate.pem"] {
+        std::fs::remove_file(other.path().join(file)).unwrap();
+    }
+    assert_eq!(open(other.path()).roots().len(), 1);
     let late = SystemTime::now() + Duration::from_hours(350 * 24);
     let error = Authority::open(state.path(), Duration::from_mins(1), late).err();
     assert!(error.unwrap().to_string().contains("put it back"));

@@ -130,6 +130,11 @@ fn what_is_bad_is_refused_alone_and_keeps_its_last_good() {
     ));
     assert_eq!(endpoints(&index), ["10.0.0.1:8080", "10.0.0.2:8080"]);
     assert_eq!(refused(&index).len(), 1, "{:?}", refused(&index));
+    let statuses = index.statuses();
+    let bad = statuses.iter().find(|status| status.stale).unwrap();
+    assert_eq!(bad.faults[0].path, "spec.address");
+    let place = usize::try_from(bad.faults[0].line).unwrap();
+    assert!(field.lines().nth(place - 1).unwrap().contains("nowhere"));
 
     index.apply_files(files(&[("a.yaml", "kind: [")], &[]));
     assert_eq!(endpoints(&index), ["10.0.0.1:8080", "10.0.0.2:8080"]);
