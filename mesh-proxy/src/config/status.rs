@@ -67,7 +67,11 @@ pub enum EntryState {
 
 /// State of the workload's lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "state"
+)]
 pub enum LeaseStatus {
     /// This proxy keeps none.
     #[default]
