@@ -15,7 +15,7 @@ pub struct Status {
     pub connected: bool,
     /// Why it is not, as last seen.
     pub last_error: Option<String>,
-    /// Whether what is in force was read from disk and not yet confirmed.
+    /// Whether what is in force was read from disk, and no control plane reached since.
     pub from_disk: bool,
     /// Of the snapshot in force.
     pub generation: u64,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_api::model::entry::EntryName;
 use mesh_api::token::JoinToken;
@@ -123,9 +123,17 @@ impl ControlTask {
             Err(error) => return error,
         };
         self.shared.channel.send_replace(Some(channel));
-        self.shared.facts().connected = true;
+        {
+            // What is in force was offered with its versions: no batch means that it is current.
+            let mut facts = self.shared.facts();
+            facts.connected = true;
+            facts.from_disk = false;
+        }
         self.shared.telemetry.control_connected(address);
-        session.run(self, admin, was_served).await
+        let opened = Instant::now();
+        let error = session.run(self, admin, was_served).await;
+        *was_served |= opened.elapsed() > RECONNECT.1;
+        error
     }
 
     fn lost(&mut self, address: &str, reason: &SessionError) {
@@ -225,7 +233,6 @@ impl ControlTask {
 
     fn note_refused(&self, outcome: &Outcome) -> Vec<Refusal> {
         let mut facts = self.shared.facts();
-        facts.from_disk = false;
         for (name, version) in &outcome.taken {
             let status = EntryStatus {
                 state: EntryState::Held,
