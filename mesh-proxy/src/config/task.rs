@@ -45,6 +45,7 @@ pub struct ControlTask {
     last_good: LastGood,
     token: Option<JoinToken>,
     lease: Option<Lease>,
+    keeps_lease: bool,
 }
 
 impl ControlTask {
@@ -62,6 +63,7 @@ impl ControlTask {
             last_good: LastGood::new(&bootstrap.state_dir, &bootstrap.workload),
             token,
             lease: Lease::of(bootstrap),
+            keeps_lease: bootstrap.registration.is_some(),
         };
         task.restore();
         task
@@ -149,7 +151,12 @@ impl ControlTask {
     }
 
     /// Applies `batch` as one, and returns what was refused.
-    pub(super) fn apply(&mut self, batch: Batch) -> Vec<Refusal> {
+    pub(super) fn apply(&mut self, mut batch: Batch) -> Vec<Refusal> {
+        if self.keeps_lease {
+            // The own inbound side goes with the lease, but what peers sent meanwhile is served.
+            let own = EntryName::Inbound(self.shared.workload.clone()).to_string();
+            batch.remove.retain(|name| *name != own);
+        }
         let shared = Arc::clone(&self.shared);
         let current = shared.cell.load();
         let outcome = {
