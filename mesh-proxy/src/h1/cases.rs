@@ -74,8 +74,14 @@ fn long_requests() -> Vec<Case> {
     };
     let fields = |count: usize| {
         (0..count)
-            .map(|n| format!("x-{n}: v\r\n"))
-            .collect::<String>()
+            .map(|n| {
+                format!(
+                    "x-{n}: v
+"
+                )
+            })
+            .collect::<Vec<_>>()
+            .concat()
     };
     let chunked = |content: String| format!("{CHUNKED}{content}");
     vec![
@@ -101,6 +107,11 @@ fn long_requests() -> Vec<Case> {
             "name over 64 KiB",
             &get(0, &format!("{}: v\r\n", "n".repeat(65_536))),
             Expect::RefuseHead(431),
+        ),
+        case(
+            "Connection with 33 options",
+            &get(0, &format!("Connection: {}\r\n", "a,".repeat(33))),
+            Expect::RefuseHead(400),
         ),
         case(
             "method of 33 letters",
