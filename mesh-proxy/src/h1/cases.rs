@@ -38,6 +38,7 @@ pub fn requests() -> Vec<Case> {
         .chain(bodies)
         .chain(legal)
         .chain(long_requests())
+        .chain(long_contents())
         .chain(binary_requests())
         .collect()
 }
@@ -72,18 +73,6 @@ fn long_requests() -> Vec<Case> {
             "t".repeat(target)
         )
     };
-    let fields = |count: usize| {
-        (0..count)
-            .map(|n| {
-                format!(
-                    "x-{n}: v
-"
-                )
-            })
-            .collect::<Vec<_>>()
-            .concat()
-    };
-    let chunked = |content: String| format!("{CHUNKED}{content}");
     vec![
         case(
             "target of 16 KiB and one",
@@ -123,6 +112,12 @@ fn long_requests() -> Vec<Case> {
             &format!("{}\r\n\r\n", "M".repeat(70_000)),
             Expect::RefuseHead(400),
         ),
+    ]
+}
+
+fn long_contents() -> Vec<Case> {
+    let chunked = |content: String| format!("{CHUNKED}{content}");
+    vec![
         case(
             "chunk extension over 256 bytes",
             &chunked(format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(257))),
@@ -152,6 +147,11 @@ fn long_requests() -> Vec<Case> {
             Expect::Pass(2_000),
         ),
     ]
+}
+
+fn fields(count: usize) -> String {
+    let lines: Vec<_> = (0..count).map(|n| format!("x-{n}: v\r\n")).collect();
+    lines.concat()
 }
 
 fn binary_requests() -> Vec<Case> {
