@@ -1,0 +1,1 @@
+//! `meshctl explain`: what happens to a request, and why.

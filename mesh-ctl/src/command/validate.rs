@@ -1,0 +1,1 @@
+//! `meshctl validate`: every fault of manifests, with file, line and field.

@@ -1,0 +1,7 @@
+//! Where commands read from: the state folder, the control plane's admin socket, manifests.
+//! May use nothing else of this crate.
+
+pub(crate) mod address;
+pub(crate) mod admin;
+pub(crate) mod http;
+pub(crate) mod state;
