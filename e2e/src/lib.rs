@@ -1,1 +1,5 @@
-//! Skeleton.
+//! The end-to-end harness: runs the mesh as a user does and judges what it reports.
+//!
+//! Modules form a list: each uses only those above it.
+
+pub mod demo;

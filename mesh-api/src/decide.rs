@@ -1,1 +1,331 @@
-//! Skeleton.
+//! Every decision, as pure functions: time, randomness and load are arguments.
+//!
+//! Order of a request: [`target`] normalises, [`route`] matches, the backend is chosen by weight,
+//! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
+//! above it; does no I/O.
+
+pub mod balance;
+pub mod budget;
+pub mod change;
+pub mod deadline;
+pub mod destination;
+pub mod eject;
+pub mod explanation;
+pub mod refusal;
+pub mod retry;
+pub mod rewrite;
+pub mod route;
+pub mod target;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::explain::{Note, Recorder};
+use crate::model::backend::Backend;
+use crate::model::origin::Sourced;
+use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
+use crate::model::route::{Action, HeaderChanges, Redirect, Rewrite, Target, WeightedBackend};
+use crate::name::Hostname;
+use crate::snapshot::{DestinationTable, MatchTable, RuleTable};
+
+/// A source of random numbers; the caller owns the seed.
+pub trait Random {
+    /// A uniform number in `0..bound`; 0 if `bound` is 0.
+    fn below(&mut self, bound: u64) -> u64;
+}
+
+/// The header fields of a request, as received.
+pub trait HeaderFields {
+    /// Calls `visit` with the value of each field named `name` (lower case), in order.
+    fn each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8]));
+}
+
+/// A request to decide on. The path is normalised: see [`target::normalise`].
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The method, as received.
+    pub method: &'a str,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'a str,
+    /// The Host as received, with its port if any.
+    pub authority: &'a str,
+    /// The port the client dialled.
+    pub port: u16,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// What follows `?`.
+    pub query: Option<&'a str>,
+    /// Its header fields.
+    pub headers: &'a dyn HeaderFields,
+}
+
+/// The next step: a decision, or a question only the shell can answer.
+#[derive(Debug)]
+pub enum Step<'s> {
+    /// Decided.
+    Done(Decision<'s>),
+    /// Answer, then ask again with the same snapshot.
+    Ask(Question),
+}
+
+/// What must be known first. None is asked yet: external authorisation, global quotas and keys come.
+#[derive(Debug)]
+pub enum Question {}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Decision<'s> {
+    /// It goes to a backend.
+    Forward(Box<Forward<'s>>),
+    /// It is answered here.
+    Respond(Respond<'s>),
+}
+
+/// How a request is forwarded.
+#[derive(Debug)]
+pub struct Forward<'s> {
+    /// The rule that matched; `None` where the destination has no routes.
+    pub rule: Option<&'s Arc<RuleTable>>,
+    /// The backend chosen.
+    pub backend: &'s Arc<Backend>,
+    /// Changes to the request's head: the rule's, then the backend's.
+    pub request_headers: [&'s HeaderChanges; 2],
+    /// Changes to the response's head: the backend's, then the rule's.
+    pub response_headers: [&'s HeaderChanges; 2],
+    /// The new path and query, where they change.
+    pub target: Option<String>,
+    /// The new Host, where it changes.
+    pub host: Option<&'s Hostname>,
+    /// Timeouts in force.
+    pub timeouts: &'s ExchangeTimeouts,
+    /// Retries in force.
+    pub retry: &'s Sourced<RetryPolicy>,
+}
+
+/// An answer the mesh makes itself.
+#[derive(Debug)]
+pub struct Respond<'s> {
+    /// The rule that matched, if one did.
+    pub rule: Option<&'s Arc<RuleTable>>,
+    /// Its status.
+    pub status: u16,
+    /// The Location of a redirect.
+    pub location: Option<String>,
+    /// Changes to the response's head by the rule; applied to redirects only.
+    pub response_headers: Option<&'s HeaderChanges>,
+    /// Why, for `mesh-error`, metrics and logs; `None` for what a user asked for (a redirect).
+    pub refusal: Option<Refusal<'s>>,
+}
+
+/// Why the mesh answers instead of the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal<'s> {
+    /// The destination has routes and none matches: 404.
+    NoRoute,
+    /// The chosen backendRef does not resolve: 500 (Gateway API `BackendRefs`).
+    BrokenBackend(Cow<'s, str>),
+    /// The rule has no backend with a weight: 500.
+    NoBackend,
+}
+
+impl Refusal<'_> {
+    /// The `reason` of `mesh-error`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoRoute => "no-route",
+            Self::BrokenBackend(_) => "broken-backend",
+            Self::NoBackend => "no-backend",
+        }
+    }
+}
+
+/// Decides on a request to `destination`.
+pub fn request<'s>(
+    destination: &'s DestinationTable,
+    request: &Request<'_>,
+    random: &mut dyn Random,
+    recorder: &mut dyn Recorder,
+) -> Step<'s> {
+    let found = match find(destination, request, recorder) {
+        Found::Decided(decision) => return Step::Done(decision),
+        Found::Match(found) => found,
+    };
+    let chosen = choose(found.table, found.backends, random);
+    let Some(chosen) = chosen else {
+        return Step::Done(refuse(Some(&found.table.rule), Refusal::NoBackend));
+    };
+    recorder.note(&|| Note::Chose {
+        backend: backend_name(destination, chosen),
+    });
+    Step::Done(assemble(destination, &found, chosen, request))
+}
+
+/// Every decision that [`request`] may come to, with the place of the backend in the rule's list:
+/// one for each backend with a weight, or a single one, without a place, where no choice is made.
+pub fn outcomes<'s>(
+    destination: &'s DestinationTable,
+    request: &Request<'_>,
+    recorder: &mut dyn Recorder,
+) -> Vec<(Option<usize>, Decision<'s>)> {
+    let found = match find(destination, request, recorder) {
+        Found::Decided(decision) => return vec![(None, decision)],
+        Found::Match(found) => found,
+    };
+    if found.table.rule.total_weight == 0 {
+        let refusal = refuse(Some(&found.table.rule), Refusal::NoBackend);
+        return vec![(None, refusal)];
+    }
+    let weighted = found.backends.iter().enumerate();
+    let possible = weighted.filter(|(_, backend)| backend.weight > 0);
+    possible
+        .map(|(at, chosen)| (Some(at), assemble(destination, &found, chosen, request)))
+        .collect()
+}
+
+enum Found<'s> {
+    Decided(Decision<'s>),
+    Match(Match<'s>),
+}
+
+/// A rule that forwards and matched.
+struct Match<'s> {
+    table: &'s MatchTable,
+    backends: &'s [WeightedBackend],
+    rewrite: Option<&'s Rewrite>,
+}
+
+fn find<'s>(
+    destination: &'s DestinationTable,
+    request: &Request<'_>,
+    recorder: &mut dyn Recorder,
+) -> Found<'s> {
+    if destination.routing.routes.is_empty() {
+        return Found::Decided(forward_plain(destination));
+    }
+    let Some(table) = route::find(&destination.routing, request, recorder) else {
+        return Found::Decided(refuse(None, Refusal::NoRoute));
+    };
+    match &table.rule.rule.action {
+        Action::Forward { backends, rewrite } => Found::Match(Match {
+            table,
+            backends,
+            rewrite: rewrite.as_ref(),
+        }),
+        Action::Redirect(redirect) => Found::Decided(redirected(table, redirect, request)),
+    }
+}
+
+/// Chooses a backend by weight; `None` if all weights are 0.
+fn choose<'s>(
+    table: &MatchTable,
+    backends: &'s [WeightedBackend],
+    random: &mut dyn Random,
+) -> Option<&'s WeightedBackend> {
+    let total = table.rule.total_weight;
+    if total == 0 {
+        return None;
+    }
+    let mut left = match backends {
+        [only] => return Some(only),
+        _ => random.below(total),
+    };
+    backends.iter().find(|backend| {
+        let weight = u64::from(backend.weight);
+        let chosen = left < weight;
+        left = left.saturating_sub(weight);
+        chosen
+    })
+}
+
+fn assemble<'s>(
+    destination: &'s DestinationTable,
+    found: &Match<'s>,
+    chosen: &'s WeightedBackend,
+    request: &Request<'_>,
+) -> Decision<'s> {
+    let rule = &found.table.rule;
+    let backend = match &chosen.target {
+        Target::Broken { reason } => {
+            return refuse(Some(rule), Refusal::BrokenBackend(reason.into()));
+        }
+        Target::Backend(index) => usize::try_from(*index).ok(),
+    };
+    let Some(backend) = backend.and_then(|index| destination.backends.get(index)) else {
+        let reason = "the entry names a backend it does not carry";
+        return refuse(Some(rule), Refusal::BrokenBackend(reason.into()));
+    };
+    let path = found.rewrite.and_then(|rewrite| rewrite.path.as_ref());
+    Decision::Forward(Box::new(Forward {
+        rule: Some(rule),
+        backend,
+        request_headers: [&rule.rule.request_headers, &chosen.request_headers],
+        response_headers: [&chosen.response_headers, &rule.rule.response_headers],
+        target: path.and_then(|path| rewrite::target(path, found.table, request)),
+        host: found.rewrite.and_then(|rewrite| rewrite.hostname.as_ref()),
+        timeouts: &rule.rule.timeouts,
+        retry: &rule.rule.retry,
+    }))
+}
+
+fn forward_plain(destination: &DestinationTable) -> Decision<'_> {
+    let Some(backend) = destination.backends.first() else {
+        return refuse(None, Refusal::NoBackend);
+    };
+    Decision::Forward(Box::new(Forward {
+        rule: None,
+        backend,
+        request_headers: [&NO_CHANGES, &NO_CHANGES],
+        response_headers: [&NO_CHANGES, &NO_CHANGES],
+        target: None,
+        host: None,
+        timeouts: &destination.timeouts,
+        retry: &destination.retry,
+    }))
+}
+
+fn redirected<'s>(
+    table: &'s MatchTable,
+    redirect: &'s Redirect,
+    request: &Request<'_>,
+) -> Decision<'s> {
+    Decision::Respond(Respond {
+        rule: Some(&table.rule),
+        status: redirect.status,
+        location: Some(rewrite::location(redirect, table, request)),
+        response_headers: Some(&table.rule.rule.response_headers),
+        refusal: None,
+    })
+}
+
+fn refuse<'s>(rule: Option<&'s Arc<RuleTable>>, refusal: Refusal<'s>) -> Decision<'s> {
+    let status = match refusal {
+        Refusal::NoRoute => 404,
+        Refusal::BrokenBackend(_) | Refusal::NoBackend => 500,
+    };
+    Decision::Respond(Respond {
+        rule,
+        status,
+        location: None,
+        response_headers: None,
+        refusal: Some(refusal),
+    })
+}
+
+fn backend_name(destination: &DestinationTable, chosen: &WeightedBackend) -> String {
+    match &chosen.target {
+        Target::Broken { reason } => reason.clone(),
+        Target::Backend(index) => usize::try_from(*index)
+            .ok()
+            .and_then(|index| destination.backends.get(index))
+            .map_or_else(String::new, |backend| backend.name.to_string()),
+    }
+}
+
+static NO_CHANGES: HeaderChanges = HeaderChanges {
+    set: Vec::new(),
+    add: Vec::new(),
+    remove: Vec::new(),
+};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -14,6 +14,8 @@
 pub mod decide;
 pub mod error;
 pub mod explain;
+#[cfg(all(feature = "manifest", any(test, feature = "testing")))]
+pub mod fixture;
 #[cfg(feature = "manifest")]
 pub mod manifest;
 pub mod model;

@@ -1,1 +1,258 @@
-//! Skeleton.
+//! Entries compiled into lookup tables: immutable, shared, and cheap to change in part.
+//!
+//! A change of endpoints compiles no route: [`DestinationTable::compile`] reuses what did not
+//! change, and [`Snapshot::apply`] shares every entry it does not touch. May use `model` and `name`.
+
+pub mod routing;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::error::{Faults, Invalid};
+use crate::model::backend::Backend;
+use crate::model::destination::{Destination, Protocol};
+use crate::model::entry::{Entry, EntryName};
+use crate::model::inbound::Inbound;
+use crate::model::mesh::MeshFacts;
+use crate::model::origin::Sourced;
+use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
+use crate::name::{DestinationName, Namespace, ObjectName};
+
+pub use routing::{MatchTable, RouteTable, RoutingTable, RuleTable};
+
+/// Everything a proxy decides by, at one moment. An exchange takes one and keeps it to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Mesh-wide facts, once received.
+    pub mesh: Option<Arc<MeshFacts>>,
+    /// Destinations by name.
+    pub destinations: HashMap<DestinationName, Known>,
+    /// Receiving sides by workload.
+    pub inbound: HashMap<ObjectName, Arc<Inbound>>,
+}
+
+/// What is known of a destination that was asked for.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It exists.
+    Present(Arc<DestinationTable>),
+    /// The control plane says that it does not exist.
+    Absent,
+    /// Its entry cannot be used and there is no last good: calls fail with this reason.
+    Failed(String),
+}
+
+/// A change to one entry of a snapshot.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The entry now reads so.
+    Upsert(Box<Entry>),
+    /// A new state of the entry exists but cannot be used: its last good stays; without one, calls
+    /// fail with this reason.
+    Fail(EntryName, String),
+    /// The entry does not exist, authoritatively.
+    Remove(EntryName),
+}
+
+/// An entry that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The entry.
+    pub name: EntryName,
+    /// Its faults; never empty.
+    pub faults: Vec<Invalid>,
+}
+
+impl Snapshot {
+    /// This snapshot with `changes` made, in order, and the entries that were refused.
+    ///
+    /// What no change names is shared with `self`. A refused destination keeps its last good state;
+    /// without one it is [`Known::Failed`].
+    pub fn apply(&self, changes: Vec<Change>) -> (Self, Vec<Refused>) {
+        let mut next = self.clone();
+        let mut refused = Vec::new();
+        for change in changes {
+            match change {
+                Change::Upsert(entry) => next.upsert(*entry, &mut refused),
+                Change::Fail(EntryName::Destination(name), reason) => next.fail(name, reason),
+                // The mesh's facts and inbound sides keep their last good; absent ones stay absent.
+                Change::Fail(..) => {}
+                Change::Remove(EntryName::Mesh) => next.mesh = None,
+                Change::Remove(EntryName::Inbound(name)) => {
+                    next.inbound.remove(&name);
+                }
+                Change::Remove(EntryName::Destination(name)) => {
+                    next.destinations.insert(name, Known::Absent);
+                }
+            }
+        }
+        (next, refused)
+    }
+
+    /// This snapshot without what it knows of `name`: nobody asks for it any more.
+    #[must_use]
+    pub fn forget(&self, name: &EntryName) -> Self {
+        let mut next = self.clone();
+        match name {
+            EntryName::Mesh => next.mesh = None,
+            EntryName::Inbound(name) => {
+                next.inbound.remove(name);
+            }
+            EntryName::Destination(name) => {
+                next.destinations.remove(name);
+            }
+        }
+        next
+    }
+
+    /// The destination, if it is known to exist.
+    pub fn destination(&self, name: &DestinationName) -> Option<&Arc<DestinationTable>> {
+        match self.destinations.get(name) {
+            Some(Known::Present(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The destination with the virtual IP `address` and `port`.
+    ///
+    /// A scan: a proxy holds what its workload dials, not the mesh.
+    pub fn find_address(&self, address: IpAddr, port: u16) -> Option<&Arc<DestinationTable>> {
+        let tables = self.destinations.values().filter_map(|known| match known {
+            Known::Present(table) => Some(table),
+            Known::Absent | Known::Failed(_) => None,
+        });
+        tables
+            .filter(|table| table.name.port.number() == port)
+            .filter(|table| table.addresses.contains(&address))
+            .min_by_key(|table| &table.name)
+    }
+
+    fn upsert(&mut self, entry: Entry, refused: &mut Vec<Refused>) {
+        match entry {
+            Entry::Mesh(facts) => {
+                if self.mesh.as_deref() != Some(&facts) {
+                    self.mesh = Some(Arc::new(facts));
+                }
+            }
+            Entry::Inbound(inbound) => {
+                let held = self.inbound.get(&inbound.workload);
+                if held.is_none_or(|held| **held != inbound) {
+                    let name = inbound.workload.clone();
+                    self.inbound.insert(name, Arc::new(inbound));
+                }
+            }
+            Entry::Destination(destination) => self.upsert_destination(destination, refused),
+        }
+    }
+
+    fn upsert_destination(&mut self, destination: Destination, refused: &mut Vec<Refused>) {
+        let name = destination.name.clone();
+        let previous = self.destination(&name).map(|table| &**table);
+        match DestinationTable::compile(destination, previous) {
+            Ok(table) => {
+                let known = Known::Present(Arc::new(table));
+                self.destinations.insert(name, known);
+            }
+            Err(faults) => {
+                let reason = faults.first().map(ToString::to_string).unwrap_or_default();
+                self.fail(name.clone(), reason);
+                let name = EntryName::Destination(name);
+                refused.push(Refused { name, faults });
+            }
+        }
+    }
+
+    fn fail(&mut self, name: DestinationName, reason: String) {
+        let held = self.destinations.entry(name);
+        let known = held.or_insert_with(|| Known::Failed(String::new()));
+        if !matches!(known, Known::Present(_)) {
+            *known = Known::Failed(reason);
+        }
+    }
+}
+
+/// A destination ready for look-ups.
+#[derive(Debug)]
+pub struct DestinationTable {
+    /// The Service and port.
+    pub name: DestinationName,
+    /// The namespace it is seen from.
+    pub consumer: Namespace,
+    /// What the app speaks.
+    pub protocol: Protocol,
+    /// Its virtual IPs.
+    pub addresses: Vec<IpAddr>,
+    /// Its rules in order of precedence.
+    pub routing: Arc<RoutingTable>,
+    /// Backends; the first is the destination's own. Never empty.
+    pub backends: Vec<Arc<Backend>>,
+    /// Timeouts where no rule says otherwise.
+    pub timeouts: ExchangeTimeouts,
+    /// Retries where no rule says otherwise.
+    pub retry: Sourced<RetryPolicy>,
+}
+
+impl DestinationTable {
+    /// Compiles `destination`, sharing with `previous` the routing and each backend that are equal.
+    ///
+    /// # Errors
+    /// Every rule that names a backend that is not there, or a destination without backends.
+    pub fn compile(
+        destination: Destination,
+        previous: Option<&Self>,
+    ) -> Result<Self, Vec<Invalid>> {
+        let mut faults = Faults::default();
+        if destination.backends.is_empty() {
+            faults.field("backends", |f| f.refuse("is empty"));
+        }
+        let held = previous.map(|table| &table.routing);
+        let routing = match held.filter(|routing| routing.holds(&destination.routes)) {
+            Some(routing) => Some(Arc::clone(routing)),
+            None => RoutingTable::compile(destination.routes, &mut faults).map(Arc::new),
+        };
+        if let Some(routing) = &routing {
+            routing.check_targets(destination.backends.len(), &mut faults);
+        }
+        let backends = destination.backends.into_iter();
+        let backends = backends.map(|backend| share(backend, previous)).collect();
+        match routing {
+            Some(routing) if faults.is_empty() => Ok(Self {
+                name: destination.name,
+                consumer: destination.consumer,
+                protocol: destination.protocol,
+                addresses: destination.addresses,
+                routing,
+                backends,
+                timeouts: destination.timeouts,
+                retry: destination.retry,
+            }),
+            _ => Err(faults.into_vec()),
+        }
+    }
+
+    /// What it was compiled from, rebuilt from its parts.
+    pub fn destination(&self) -> Destination {
+        Destination {
+            name: self.name.clone(),
+            consumer: self.consumer.clone(),
+            protocol: self.protocol,
+            addresses: self.addresses.clone(),
+            routes: self.routing.routes(),
+            backends: self.backends.iter().map(|b| (**b).clone()).collect(),
+            timeouts: self.timeouts.clone(),
+            retry: self.retry.clone(),
+        }
+    }
+}
+
+fn share(backend: Backend, previous: Option<&DestinationTable>) -> Arc<Backend> {
+    let mut held = previous.iter().flat_map(|table| &table.backends);
+    match held.find(|held| held.name == backend.name && ***held == backend) {
+        Some(held) => Arc::clone(held),
+        None => Arc::new(backend),
+    }
+}
+
+#[cfg(test)]
+mod tests;

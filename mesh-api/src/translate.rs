@@ -1,1 +1,36 @@
-//! Resources to entries: one per destination and consumer namespace, one inbound per workload.
+//! Checked resources to entries: a pure planner over everything that is known.
+//!
+//! [`check`] refuses a resource with all its faults; [`Catalog`] holds what passed and answers with
+//! entries. May use `resource`, `model` and what is above them; does no I/O.
+
+mod backend;
+mod catalog;
+mod check;
+mod check_filter;
+mod check_match;
+mod check_policy;
+mod check_route;
+mod check_section;
+mod check_service;
+mod check_workload;
+mod checked;
+mod inbound;
+mod index;
+mod mesh;
+mod outbound;
+mod settings;
+mod verdict;
+
+pub use catalog::Catalog;
+pub use verdict::{Condition, Verdict};
+
+use crate::error::Invalid;
+use crate::resource::Resource;
+
+/// Everything wrong with a resource by itself, each fault at its field; empty if it is good.
+pub fn faults(resource: &Resource) -> Vec<Invalid> {
+    check::check(resource).err().unwrap_or_default()
+}
+
+#[cfg(all(test, feature = "manifest"))]
+mod tests;

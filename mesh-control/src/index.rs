@@ -1,1 +1,336 @@
-//! Skeleton.
+//! Resources in memory: files and registrations as one world, and what it means for each proxy.
+//!
+//! No I/O: what was read is applied, and entries and statuses are asked for. May use `lease`,
+//! `status` and `watch`.
+
+mod document;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_api::error::Invalid;
+use mesh_api::model::entry::{Entry, EntryName};
+use mesh_api::model::mesh::MeshFacts;
+use mesh_api::name::{Name, Namespace, ObjectName, TrustDomain};
+use mesh_api::resource::{Kind, Resource, ResourceKey};
+use mesh_api::translate::Catalog;
+
+use crate::lease::{Change, Registration};
+use crate::status::{Fault, ResourceStatus};
+use crate::telemetry;
+use crate::watch::Scan;
+use document::{Document, Documents};
+pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
+
+/// The world.
+pub struct Index {
+    catalog: Catalog,
+    trust_domain: Option<TrustDomain>,
+    documents: BTreeMap<String, Documents>,
+    registrations: BTreeMap<ObjectName, Registered>,
+    held: BTreeMap<ResourceKey, Held>,
+    /// Documents that lost against another of the same key.
+    shadowed: Vec<Shadowed>,
+}
+
+struct Registered {
+    resource: Arc<Resource>,
+    stale: bool,
+}
+
+/// A resource that the catalogue holds.
+struct Held {
+    place: Place,
+    /// Its document, if it has one.
+    document: Option<Document>,
+    /// Its document cannot be read now: this is the last one that could.
+    outdated: bool,
+}
+
+/// A resource that files or registrations give.
+struct Wanted {
+    held: Held,
+    resource: Arc<Resource>,
+}
+
+/// Where a resource comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// `None` for a registration and for what the bootstrap says.
+    file: Option<String>,
+    /// From 1; 0 without a file.
+    line: u32,
+}
+
+#[derive(PartialEq, Eq)]
+struct Shadowed {
+    key: ResourceKey,
+    place: Place,
+    fault: Fault,
+}
+
+impl Index {
+    /// An empty world; `trust_domain` is in force until a Mesh names one.
+    pub fn new(trust_domain: Option<TrustDomain>) -> Self {
+        Self {
+            catalog: Catalog::default(),
+            trust_domain,
+            documents: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            held: BTreeMap::new(),
+            shadowed: Vec::new(),
+        }
+    }
+
+    /// Takes what a look at the folder found. What is bad is refused alone: the last good of it
+    /// stays, and the rest applies.
+    pub fn apply_files(&mut self, scan: Scan) {
+        for file in &scan.removed {
+            self.documents.remove(file);
+        }
+        for (file, content) in scan.changed {
+            let documents = self.documents.entry(file.clone()).or_default();
+            documents.replace(&file, content);
+        }
+        self.settle();
+    }
+
+    /// Takes what changed among the registrations.
+    pub fn apply_leases(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            match change {
+                Change::Upsert(registration) => {
+                    self.register(registration);
+                }
+                Change::Delete(name) => drop(self.registrations.remove(name)),
+                Change::SetStale(name, stale) => {
+                    if let Some(registered) = self.registrations.get_mut(name) {
+                        registered.stale = *stale;
+                    }
+                }
+            }
+        }
+        self.settle();
+    }
+
+    fn register(&mut self, registration: &Registration) {
+        let name = registration.workload.clone();
+        match document::workload_of(registration) {
+            Ok(resource) => {
+                let resource = Arc::new(resource);
+                let stale = false;
+                self.registrations
+                    .insert(name, Registered { resource, stale });
+            }
+            Err(fault) => telemetry::record_refused(&name.to_string(), &fault.to_string()),
+        }
+    }
+
+    /// The entry `name` as `consumer` sees it, if there is such a thing.
+    pub fn entry(&self, name: &EntryName, consumer: Option<&Namespace>) -> Option<Entry> {
+        match name {
+            EntryName::Mesh => Some(Entry::Mesh(self.facts())),
+            EntryName::Destination(name) => {
+                let consumer = consumer.unwrap_or(&name.service.namespace);
+                self.catalog
+                    .destination(name, consumer)
+                    .map(Entry::Destination)
+            }
+            EntryName::Inbound(name) => self.catalog.inbound(name).map(Entry::Inbound),
+        }
+    }
+
+    /// Mesh-wide facts.
+    pub fn facts(&self) -> MeshFacts {
+        self.catalog.mesh()
+    }
+
+    /// The service account of a workload, if there is such a workload.
+    pub fn service_account(&self, workload: &ObjectName) -> Option<Name> {
+        if let Some(inbound) = self.catalog.inbound(workload) {
+            return Some(inbound.identity.service_account);
+        }
+        let workload = self.catalog.workload(workload)?;
+        Some(workload.service_account.clone())
+    }
+
+    /// True if a file gives this workload.
+    pub fn has_file_workload(&self, workload: &ObjectName) -> bool {
+        self.held
+            .get(&workload_key(workload))
+            .is_some_and(|held| held.place.file.is_some())
+    }
+
+    /// The Services of `namespace` that select `labels`.
+    pub fn services_of(
+        &self,
+        namespace: &Namespace,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<ObjectName> {
+        let selects = |resource: &Resource| {
+            let Resource::Service(service) = resource else {
+                return false;
+            };
+            let selector = service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.selector.as_ref());
+            selector.is_some_and(|selector| {
+                !selector.is_empty()
+                    && selector
+                        .iter()
+                        .all(|(key, value)| labels.get(key) == Some(value))
+            })
+        };
+        self.held
+            .keys()
+            .filter(|key| {
+                key.kind == Kind::Service
+                    && key.namespace.as_ref() == Some(namespace)
+                    && self.catalog.resource(key).is_some_and(|one| selects(one))
+            })
+            .filter_map(ResourceKey::object)
+            .collect()
+    }
+
+    /// How each resource, document and file stands, by kind and name; what cannot be named last.
+    pub fn statuses(&self) -> Vec<ResourceStatus> {
+        view::statuses(self)
+    }
+
+    /// Every Service with its endpoints.
+    pub fn services(&self) -> Vec<ServiceRow> {
+        view::services(self)
+    }
+
+    /// Every workload.
+    pub fn workloads(&self) -> Vec<WorkloadRow> {
+        view::workloads(self)
+    }
+
+    /// Makes the catalogue say what files and registrations say now: for each key the first file by
+    /// name wins, and any file beats a registration.
+    fn settle(&mut self) {
+        let mut wanted: BTreeMap<ResourceKey, Wanted> = BTreeMap::new();
+        let mut shadowed = Vec::new();
+        for (file, documents) in &self.documents {
+            for document in documents.all() {
+                let place = Place {
+                    file: Some(file.clone()),
+                    line: document.line(),
+                };
+                if let Some(winner) = wanted.get(&document.key) {
+                    let fault = document.place(&duplicate(&winner.held.place, &place));
+                    let key = document.key.clone();
+                    shadowed.push(Shadowed { key, place, fault });
+                    continue;
+                }
+                let held = Held {
+                    place,
+                    document: Some(document.clone()),
+                    outdated: document.outdated,
+                };
+                let resource = Arc::clone(&document.resource);
+                wanted.insert(document.key.clone(), Wanted { held, resource });
+            }
+        }
+        self.add_unwritten(&mut wanted);
+        for loser in &shadowed {
+            if !self.shadowed.contains(loser) {
+                telemetry::record_refused(&loser.place.to_string(), &loser.fault.reason);
+            }
+        }
+        self.shadowed = shadowed;
+        self.put(wanted);
+        self.mark_stale();
+    }
+
+    /// Adds what no file gives: registrations, and the Mesh that the bootstrap's trust domain means.
+    fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Wanted>) {
+        let mut add = |resource: Arc<Resource>| {
+            if let Ok(key) = resource.key() {
+                let place = Place {
+                    file: None,
+                    line: 0,
+                };
+                let held = Held {
+                    place,
+                    document: None,
+                    outdated: false,
+                };
+                wanted.entry(key).or_insert(Wanted { held, resource });
+            }
+        };
+        for registered in self.registrations.values() {
+            add(Arc::clone(&registered.resource));
+        }
+        if let Some(trust_domain) = &self.trust_domain
+            && let Ok(mesh) = document::mesh_of(trust_domain)
+        {
+            add(Arc::new(mesh));
+        }
+    }
+
+    /// Moves the catalogue from what it holds to `wanted`.
+    fn put(&mut self, wanted: BTreeMap<ResourceKey, Wanted>) {
+        let mut before = std::mem::take(&mut self.held);
+        for (key, Wanted { held, resource }) in wanted {
+            before.remove(&key);
+            let same = self
+                .catalog
+                .resource(&key)
+                .is_some_and(|before| *before == resource);
+            if !same {
+                let verdict = self.catalog.apply(Resource::clone(&resource));
+                for fault in &verdict.faults {
+                    let text = held
+                        .document
+                        .as_ref()
+                        .map_or_else(|| fault.to_string(), |document| document.render(fault));
+                    telemetry::record_refused(&held.place.to_string(), &text);
+                }
+            }
+            self.held.insert(key, held);
+        }
+        for key in before.keys() {
+            self.catalog.delete(key);
+        }
+    }
+
+    fn mark_stale(&mut self) {
+        for (name, registered) in &self.registrations {
+            let from_file = self
+                .held
+                .get(&workload_key(name))
+                .is_some_and(|held| held.place.file.is_some());
+            self.catalog.set_stale(name, registered.stale && !from_file);
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "{file}:{}", self.line),
+            None => f.write_str("no file"),
+        }
+    }
+}
+
+fn workload_key(name: &ObjectName) -> ResourceKey {
+    ResourceKey::namespaced(Kind::Workload, name.clone())
+}
+
+fn duplicate(winner: &Place, loser: &Place) -> Invalid {
+    Invalid::new(
+        "metadata.name",
+        format!("is also given at {winner}, which wins over {loser}; remove one"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,23 @@
-//! The control plane's binary.
+//! The control plane's binary: `mesh-control [BOOTSTRAP.json]`.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use mesh_control::bootstrap::{BOOTSTRAP_VARIABLE, Bootstrap};
+
+fn main() -> ExitCode {
+    mesh_control::abort_on_panic();
+    mesh_control::telemetry::install();
+    let path = std::env::args_os()
+        .nth(1)
+        .or_else(|| std::env::var_os(BOOTSTRAP_VARIABLE))
+        .map_or_else(|| PathBuf::from("mesh-control.json"), PathBuf::from);
+    let outcome = Bootstrap::read(&path).and_then(mesh_control::run_until_signal);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}

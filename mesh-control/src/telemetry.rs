@@ -1,1 +1,58 @@
-//! Skeleton.
+//! What the control plane logs: lifecycle at info, what was refused at warn. May use nothing of
+//! this crate.
+
+use tracing_subscriber::EnvFilter;
+
+/// Sends log lines to standard error; `MESH_LOG` filters them, `info` by default.
+///
+/// Does nothing if the process already has a subscriber.
+pub fn install() {
+    let filter = EnvFilter::try_from_env("MESH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let result = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+    if result.is_err() {
+        tracing::debug!("a subscriber is installed already");
+    }
+}
+
+/// The control plane listens.
+pub(crate) fn record_started(listen: std::net::SocketAddr, resources: usize, leases: usize) {
+    tracing::info!(%listen, resources, leases, "control plane started");
+}
+
+/// A resource, document or file was refused.
+pub(crate) fn record_refused(place: &str, fault: &str) {
+    tracing::warn!(place, fault, "refused");
+}
+
+/// New content was published.
+pub(crate) fn record_published(changed: usize, subscribed: usize) {
+    tracing::debug!(changed, subscribed, "published");
+}
+
+/// A proxy connected.
+pub(crate) fn record_connected(workload: &str, identity: &str, build: &str) {
+    tracing::info!(workload, identity, build, "proxy connected");
+}
+
+/// A proxy's stream ended.
+pub(crate) fn record_disconnected(workload: &str, reason: &str) {
+    tracing::info!(workload, reason, "proxy disconnected");
+}
+
+/// A proxy refused an entry.
+pub(crate) fn record_nack(workload: &str, entry: &str, faults: &str) {
+    tracing::warn!(workload, entry, faults, "proxy refused an entry");
+}
+
+/// A certificate was issued.
+pub(crate) fn record_issued(identity: &str, serial: &str) {
+    tracing::info!(identity, serial, "certificate issued");
+}
+
+/// Part of the background work failed and is tried again.
+pub(crate) fn record_failure(what: &str, error: &str) {
+    tracing::error!(what, error, "failed; trying again");
+}

@@ -1,1 +1,207 @@
-//! Skeleton.
+//! Tries upstream: pick an endpoint, reach it, send, take the response's head; again where the
+//! retry rules of `mesh_api::decide::retry` say so.
+//!
+//! May use everything above it in the crate's list; knows nothing of who asked.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_api::decide::retry::{self, Failure, Verdict};
+use mesh_api::model::backend::Backend;
+use mesh_api::model::policy::RetryPolicy;
+use mesh_api::model::route::HeaderChanges;
+use mesh_api::snapshot::RuleTable;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::context::{Context, Reached};
+use crate::error::{Error, Kind};
+use crate::filter::{self, RequestChanges};
+use crate::h1::{Connection, RequestHead, ResponseHead};
+use crate::relay::{self, RequestBody};
+use crate::upstream::AttemptOutcome;
+
+/// A decision, ready to be carried out.
+pub struct Plan<'s> {
+    /// The rule that matched, if the destination has routes.
+    pub rule: Option<&'s Arc<RuleTable>>,
+    /// Where to.
+    pub backend: &'s Arc<Backend>,
+    /// Path and query to send.
+    pub target: Cow<'s, str>,
+    /// Host to send.
+    pub host: Cow<'s, str>,
+    /// Changes to the request's head.
+    pub request_headers: [&'s HeaderChanges; 2],
+    /// Changes to the response's head.
+    pub response_headers: [&'s HeaderChanges; 2],
+    /// Time allowed to all tries.
+    pub request_timeout: Option<Duration>,
+    /// Time allowed to one try.
+    pub per_try: Option<Duration>,
+    /// When to try again.
+    pub retry: &'s RetryPolicy,
+}
+
+/// A response whose head came.
+pub struct Answer {
+    /// The connection its body follows on.
+    pub reached: Reached,
+    /// Its head.
+    pub head: ResponseHead,
+}
+
+/// What was tried, whatever came of it.
+#[derive(Default)]
+pub struct Tries {
+    /// How many.
+    pub count: u32,
+    /// Endpoints, in order.
+    pub endpoints: Vec<SocketAddr>,
+}
+
+/// Sends the request until a response's head comes that is not to be retried.
+///
+/// # Errors
+/// The last try's, once no further one is allowed.
+pub async fn send<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    plan: &Plan<'_>,
+    tries: &mut Tries,
+) -> Result<Answer, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = context.limits(&plan.backend.name);
+    let _place = limits.requests.enter().ok_or_else(|| Error::internal(Kind::OverLimit))?;
+    let budget = context.budget(&plan.backend.name, plan.retry.budget);
+    budget.exchange(Instant::now());
+    loop {
+        let tried = try_once(context, downstream, head, body, plan, tries).await;
+        let failure = match &tried {
+            Ok(answer) => failure_of_answer(answer),
+            Err(error) => failure_of_error(error),
+        };
+        let Some(failure) = failure else { return tried };
+        let question = retry::Question {
+            policy: plan.retry,
+            method: head.method(),
+            has_idempotency_key: head.field("idempotency-key").is_some(),
+            tries: tries.count,
+            failure,
+            body_replayable: body.is_replayable(),
+            budget_left: true,
+        };
+        match context.with_random(|random| retry::verdict(&question, random)) {
+            Verdict::Stop(_) => return tried,
+            // The budget is asked last: asking takes from it.
+            Verdict::Again { charge: true, .. } if !budget.retry(Instant::now()) => {
+                return tried;
+            }
+            Verdict::Again { wait, .. } => {
+                drop(tried);
+                body.rewind();
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a retry rule may care about in a response: a status, or the peer's proxy saying that its
+/// app saw nothing. The latter counts only over an authenticated tunnel.
+fn failure_of_answer(answer: &Answer) -> Option<Failure> {
+    if answer.reached.tunnelled
+        && let Some(said) = answer.head.field("mesh-error")
+    {
+        let says = |word: &[u8]| memchr::memmem::find(said, word).is_some();
+        if says(b"unsent") {
+            return Some(Failure::Unsent);
+        }
+        if says(b"reason=reset") {
+            return Some(Failure::Reset);
+        }
+    }
+    Some(Failure::Status(answer.head.status()))
+}
+
+fn failure_of_error(error: &Error) -> Option<Failure> {
+    match error.kind {
+        kind if kind.is_unsent() => Some(Failure::Unsent),
+        Kind::Reset => Some(Failure::Reset),
+        Kind::PerTryTimeout => Some(Failure::PerTryTimeout),
+        _ => None,
+    }
+}
+
+/// One try.
+async fn try_once<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    plan: &Plan<'_>,
+    tries: &mut Tries,
+) -> Result<Answer, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let index = context.pick(plan.backend, &tries.endpoints);
+    let endpoint = index.and_then(|index| Some((index, plan.backend.endpoints.get(index)?)));
+    let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+    // An endpoint tried before gets a new connection: what was pooled may be as dead as the last.
+    let fresh = tries.endpoints.contains(&endpoint.address);
+    tries.count += 1;
+    tries.endpoints.push(endpoint.address);
+    let attempt = async {
+        let mut reached = context.reach(plan.backend, index, fresh).await?;
+        let changes = RequestChanges {
+            target: &plan.target,
+            host: &plan.host,
+            changes: plan.request_headers,
+            framing: body.framing(),
+            append: &[],
+            strip: &["mesh-error"],
+        };
+        filter::write_request(head, &changes, reached.connection.queue_tail());
+        let connection = &mut reached.connection;
+        let answered = relay::exchange_heads(downstream, connection, body, head.method()).await;
+        let outcome = match &answered {
+            Ok(_) => AttemptOutcome::Answered,
+            Err(_) => AttemptOutcome::Broken,
+        };
+        context.observe_answer(&reached, outcome);
+        Ok(Answer { head: answered?, reached })
+    };
+    match plan.per_try {
+        None => attempt.await,
+        Some(limit) => tokio::time::timeout(limit, attempt)
+            .await
+            .unwrap_or_else(|_| Err(Error::upstream(Kind::PerTryTimeout))),
+    }
+}
+
+/// Reaches some endpoint of `backend` for opaque bytes, trying others where connecting fails.
+///
+/// # Errors
+/// The last try's.
+pub async fn connect(context: &Rc<Context>, backend: &Arc<Backend>) -> Result<Reached, Error> {
+    let policy = RetryPolicy::default();
+    let mut tried = Vec::new();
+    loop {
+        let index = context.pick(backend, &tried);
+        let index = index.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+        match context.reach(backend, index, true).await {
+            Err(error) if error.kind.is_unsent() && tried.len() < policy.attempts as usize => {
+                tried.extend(backend.endpoints.get(index).map(|endpoint| endpoint.address));
+            }
+            reached => return reached,
+        }
+    }
+}

@@ -1,1 +1,128 @@
-//! Skeleton.
+//! Buffers of a worker: taken when bytes are there, given back when a connection is idle.
+//!
+//! The pool is per thread, so per worker, and bounded; what does not fit is freed. May use nothing
+//! of this crate.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+use bytes::BytesMut;
+
+/// Bytes of a pooled buffer; a head that does not fit makes its buffer grow, and such a buffer is freed.
+pub const SIZE: usize = 8 * 1024;
+
+/// Buffers a worker keeps (2 MiB).
+const KEPT: usize = 256;
+
+thread_local! {
+    static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer that returns to its worker's pool when dropped; empty ones own no memory.
+#[derive(Debug, Default)]
+pub struct Buffer(BytesMut);
+
+impl Buffer {
+    /// Makes room for at least `spare` more bytes, from the pool where the buffer owns none.
+    pub fn reserve(&mut self, spare: usize) {
+        if self.0.capacity() == 0 {
+            self.0 = take();
+        }
+        if self.0.capacity() - self.0.len() < spare {
+            self.0.reserve(spare.max(SIZE));
+        }
+    }
+
+    /// Gives the memory back if the buffer holds no bytes.
+    pub fn release(&mut self) {
+        if self.0.is_empty() && self.0.capacity() > 0 {
+            give(std::mem::take(&mut self.0));
+        }
+    }
+
+    /// The bytes, taken out of the pool's care.
+    pub fn into_bytes(mut self) -> BytesMut {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl From<BytesMut> for Buffer {
+    fn from(bytes: BytesMut) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = BytesMut;
+
+    fn deref(&self) -> &BytesMut {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut BytesMut {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.capacity() > 0 {
+            give(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// Buffers now in this thread's pool.
+pub fn pooled() -> usize {
+    POOL.try_with(|pool| pool.borrow().len()).unwrap_or(0)
+}
+
+fn take() -> BytesMut {
+    POOL.try_with(|pool| pool.borrow_mut().pop())
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
+}
+
+fn give(mut bytes: BytesMut) {
+    bytes.clear();
+    // Fails where a part of it (a head, a piece of a body) is still in use: that part frees it.
+    if !bytes.try_reclaim(SIZE) || bytes.capacity() > 2 * SIZE {
+        return;
+    }
+    // The thread is ending if this fails, and the buffer is freed.
+    let _ended = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if pool.len() < KEPT {
+            pool.push(bytes);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_buffers_return_and_shared_ones_do_not() {
+        let mut buffer = Buffer::default();
+        buffer.reserve(1);
+        buffer.extend_from_slice(b"head");
+        let head = buffer.split().freeze();
+        buffer.release();
+        assert_eq!((pooled(), &head[..]), (0, &b"head"[..]));
+        buffer.reserve(1);
+        buffer.extend_from_slice(b"head");
+        drop(buffer.split().freeze());
+        buffer.release();
+        assert_eq!((pooled(), buffer.capacity()), (1, 0));
+        buffer.reserve(1);
+        assert_eq!(pooled(), 0);
+        drop(buffer);
+        assert_eq!(pooled(), 1);
+        drop(Buffer::from(BytesMut::with_capacity(64 * SIZE)));
+        assert_eq!(pooled(), 1);
+    }
+}

@@ -1,1 +1,89 @@
-//! Skeleton.
+//! Shutdown in two steps, and the owner of every task of a worker. May use `error`.
+//!
+//! Draining stops new work and lets what is open finish; cutting ends what is left.
+
+use tokio::sync::watch;
+
+/// How far a shutdown is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Everything is served.
+    Serving,
+    /// No new connections; open ones end after the exchange in hand.
+    Draining,
+    /// Whatever is left ends now.
+    Cut,
+}
+
+/// The side that starts a shutdown.
+#[derive(Debug)]
+pub struct Drain(watch::Sender<Phase>);
+
+/// The side that follows one; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Watch(watch::Receiver<Phase>);
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self(watch::Sender::new(Phase::Serving))
+    }
+}
+
+impl Drain {
+    /// A follower.
+    pub fn watch(&self) -> Watch {
+        Watch(self.0.subscribe())
+    }
+
+    /// Moves on to `phase`; never back.
+    pub fn enter(&self, phase: Phase) {
+        self.0.send_if_modified(|current| {
+            let later = phase > *current;
+            if later {
+                *current = phase;
+            }
+            later
+        });
+    }
+}
+
+impl Watch {
+    /// True once a drain has begun.
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining
+    }
+
+    /// Returns when a drain begins, at once if one has.
+    pub async fn draining(&mut self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Returns when what is left must end.
+    pub async fn cut(&mut self) {
+        self.reached(Phase::Cut).await;
+    }
+
+    async fn reached(&mut self, phase: Phase) {
+        // The sender is gone only when the whole proxy is: that is a cut.
+        self.0.wait_for(|current| *current >= phase).await.map(drop).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn phases_only_go_forward() {
+        let drain = Drain::default();
+        let mut watch = drain.watch();
+        assert!(!watch.is_draining());
+        drain.enter(Phase::Cut);
+        drain.enter(Phase::Draining);
+        watch.draining().await;
+        watch.cut().await;
+        let mut late = drain.watch();
+        drop(drain);
+        late.cut().await;
+    }
+}

@@ -1,1 +1,155 @@
-//! Skeleton.
+//! What can go wrong with an exchange, on which side, and what follows from it.
+//!
+//! One table maps a [`Kind`] to status, reason and whether anything reached the app; responses,
+//! metrics, logs and retries all read it. May use nothing of this crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A failed exchange or connection.
+#[derive(Debug)]
+pub struct Error {
+    /// What happened.
+    pub kind: Kind,
+    /// Where.
+    pub side: Side,
+    /// Why, if another error says so.
+    pub source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Which leg failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The peer that connected to us.
+    Downstream,
+    /// The peer we connect to.
+    Upstream,
+    /// Neither: our own rules or limits.
+    Internal,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The message breaks HTTP/1.1; the status is the codec's.
+    BadMessage(u16),
+    /// The request's target or Host cannot be used.
+    BadTarget,
+    /// No configuration came in time for a name inside the mesh.
+    ConfigPending,
+    /// The name or address is not known and calls to such are denied.
+    UnknownDestination,
+    /// The destination's entry cannot be used by this proxy.
+    BadConfiguration,
+    /// The backend has no endpoint.
+    NoEndpoint,
+    /// A limit of this destination or proxy was reached.
+    OverLimit,
+    /// Connecting failed: refused, reset or unreachable.
+    ConnectFailed,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// The peer is not who the configuration says.
+    WrongIdentity,
+    /// The peer's proxy refused before its app saw anything.
+    RefusedUnsent,
+    /// The connection broke before the first byte of a response.
+    Reset,
+    /// The response broke after its first byte.
+    Cut,
+    /// The response breaks HTTP/1.1.
+    BadResponse,
+    /// The whole exchange took too long.
+    RequestTimeout,
+    /// One try took too long.
+    PerTryTimeout,
+    /// The downstream went away or broke its body.
+    DownstreamGone,
+    /// Plaintext on a port that requires mutual TLS.
+    TlsRequired,
+    /// The address or port is not this workload's.
+    NotHere,
+    /// What is spoken is not supported on this port.
+    UnsupportedProtocol,
+}
+
+impl Kind {
+    /// The status of a response made for it.
+    pub fn status(self) -> u16 {
+        self.row().0
+    }
+
+    /// The `reason` of `mesh-error`, metrics and logs.
+    pub fn reason(self) -> &'static str {
+        self.row().1
+    }
+
+    /// True if nothing of the request can have reached the app.
+    pub fn is_unsent(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::WrongIdentity | Self::RefusedUnsent
+        )
+    }
+
+    fn row(self) -> (u16, &'static str) {
+        match self {
+            Self::BadMessage(status) => (status, "bad-message"),
+            Self::BadTarget => (400, "bad-target"),
+            Self::ConfigPending => (503, "config-pending"),
+            Self::UnknownDestination => (502, "unknown-destination"),
+            Self::BadConfiguration => (503, "bad-configuration"),
+            Self::NoEndpoint => (503, "no-endpoint"),
+            Self::OverLimit => (503, "over-limit"),
+            Self::ConnectFailed => (503, "connect-failed"),
+            Self::ConnectTimeout => (503, "connect-timeout"),
+            Self::WrongIdentity => (503, "wrong-identity"),
+            Self::RefusedUnsent => (503, "refused"),
+            Self::Reset => (502, "reset"),
+            Self::Cut => (502, "cut"),
+            Self::BadResponse => (502, "bad-response"),
+            Self::RequestTimeout => (504, "request-timeout"),
+            Self::PerTryTimeout => (504, "per-try-timeout"),
+            Self::DownstreamGone => (499, "downstream-gone"),
+            Self::TlsRequired => (403, "tls-required"),
+            Self::NotHere => (404, "not-here"),
+            Self::UnsupportedProtocol => (501, "unsupported-protocol"),
+        }
+    }
+}
+
+impl Error {
+    /// A failure towards the app.
+    pub fn upstream(kind: Kind) -> Self {
+        Self { kind, side: Side::Upstream, source: None }
+    }
+
+    /// A failure of the caller.
+    pub fn downstream(kind: Kind) -> Self {
+        Self { kind, side: Side::Downstream, source: None }
+    }
+
+    /// A refusal of our own.
+    pub fn internal(kind: Kind) -> Self {
+        Self { kind, side: Side::Internal, source: None }
+    }
+
+    /// Adds what caused it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?})", self.kind.reason(), self.side)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,1 +1,288 @@
-//! Skeleton.
+//! One HTTP exchange, start to end: decide, change the head, try upstream, respond, record.
+//!
+//! **Read this first.** The same path serves both sides; [`Scope`] says which. May use everything
+//! above it in the crate's list.
+
+mod plan;
+mod respond;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_api::model::backend::Backend;
+use mesh_api::model::inbound::Inbound;
+use mesh_api::model::policy::DEFAULTS;
+use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::plan::Planned;
+use crate::attempt::{self, Plan, Tries};
+use crate::context::{Context, plain_backend};
+use crate::error::{Error, Kind};
+use crate::h1::{Connection, RequestFault, RequestHead};
+use crate::relay::RequestBody;
+use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
+
+pub use respond::{mesh_error, refuse_plaintext};
+
+/// Idle time after which a downstream connection is closed.
+const IDLE: Duration = Duration::from_secs(3600);
+/// How long a draining proxy leaves an idle tunnelled connection to its peer to close.
+const DRAIN_LINGER: Duration = Duration::from_secs(2);
+
+/// Whose exchange it is.
+pub enum Scope {
+    /// The local workload calls this destination.
+    Calling(DestinationName),
+    /// The local workload calls the host that each request names.
+    ForwardProxy,
+    /// A peer calls the local workload.
+    Receiving(Receiving),
+}
+
+/// A peer's call to the local workload.
+pub struct Receiving {
+    /// The workload's entry, as of the connection's start.
+    pub entry: Arc<Inbound>,
+    /// The app, as a backend of one endpoint.
+    pub backend: Arc<Backend>,
+    /// The peer, if it proved who it is.
+    pub peer: Option<Identity>,
+}
+
+impl Receiving {
+    /// A call to `port` of the workload of `entry`, whose app listens there on `address`.
+    pub fn new(context: &Context, entry: &Arc<Inbound>, port: Port, peer: Option<Identity>) -> Self {
+        let app = SocketAddr::new(context.shared.bootstrap.app_address, port.number());
+        let services = entry.ports.iter().find(|known| known.port == port);
+        let service = services.and_then(|known| known.services.first());
+        let name = DestinationName::new(service.unwrap_or(&entry.workload).clone(), port);
+        Self { entry: Arc::clone(entry), backend: plain_backend(name, [app]), peer }
+    }
+}
+
+impl Scope {
+    /// Which way it goes, seen from the local workload.
+    fn direction(&self) -> Direction {
+        match self {
+            Self::Calling(_) | Self::ForwardProxy => Direction::Outbound,
+            Self::Receiving(_) => Direction::Inbound,
+        }
+    }
+
+    fn peer(&self) -> Option<&Identity> {
+        match self {
+            Self::Receiving(receiving) => receiving.peer.as_ref(),
+            Self::Calling(_) | Self::ForwardProxy => None,
+        }
+    }
+
+    /// `outbound` or `inbound`, the origin of `mesh-error`.
+    pub fn origin(&self) -> &'static str {
+        self.direction().as_str()
+    }
+
+    /// True for a peer's tunnelled connection, which its own proxy pools.
+    fn is_tunnelled(&self) -> bool {
+        self.peer().is_some()
+    }
+}
+
+/// What follows an exchange on its downstream connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Another exchange may.
+    KeepAlive,
+    /// Nothing.
+    Close,
+}
+
+/// What an exchange came to, for its record.
+#[derive(Default)]
+struct Outcome {
+    status: u16,
+    reason: Option<&'static str>,
+    destination: Option<DestinationName>,
+    backend: Option<Arc<Backend>>,
+    rule: Option<(ObjectName, u32)>,
+    tries: Tries,
+    /// True once a response's first byte may have gone down.
+    responding: bool,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Serves exchanges on `downstream` until either side is done with it.
+pub async fn serve<T>(context: &Rc<Context>, mut downstream: Connection<T>, scope: &Scope)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while await_request(context, &mut downstream, scope).await {
+        let read = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
+        let head = match read.await {
+            Ok(Ok(Some(head))) => head,
+            Ok(Ok(None)) | Err(_) => break,
+            Ok(Err(fault)) => {
+                refuse_head(context, &mut downstream, fault, scope).await;
+                break;
+            }
+        };
+        if Box::pin(handle(context, &mut downstream, &head, scope)).await == Next::Close {
+            break;
+        }
+    }
+    // The peer may be gone already; there is nobody left to tell.
+    downstream.shutdown().await.unwrap_or_default();
+}
+
+/// True when a request's first bytes are there; false when the connection should end.
+async fn await_request<T>(context: &Context, downstream: &mut Connection<T>, scope: &Scope) -> bool
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut drain = context.shared.drain.clone();
+    let draining = async {
+        drain.draining().await;
+        if scope.is_tunnelled() {
+            tokio::time::sleep(DRAIN_LINGER).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        readable = downstream.wait_readable() => readable.unwrap_or(false),
+        () = draining => false,
+        () = tokio::time::sleep(IDLE) => false,
+    }
+}
+
+/// One exchange: carries it out and records it, whatever came of it.
+async fn handle<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    scope: &Scope,
+) -> Next
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let started = Instant::now();
+    let mut outcome = Outcome::default();
+    let next = match carry_out(context, downstream, head, scope, &mut outcome).await {
+        Ok(next) => next,
+        Err(error) => respond::refuse(context, downstream, head, scope, &error, &mut outcome).await,
+    };
+    record(context, head, scope, &outcome, started);
+    next
+}
+
+/// Decides, then acts.
+///
+/// # Errors
+/// What went wrong before a response's first byte went down, or [`Kind::Cut`] after it.
+async fn carry_out<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    scope: &Scope,
+    outcome: &mut Outcome,
+) -> Result<Next, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    if head.method() == "CONNECT" {
+        return Err(Error::downstream(Kind::UnsupportedProtocol));
+    }
+    let sources = plan::gather(context, head, scope).await?;
+    outcome.destination = Some(sources.label());
+    let plan = match sources.decide(context, head, scope) {
+        Planned::Forward(plan) => plan,
+        Planned::Respond(answer) => {
+            return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
+        }
+    };
+    outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
+    outcome.backend = Some(Arc::clone(plan.backend));
+    match plan.request_timeout {
+        None => forward(context, downstream, head, &plan, outcome).await,
+        Some(limit) => {
+            tokio::time::timeout(limit, forward(context, downstream, head, &plan, outcome))
+                .await
+                .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
+        }
+    }
+}
+
+/// Sends the request and passes the response down.
+async fn forward<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    plan: &Plan<'_>,
+    outcome: &mut Outcome,
+) -> Result<Next, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut body = RequestBody::new(head.framing(), plan.retry.max_body_bytes);
+    let sent = attempt::send(context, downstream, head, &mut body, plan, &mut outcome.tries).await;
+    outcome.bytes_in = body.bytes();
+    let answer = sent?;
+    // From here on a response has begun: a failure can only cut it.
+    outcome.responding = true;
+    let next = respond::relay(context, downstream, (head, &mut body), answer, plan, outcome).await;
+    outcome.bytes_in = body.bytes();
+    next
+}
+
+/// Refuses a message that breaks HTTP/1.1.
+async fn refuse_head<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    fault: RequestFault,
+    scope: &Scope,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(refusal) = fault.refusal() else { return };
+    context.shared.telemetry().message_refused(scope.direction(), refusal.reason());
+    respond::refuse_message(downstream, scope, refusal.status(), refusal.text()).await;
+}
+
+/// One line and one count per exchange, whatever came of it.
+fn record(
+    context: &Context,
+    head: &RequestHead,
+    scope: &Scope,
+    outcome: &Outcome,
+    started: Instant,
+) {
+    let name = |name: &Option<DestinationName>| name.as_ref().map(ToString::to_string);
+    let destination = name(&outcome.destination).unwrap_or_else(|| "unknown".to_owned());
+    let backend = outcome.backend.as_ref().map(|backend| backend.name.to_string());
+    let event = ExchangeEvent {
+        direction: scope.direction(),
+        destination: &destination,
+        backend: backend.as_deref().unwrap_or_default(),
+        endpoint: outcome.tries.endpoints.last().copied(),
+        route: outcome.rule.as_ref().map(|(route, index)| (route, *index)),
+        peer: scope.peer(),
+        method: head.method(),
+        host: head.authority(),
+        path: head.path_and_query(),
+        status: outcome.status,
+        reason: outcome.reason,
+        attempts: outcome.tries.count,
+        bytes_in: outcome.bytes_in,
+        bytes_out: outcome.bytes_out,
+        duration: started.elapsed(),
+        traceparent: head.field("traceparent"),
+    };
+    let series = context.shard.series(SeriesKey {
+        direction: event.direction,
+        destination: event.destination,
+        backend: event.backend,
+    });
+    context.shard.exchange(series, &event);
+}

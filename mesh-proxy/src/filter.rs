@@ -1,1 +1,268 @@
-//! Skeleton.
+//! Writes heads: a checked head's own bytes where nothing changes, and a decision's changes to it.
+//!
+//! Host, framing and fields that belong to one connection (RFC 9110 section 7.6.1) are never
+//! copied: they are written anew. Header changes of these names have no effect. May use
+//! [`crate::h1`].
+
+use bytes::BytesMut;
+use mesh_api::model::route::HeaderChanges;
+
+use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead};
+
+/// How a request's head goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestChanges<'a> {
+    /// The target to write: path and query, normalised.
+    pub target: &'a str,
+    /// The Host to write.
+    pub host: &'a str,
+    /// The rule's changes, then the backend's.
+    pub changes: [&'a HeaderChanges; 2],
+    /// How the content is framed on the connection it goes out on.
+    pub framing: Framing,
+    /// Fields the mesh adds, `connection` and `upgrade` of an upgrade among them.
+    pub append: &'a [(&'a str, &'a str)],
+    /// Names of fields, in lower case, that do not cross this boundary.
+    pub strip: &'a [&'static str],
+}
+
+/// How a response's head goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseChanges<'a> {
+    /// The backend's changes, then the rule's.
+    pub changes: [&'a HeaderChanges; 2],
+    /// How the content is framed on the connection it goes out on.
+    pub framing: Framing,
+    /// Fields the mesh adds: `connection: close`, `connection: keep-alive` for HTTP/1.0, `mesh-error`.
+    pub append: &'a [(&'a str, &'a str)],
+    /// Names of fields, in lower case, that do not cross this boundary.
+    pub strip: &'a [&'static str],
+}
+
+/// Writes the head of a request that goes upstream, always as HTTP/1.1.
+pub fn write_request(head: &RequestHead, changes: &RequestChanges<'_>, out: &mut BytesMut) {
+    out.reserve(head.size() + 256);
+    put(
+        out,
+        &[
+            head.method().as_bytes(),
+            b" ",
+            changes.target.as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+        ],
+    );
+    put(out, &[changes.host.as_bytes(), b"\r\n"]);
+    write_fields(
+        &head.bytes,
+        &head.fields,
+        changes.changes,
+        changes.strip,
+        out,
+    );
+    if head.takes_trailers() {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+    write_framing(changes.framing, out);
+    write_end(changes.append, out);
+}
+
+/// Writes the head of a response that goes downstream, always as HTTP/1.1.
+///
+/// A response to HEAD and a 304 keep their Content-Length.
+pub fn write_response(head: &ResponseHead, changes: &ResponseChanges<'_>, out: &mut BytesMut) {
+    out.reserve(head.size() + 256);
+    let mut digits = itoa::Buffer::new();
+    put(
+        out,
+        &[
+            b"HTTP/1.1 ",
+            digits.format(head.status()).as_bytes(),
+            b" ",
+            head.reason(),
+            b"\r\n",
+        ],
+    );
+    write_fields(
+        &head.bytes,
+        &head.fields,
+        changes.changes,
+        changes.strip,
+        out,
+    );
+    match (changes.framing, head.declared_length()) {
+        (Framing::Empty, Some(length)) => write_framing(Framing::Length(length), out),
+        (framing, _) => write_framing(framing, out),
+    }
+    write_end(changes.append, out);
+}
+
+/// Writes a 1xx head on its way down: status and end-to-end fields, as received.
+pub fn write_informational(head: &ResponseHead, out: &mut BytesMut) {
+    let unchanged = &HeaderChanges { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+    let changes = [unchanged; 2];
+    let framing = Framing::Empty;
+    write_response(head, &ResponseChanges { changes, framing, append: &[], strip: &[] }, out);
+}
+
+/// Writes an answer the mesh makes itself, with its length; no content where `body` is `None` or
+/// the status has none, and for HEAD the caller passes the text and writes only the head.
+pub fn write_reply(status: u16, fields: &[(&str, &str)], body: &[u8], out: &mut BytesMut) {
+    let mut digits = itoa::Buffer::new();
+    put(
+        out,
+        &[
+            b"HTTP/1.1 ",
+            digits.format(status).as_bytes(),
+            b" ",
+            reason(status),
+            b"\r\n",
+        ],
+    );
+    let bodyless = matches!(status, 100..=199 | 204 | 304);
+    if !bodyless {
+        write_framing(Framing::Length(body.len() as u64), out);
+    }
+    write_end(fields, out);
+    if !bodyless {
+        out.extend_from_slice(body);
+    }
+}
+
+/// A field of the new head.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Received(&'a Field),
+    New(&'a str, &'a [u8]),
+}
+
+fn write_fields(
+    head: &[u8],
+    fields: &Fields,
+    changes: [&HeaderChanges; 2],
+    strip: &[&'static str],
+    out: &mut BytesMut,
+) {
+    let kept = fields
+        .iter()
+        .filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
+    if changes.iter().all(|list| list.is_empty()) {
+        return write_pieces(head, kept.map(Piece::Received), out);
+    }
+    let mut pieces: Vec<Piece<'_>> = kept.map(Piece::Received).collect();
+    for list in changes {
+        change(head, list, &mut pieces);
+    }
+    write_pieces(head, pieces.into_iter(), out);
+}
+
+/// Carries out one list: set replaces the first field of the name in place, drops the others and
+/// appends where there is none; add appends; remove drops.
+fn change<'a>(head: &[u8], list: &'a HeaderChanges, pieces: &mut Vec<Piece<'a>>) {
+    let is = |piece: &Piece<'_>, name: &str| match piece {
+        Piece::Received(field) => field.name.of(head).eq_ignore_ascii_case(name.as_bytes()),
+        Piece::New(own, _) => own.eq_ignore_ascii_case(name),
+    };
+    let own = |name: &str| Kind::of(name.as_bytes()).is_own();
+    for (name, value) in list.set.iter().filter(|(name, _)| !own(name.as_str())) {
+        let mut new = Some(Piece::New(name.as_str(), value.as_str().as_bytes()));
+        pieces.retain_mut(|piece| {
+            if !is(piece, name.as_str()) {
+                return true;
+            }
+            new.take().map(|new| *piece = new).is_some()
+        });
+        pieces.extend(new);
+    }
+    for (name, value) in list.add.iter().filter(|(name, _)| !own(name.as_str())) {
+        pieces.push(Piece::New(name.as_str(), value.as_str().as_bytes()));
+    }
+    for name in &list.remove {
+        pieces.retain(|piece| !is(piece, name.as_str()));
+    }
+}
+
+/// Writes fields; neighbours that are canonical go out as one run of the received bytes.
+fn write_pieces<'a>(head: &[u8], pieces: impl Iterator<Item = Piece<'a>>, out: &mut BytesMut) {
+    let mut run = 0..0;
+    for piece in pieces {
+        match piece {
+            Piece::Received(field) if field.canonical => {
+                let line = field.name.start as usize..field.value.end as usize + 2;
+                if line.start == run.end {
+                    run.end = line.end;
+                    continue;
+                }
+                put(
+                    out,
+                    &[head
+                        .get(std::mem::replace(&mut run, line))
+                        .unwrap_or_default()],
+                );
+            }
+            Piece::Received(field) => {
+                put(
+                    out,
+                    &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
+                );
+                put(
+                    out,
+                    &[field.name.of(head), b": ", field.value.of(head), b"\r\n"],
+                );
+            }
+            Piece::New(name, value) => {
+                put(
+                    out,
+                    &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
+                );
+                put(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
+            }
+        }
+    }
+    put(out, &[head.get(run).unwrap_or_default()]);
+}
+
+fn is_named(head: &[u8], field: &Field, names: &[&'static str]) -> bool {
+    let own = field.name.of(head);
+    names
+        .iter()
+        .any(|name| own.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn write_framing(framing: Framing, out: &mut BytesMut) {
+    match framing {
+        Framing::Empty | Framing::UntilClose => {}
+        Framing::Length(length) => {
+            let mut digits = itoa::Buffer::new();
+            put(
+                out,
+                &[
+                    b"content-length: ",
+                    digits.format(length).as_bytes(),
+                    b"\r\n",
+                ],
+            );
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+fn write_end(fields: &[(&str, &str)], out: &mut BytesMut) {
+    for (name, value) in fields {
+        put(out, &[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put(out: &mut BytesMut, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+fn reason(status: u16) -> &'static [u8] {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default()
+        .as_bytes()
+}

@@ -2,23 +2,28 @@
 //!
 //! Modules form a list: each uses only those above it. Start reading at [`exchange`].
 
-pub mod admin;
-pub mod attempt;
-pub mod bootstrap;
-pub mod buffer;
-pub mod config;
-pub mod detect;
-pub mod drain;
 pub mod error;
-pub mod exchange;
-pub mod filter;
-pub mod h1;
-pub mod identity;
-pub mod inbound;
-pub mod listener;
-pub mod outbound;
-pub mod tcp;
 pub mod telemetry;
+pub mod drain;
+pub mod bootstrap;
+pub mod identity;
+pub mod config;
+pub mod buffer;
+pub mod h1;
 pub mod tunnel;
 pub mod upstream;
+pub mod filter;
+pub mod context;
+pub mod relay;
+pub mod attempt;
+pub mod exchange;
+pub mod tcp;
+pub mod detect;
+pub mod inbound;
+pub mod outbound;
 pub mod worker;
+pub mod listener;
+pub mod admin;
+mod run;
+
+pub use run::{StartError, run};

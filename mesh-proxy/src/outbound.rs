@@ -1,1 +1,66 @@
-//! Skeleton.
+//! The calling side: the local workload's connections, on their way to a destination.
+//!
+//! May use everything above it. An explicit listener names its destination; the forward proxy takes
+//! it from each request's host.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use mesh_api::model::destination::Protocol;
+use mesh_api::model::policy::DEFAULTS;
+use mesh_api::name::DestinationName;
+use mesh_api::snapshot::Known;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::attempt;
+use crate::context::Context;
+use crate::detect::{self, Spoken};
+use crate::exchange::{self, Scope};
+use crate::h1::Connection;
+use crate::tcp;
+
+/// Serves a connection to an explicit listener of `name`.
+pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
+    serve_stream(context, stream, name).await;
+}
+
+/// Serves a connection to the HTTP forward proxy.
+pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
+    exchange::serve(context, Connection::new(stream), &Scope::ForwardProxy).await;
+}
+
+/// Serves bytes that the workload sends to `name`, as its port is declared or detected.
+pub async fn serve_stream<T>(context: &Rc<Context>, mut stream: T, name: &DestinationName)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut first = BytesMut::new();
+    let snapshot = context.shared.config.known(name, DEFAULTS.config_wait).await;
+    let protocol = match snapshot.destinations.get(name) {
+        Some(Known::Present(destination)) => destination.protocol,
+        // Refused with a reason, which only HTTP can carry.
+        _ => Protocol::Http,
+    };
+    let is_http = match protocol {
+        Protocol::Http => true,
+        Protocol::Detect => detect::protocol(&mut stream, &mut first).await == Spoken::Http1,
+        Protocol::Http2 | Protocol::Grpc | Protocol::Tls | Protocol::Tcp => false,
+    };
+    if is_http {
+        let connection = Connection::with_read(stream, first);
+        return exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
+    }
+    if let Some(Known::Present(destination)) = snapshot.destinations.get(name)
+        && let Some(backend) = destination.backends.first()
+    {
+        match attempt::connect(context, backend).await {
+            Ok(connected) => {
+                let drain = context.shared.drain.clone();
+                let carried = tcp::forward(stream, connected.into_stream(), &first, drain).await;
+                tracing::debug!(destination = %name, ?carried, "opaque connection ended");
+            }
+            Err(error) => tracing::debug!(destination = %name, %error, "opaque connection refused"),
+        }
+    }
+}

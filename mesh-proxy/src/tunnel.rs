@@ -1,1 +1,132 @@
-//! Skeleton.
+//! HBONE: HTTP/2 CONNECT streams over mutual TLS 1.3, each carrying one TCP connection's bytes.
+//!
+//! [`client`] keeps pooled connections per worker, [`server`] accepts them, [`stream`] is one
+//! tunnelled connection. What ztunnel speaks, plus one optional header of ours. May use `identity`.
+
+pub mod client;
+mod connection;
+mod keepalive;
+pub mod server;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_api::name::Identity;
+
+pub use self::client::{Target, Tunnels};
+pub use self::server::{ConnectRequest, handshake, serve};
+pub use self::stream::TunnelStream;
+
+/// What the stream carries, by the sender's account: a hint, the receiver's config decides.
+pub const PROTOCOL_HEADER: &str = "mesh-protocol";
+/// Why the receiver's mesh refused, `origin=...; reason=...; unsent`.
+pub const ERROR_HEADER: &str = "mesh-error";
+
+/// Unread bytes a peer may send on one stream.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// Unread bytes a peer may send on one connection: several times a stream's, so that one stalled
+/// stream does not stop the others.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Bytes of one stream kept while the peer takes none.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Longest frame taken.
+const FRAME_SIZE: u32 = 64 * 1024;
+/// Longest header list taken, in bytes as HTTP/2 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+/// What h2 may spend on unread small DATA frames, in bytes (256 a frame): bounds the memory of a
+/// connection whose peer sends byte by byte.
+const SMALL_FRAMES: usize = 64 * 1024 * 1024;
+/// Reset streams remembered, so that late frames of them are ignored rather than an error.
+const RESET_STREAMS: usize = 1024;
+
+/// What is said to be inside a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// HTTP/1.1 or HTTP/2.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+impl Hint {
+    /// As the header has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Why no stream was opened. Nothing was sent to the app in any of these cases.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// The peer's tunnel port does not answer.
+    #[error("connecting to the tunnel port failed")]
+    Connect(#[source] Arc<io::Error>),
+    /// The time allowed passed, in whichever step.
+    #[error("the tunnel was not open in time")]
+    ConnectTimeout,
+    /// TLS or HTTP/2 could not be agreed on.
+    #[error("the handshake with the peer failed: {0}")]
+    Handshake(String),
+    /// The peer is someone else.
+    #[error("the peer is not {expected}")]
+    WrongIdentity {
+        /// Who was called.
+        expected: Box<Identity>,
+        /// Who answered; `None` for a certificate without an identity.
+        presented: Option<Box<Identity>>,
+    },
+    /// The peer answered the CONNECT with something else than 200.
+    #[error("the peer refused the connection with {status}")]
+    Refused {
+        /// Its status.
+        status: u16,
+        /// The peer's mesh says so too.
+        unsent: bool,
+        /// Its `mesh-error`, at most 1 KiB.
+        reason: Option<String>,
+    },
+    /// The connection broke before the answer.
+    #[error("the tunnel closed before the peer answered")]
+    Closed,
+}
+
+impl TunnelError {
+    /// Nothing of what the caller has to send reached the app: a CONNECT not answered with 200
+    /// carried no data. Always true.
+    pub fn is_unsent(&self) -> bool {
+        true
+    }
+}
+
+/// Settings of every socket between proxies: no delay, and an end after 10 s without an
+/// acknowledgement.
+///
+/// # Errors
+/// The system refuses.
+pub fn tune(socket: &tokio::net::TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A socket that connects with [`tune`]d settings.
+///
+/// # Errors
+/// As `connect(2)`.
+pub async fn connect(address: SocketAddr) -> io::Result<tokio::net::TcpStream> {
+    let socket = tokio::net::TcpStream::connect(address).await?;
+    tune(&socket)?;
+    Ok(socket)
+}

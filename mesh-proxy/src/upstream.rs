@@ -1,1 +1,207 @@
-//! Skeleton.
+//! The way to endpoints: which one, over what, and what is known of each.
+//!
+//! Outstanding exchanges, limits, ejection and budgets are shared by the proxy's workers
+//! ([`load`], [`health`]); latency, connections and turns are each worker's own. May use
+//! `identity` and `tunnel`.
+
+pub mod budget;
+pub mod connect;
+pub mod health;
+pub mod load;
+pub mod pool;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_api::decide::balance::{self, Candidate};
+use mesh_api::decide::Random;
+use mesh_api::model::backend::{Backend, Endpoint};
+
+pub use self::budget::RetryBudget;
+pub use self::connect::{ConnectError, Dialer};
+pub use self::health::EjectionChange;
+pub use self::load::{EndpointState, Endpoints, Limits, Outstanding};
+pub use self::pool::{IdleCheck, Pool, PoolKey};
+pub use self::stream::Stream;
+
+/// Weight of the past in the moving average falls by 1/e in this time.
+const DECAY: Duration = Duration::from_secs(10);
+/// Assumed of an endpoint nothing is known of, in seconds.
+const FIRST_LATENCY: f64 = 0.001;
+
+/// What came of an attempt, as far as an endpoint's standing cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// It answered, or carried bytes.
+    Answered,
+    /// It could not be connected to: nothing was sent.
+    ConnectFailed,
+    /// It broke after bytes were sent. Says nothing certain: the endpoint is not ejected.
+    Broken,
+}
+
+/// A worker's view of the endpoints.
+pub struct Upstream {
+    shared: Arc<Endpoints>,
+    known: HashMap<SocketAddr, Known>,
+    seen: u64,
+    turn: u64,
+    random: fastrand::Rng,
+    /// Kept between picks, so that one allocates nothing.
+    candidates: Vec<Candidate>,
+}
+
+struct Known {
+    state: Arc<EndpointState>,
+    latency: f64,
+    observed: Option<Instant>,
+}
+
+impl Upstream {
+    /// A worker's view of what the proxy's workers share.
+    pub fn new(shared: Arc<Endpoints>, seed: u64) -> Self {
+        Self {
+            shared,
+            known: HashMap::new(),
+            seen: 0,
+            turn: 0,
+            random: fastrand::Rng::with_seed(seed),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// What the proxy's workers share.
+    pub fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.shared
+    }
+
+    /// Chooses an endpoint of `backend` for an attempt: its index. Those `tried` and those ejected
+    /// are left out; stale ones serve where there is no other; an ejected one never does.
+    pub fn pick(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> Option<usize> {
+        self.forget_gone();
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        for stale in [false, true] {
+            self.gather(backend, tried, stale, now);
+            if self.candidates.iter().any(|candidate| candidate.usable) {
+                let algorithm = backend.settings.algorithm.value;
+                return balance::pick(algorithm, &self.candidates, turn, &mut Dice(&mut self.random));
+            }
+        }
+        None
+    }
+
+    /// The shared state of an endpoint, to count an attempt as outstanding.
+    pub fn state(&mut self, address: SocketAddr) -> Arc<EndpointState> {
+        self.known(address).state.clone()
+    }
+
+    /// Records what came of an attempt at `backend.endpoints[index]`; `latency` is the time to the
+    /// first byte of the answer, or to the failure. Says if the endpoint was ejected or returns.
+    pub fn observe(
+        &mut self,
+        backend: &Backend,
+        index: usize,
+        outcome: AttemptOutcome,
+        latency: Duration,
+        now: Instant,
+    ) -> Option<EjectionChange> {
+        let address = backend.endpoints.get(index)?.address;
+        let shared = self.shared.clone();
+        let known = self.known(address);
+        match outcome {
+            AttemptOutcome::Answered => {
+                known.learn(latency, now);
+                health::succeed(&known.state)
+            }
+            AttemptOutcome::Broken => {
+                known.learn(latency, now);
+                None
+            }
+            AttemptOutcome::ConnectFailed => {
+                let state = known.state.clone();
+                let now = shared.since_start(now);
+                let others = backend.endpoints.iter().filter(|e| e.address != address);
+                let ejected = others
+                    .filter(|e| health::is_ejected(&self.known(e.address).state, now))
+                    .count();
+                health::fail(&state, ejected, backend.endpoints.len(), now)
+            }
+        }
+    }
+
+    fn gather(&mut self, backend: &Backend, tried: &[SocketAddr], stale: bool, now: Instant) {
+        let at = self.shared.since_start(now);
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        candidates.extend(backend.endpoints.iter().map(|endpoint: &Endpoint| {
+            let known = self.known(endpoint.address);
+            Candidate {
+                weight: endpoint.weight,
+                load: known.load(now),
+                usable: endpoint.stale == stale
+                    && !tried.contains(&endpoint.address)
+                    && !health::is_ejected(&known.state, at),
+            }
+        }));
+        self.candidates = candidates;
+    }
+
+    fn known(&mut self, address: SocketAddr) -> &mut Known {
+        let shared = &self.shared;
+        self.known.entry(address).or_insert_with(|| Known {
+            state: shared.state(address),
+            latency: FIRST_LATENCY,
+            observed: None,
+        })
+    }
+
+    fn forget_gone(&mut self) {
+        let changes = self.shared.changes();
+        if changes != self.seen {
+            self.seen = changes;
+            let shared = &self.shared;
+            self.known
+                .retain(|address, known| shared.holds(*address, &known.state));
+        }
+    }
+}
+
+impl Known {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of open exchanges are small"
+    )]
+    fn load(&self, now: Instant) -> f64 {
+        // What is not observed fades, so that one slow answer does not shut an endpoint out.
+        let age = self
+            .observed
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        balance::decayed(self.latency, age, DECAY) * (self.state.outstanding() + 1) as f64
+    }
+
+    /// Peaks count at once, and fade with time.
+    fn learn(&mut self, latency: Duration, now: Instant) {
+        let latency = latency.as_secs_f64();
+        let age = self.observed.map(|at| now.saturating_duration_since(at));
+        self.observed = Some(now);
+        self.latency = match age {
+            Some(age) => balance::peak_ewma(self.latency, latency, age, DECAY),
+            None => latency,
+        };
+    }
+}
+
+/// Random numbers for decisions.
+pub struct Dice<'r>(pub &'r mut fastrand::Rng);
+
+impl Random for Dice<'_> {
+    fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.0.u64(..bound) }
+    }
+}

@@ -1,49 +1,74 @@
 //! Generated code: prost messages for mesh-api, tonic stubs for the proxy and the control plane.
+//!
+//! It is committed, so that a build needs no generator, and `codegen --check` compares it.
+//! May use `step`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-/// Writes the generated files; they are committed, and CI fails when they differ.
-pub(crate) fn run() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("workspace root")?;
-    let files = protox::compile(["mesh.proto"], [root.join("mesh-api/proto")])?;
-    let path = "::mesh_api::wire::generated";
-    let out = |place: &str| -> anyhow::Result<std::path::PathBuf> {
-        let out = root.join(place);
-        std::fs::create_dir_all(&out)?;
-        Ok(out)
-    };
-    tonic_prost_build::configure()
-        .build_client(false)
-        .build_server(false)
-        .emit_rerun_if_changed(false)
-        .out_dir(out("mesh-api/src/wire")?)
-        .compile_fds(files.clone())?;
-    for (place, client) in [
-        ("mesh-proxy/src/config", true),
-        ("mesh-control/src/serve", false),
-    ] {
-        tonic_prost_build::configure()
-            .build_client(client)
-            .build_server(!client)
-            .build_transport(false)
-            .emit_rerun_if_changed(false)
-            .extern_path(".mesh.v1", path)
-            .out_dir(out(place)?)
-            .compile_fds(files.clone())?;
+use crate::step;
+
+/// One generated file of the repository and its text.
+struct Generated {
+    /// Relative to the workspace's root.
+    path: PathBuf,
+    text: String,
+}
+
+/// Writes the generated files, or with `check` fails where one differs.
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
+    let mut differing = Vec::new();
+    for file in generate()? {
+        let path = step::root().join(&file.path);
+        if std::fs::read_to_string(&path).unwrap_or_default() == file.text {
+            continue;
+        }
+        differing.push(file.path.display().to_string());
+        if !check {
+            std::fs::write(&path, file.text).with_context(|| path.display().to_string())?;
+        }
     }
-    for place in [
-        "mesh-api/src/wire",
-        "mesh-proxy/src/config",
-        "mesh-control/src/serve",
-    ] {
-        std::fs::rename(
-            root.join(place).join("mesh.v1.rs"),
-            root.join(place).join("generated.rs"),
-        )?;
+    match (check, differing.is_empty()) {
+        (_, true) => println!("generated code is up to date"),
+        (false, false) => println!("written: {}", differing.join(", ")),
+        (true, false) => bail!("{} differ: run cargo xtask codegen", differing.join(", ")),
     }
     Ok(())
+}
+
+/// Everything that is generated. What is generated for `docs/reference` joins here.
+fn generate() -> anyhow::Result<Vec<Generated>> {
+    let files = protox::compile(["mesh.proto"], [step::root().join("mesh-api/proto")])?;
+    let messages = tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(false);
+    let client = stubs().build_client(true).build_server(false);
+    let server = stubs().build_client(false).build_server(true);
+    [
+        ("mesh-api/src/wire", messages),
+        ("mesh-proxy/src/config", client),
+        ("mesh-control/src/serve", server),
+    ]
+    .into_iter()
+    .map(|(folder, builder)| {
+        let out = step::target().join("codegen").join(folder);
+        std::fs::create_dir_all(&out)?;
+        builder
+            .emit_rerun_if_changed(false)
+            .out_dir(&out)
+            .compile_fds(files.clone())?;
+        Ok(Generated {
+            path: Path::new(folder).join("generated.rs"),
+            text: std::fs::read_to_string(out.join("mesh.v1.rs"))?,
+        })
+    })
+    .collect()
+}
+
+/// Stubs use the messages of mesh-api, and the caller brings the transport.
+fn stubs() -> tonic_prost_build::Builder {
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .extern_path(".mesh.v1", "::mesh_api::wire::generated")
 }

@@ -1,7 +1,68 @@
 //! Drives everything: `cargo xtask help` lists it.
+//!
+//! Modules form a list, as in every crate: see `tidy/order.rs`.
 
+#![allow(clippy::print_stdout, reason = "a tool speaks on its standard output")]
+
+mod ci;
 mod codegen;
+mod dist;
+mod footprint;
+mod measure;
+mod source;
+mod step;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests, checks and measures the mesh.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds meshctl, runs every unit test, then the end-to-end tests.
+    Test,
+    /// Runs the end-to-end tests alone.
+    E2e,
+    /// Checks format, lints, tidiness, generated code, documentation and dependencies.
+    Ci,
+    /// Checks the shape of the code and the documents: order of modules, sizes, links, reasons.
+    Tidy {
+        /// Prints the figures of the code instead: sizes, cycles, clones, documentation.
+        #[arg(long)]
+        measure: bool,
+    },
+    /// Writes generated code.
+    Codegen {
+        /// Fails where the committed code differs, and writes nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Builds the binaries for shipping and prints their sizes.
+    Dist,
+    /// Builds for shipping and measures an idle mesh-proxy: size, memory, time to ready.
+    Measure {
+        /// What the proxy starts with: a bootstrap file that names an `observe` address.
+        #[arg(long, value_name = "FILE")]
+        bootstrap: Option<std::path::PathBuf>,
+    },
+}
 
 fn main() -> anyhow::Result<()> {
-    codegen::run()
+    match Arguments::parse().command {
+        Command::Test => test::run(),
+        Command::E2e => test::end_to_end(),
+        Command::Ci => ci::run(),
+        Command::Tidy { measure: false } => tidy::run(),
+        Command::Tidy { measure: true } => measure::run(),
+        Command::Codegen { check } => codegen::run(check),
+        Command::Dist => dist::run(),
+        Command::Measure { bootstrap } => footprint::run(bootstrap.as_deref()),
+    }
 }

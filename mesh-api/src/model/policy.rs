@@ -119,7 +119,7 @@ pub enum Jitter {
 }
 
 /// Retries allowed: `percent` of the exchanges in the window, and at least `min_per_second`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// 0 to 100.
     pub percent: u8,

@@ -123,6 +123,24 @@ impl HeaderChanges {
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
+
+    /// True unless the field belongs to one connection (RFC 9110 section 7.6.1), frames or addresses
+    /// the message, or is the mesh's own: such fields no change may name.
+    pub fn may_change(name: &HeaderName) -> bool {
+        !matches!(
+            name.as_str(),
+            "connection"
+                | "content-length"
+                | "host"
+                | "keep-alive"
+                | "mesh-error"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+    }
 }
 
 /// Changes to a request's target (Gateway API `HTTPURLRewriteFilter`).

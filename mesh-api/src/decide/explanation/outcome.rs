@@ -1,0 +1,346 @@
+//! One possible outcome of a request, with every value in force and the field that set it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::decide::explanation::{Fields, bytes};
+use crate::decide::refusal::{OUTBOUND, mesh_error_value};
+use crate::decide::{Decision, Refusal, Request, Respond, change};
+use crate::model::backend::{self, Transport};
+use crate::model::origin::Sourced;
+use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
+use crate::model::route::{Action, HeaderChanges};
+
+/// A possible outcome.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// How often, in percent by the rule's weights.
+    pub percent: f64,
+    /// The place of the backend in the rule's `backendRefs`, where one is chosen.
+    pub backend_ref: Option<usize>,
+    /// What happens.
+    #[serde(flatten)]
+    pub result: Result,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "outcome")]
+pub enum Result {
+    /// It goes to a backend.
+    Forward(Box<Forward>),
+    /// It is redirected, as a rule says.
+    #[serde(rename_all = "camelCase")]
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The Location.
+        location: String,
+        /// Changes to the response's head, in order.
+        response_headers: Vec<Change>,
+    },
+    /// The mesh refuses it.
+    #[serde(rename_all = "camelCase")]
+    Refuse {
+        /// The status.
+        status: u16,
+        /// Why, as metrics and logs name it.
+        reason: &'static str,
+        /// Why, in words.
+        detail: String,
+        /// The value of the field `mesh-error`.
+        mesh_error: String,
+    },
+}
+
+/// How a request is forwarded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forward {
+    /// The Service and port.
+    pub backend: String,
+    /// The head that goes out.
+    pub request: Head,
+    /// Changes to the response's head, in order.
+    pub response_headers: Vec<Change>,
+    /// From the request's first byte to the response's last.
+    pub request_timeout: Setting,
+    /// For one try, to the response's head.
+    pub per_try_timeout: Setting,
+    /// Retries.
+    pub retry: Setting,
+    /// Time to connect.
+    pub connect_timeout: Setting,
+    /// How an endpoint is chosen.
+    pub algorithm: Setting,
+    /// Idle time after which a pooled connection is closed.
+    pub pool_idle: Setting,
+    /// Where it may go.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A request's head. Fields that frame or address the message (Host, Content-Length, Connection ...)
+/// are not among `fields`: the proxy writes them itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// The Host.
+    pub host: String,
+    /// The fields, in order.
+    pub fields: Vec<(String, String)>,
+}
+
+/// One change to a head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// `set`, `add` or `remove`.
+    pub kind: &'static str,
+    /// The field.
+    pub name: String,
+    /// Its value; none for `remove`.
+    pub value: Option<String>,
+}
+
+/// A value in force and the field that set it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// As text: `10s`, `none`.
+    pub value: String,
+    /// `default`, or the kind, object and field.
+    pub origin: String,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The app's address.
+    pub address: String,
+    /// The workload behind it.
+    pub workload: Option<String>,
+    /// The identity that its certificate must carry; none: it is reached without mutual TLS.
+    pub identity: Option<String>,
+    /// Where its tunnel listens.
+    pub tunnel: Option<String>,
+    /// Its lease ran out: used only if no other is left.
+    pub stale: bool,
+    /// Its share of the backend's requests while all loads are equal, in percent.
+    pub percent: f64,
+}
+
+pub(super) fn describe(
+    at: Option<usize>,
+    decision: &Decision<'_>,
+    request: &Request<'_>,
+    fields: Fields<'_>,
+) -> Outcome {
+    let (rule, result) = match decision {
+        Decision::Forward(forward) => (forward.rule, forwarded(forward, request, fields)),
+        Decision::Respond(respond) => (respond.rule, responded(respond)),
+    };
+    let weight = at.zip(rule).and_then(|(at, rule)| match &rule.rule.action {
+        Action::Forward { backends, .. } => {
+            let weight = u64::from(backends.get(at)?.weight);
+            Some(percent(weight, rule.total_weight))
+        }
+        Action::Redirect(_) => None,
+    });
+    Outcome {
+        percent: weight.unwrap_or(100.0),
+        backend_ref: at,
+        result,
+    }
+}
+
+/// A head as text; `target` and `host` replace those of the request.
+pub(super) fn head(
+    request: &Request<'_>,
+    target: Option<&str>,
+    host: Option<&str>,
+    fields: Vec<(&[u8], &[u8])>,
+) -> Head {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let passed = |name: &str| {
+        name.parse()
+            .is_ok_and(|name| HeaderChanges::may_change(&name))
+    };
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (text(name), text(value)));
+    let as_received = || match request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.to_owned(),
+    };
+    Head {
+        method: request.method.to_owned(),
+        target: target.map_or_else(as_received, str::to_owned),
+        host: host.unwrap_or(request.authority).to_owned(),
+        fields: fields
+            .filter(|(name, _)| passed(&name.to_ascii_lowercase()))
+            .collect(),
+    }
+}
+
+fn forwarded(
+    forward: &crate::decide::Forward<'_>,
+    request: &Request<'_>,
+    fields: Fields<'_>,
+) -> Result {
+    let settings = &forward.backend.settings;
+    let duration =
+        |value: &Option<Duration>| value.map_or_else(|| "none".to_owned(), |value| debug(&value));
+    let changed = change::fields(&forward.request_headers, bytes(fields));
+    let host = forward.host.map(crate::name::Hostname::as_str);
+    Result::Forward(Box::new(Forward {
+        backend: forward.backend.name.to_string(),
+        request: head(request, forward.target.as_deref(), host, changed),
+        response_headers: forward
+            .response_headers
+            .into_iter()
+            .flat_map(changes)
+            .collect(),
+        request_timeout: setting(&forward.timeouts.request, duration),
+        per_try_timeout: setting(&forward.timeouts.per_try, duration),
+        retry: setting(forward.retry, retry_text),
+        connect_timeout: setting(&settings.connect_timeout, debug),
+        algorithm: setting(&settings.algorithm, |algorithm| match algorithm {
+            Algorithm::PeakEwma => "PeakEwma".to_owned(),
+            Algorithm::RoundRobin => "RoundRobin".to_owned(),
+        }),
+        pool_idle: setting(&settings.pool_idle, debug),
+        endpoints: endpoints(&forward.backend.endpoints),
+    }))
+}
+
+fn responded(respond: &Respond<'_>) -> Result {
+    let Some(refusal) = &respond.refusal else {
+        return Result::Redirect {
+            status: respond.status,
+            location: respond.location.clone().unwrap_or_default(),
+            response_headers: respond
+                .response_headers
+                .into_iter()
+                .flat_map(changes)
+                .collect(),
+        };
+    };
+    let detail = match refusal {
+        Refusal::NoRoute => "the destination has routes and none of their rules matches".to_owned(),
+        Refusal::NoBackend => "the rule has no backend with a weight".to_owned(),
+        Refusal::BrokenBackend(reason) => reason.clone().into_owned(),
+    };
+    Result::Refuse {
+        status: respond.status,
+        reason: refusal.reason(),
+        detail,
+        mesh_error: mesh_error_value(OUTBOUND, refusal.reason(), None),
+    }
+}
+
+fn changes(from: &HeaderChanges) -> Vec<Change> {
+    let change =
+        |kind, name: &crate::name::HeaderName, value: Option<&crate::name::HeaderValue>| Change {
+            kind,
+            name: name.to_string(),
+            value: value.map(ToString::to_string),
+        };
+    let set = from
+        .set
+        .iter()
+        .map(|(name, value)| change("set", name, Some(value)));
+    let add = from
+        .add
+        .iter()
+        .map(|(name, value)| change("add", name, Some(value)));
+    let remove = from.remove.iter().map(|name| change("remove", name, None));
+    set.chain(add).chain(remove).collect()
+}
+
+fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
+    let all_stale = from.iter().all(|endpoint| endpoint.stale);
+    let weight = |endpoint: &backend::Endpoint| {
+        if endpoint.stale && !all_stale {
+            0
+        } else {
+            u64::from(endpoint.weight)
+        }
+    };
+    let total = from.iter().map(weight).sum();
+    let each = from.iter().map(|endpoint| Endpoint {
+        address: endpoint.address.to_string(),
+        workload: endpoint.workload.as_ref().map(ToString::to_string),
+        identity: match &endpoint.transport {
+            Transport::Hbone { identity, .. } => Some(identity.to_string()),
+            Transport::Plain => None,
+        },
+        tunnel: endpoint.tunnel_address().map(|address| address.to_string()),
+        stale: endpoint.stale,
+        percent: percent(weight(endpoint), total),
+    });
+    each.collect()
+}
+
+fn retry_text(policy: &RetryPolicy) -> String {
+    let conditions = [
+        ("connect failure", policy.conditions.connect_failure),
+        ("reset", policy.conditions.reset),
+        ("per-try timeout", policy.conditions.per_try_timeout),
+    ];
+    let mut on: Vec<String> = conditions
+        .iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    on.extend(policy.statuses.iter().map(|range| {
+        if range.from == range.to {
+            range.from.to_string()
+        } else {
+            format!("{}-{}", range.from, range.to)
+        }
+    }));
+    if policy.attempts == 0 || on.is_empty() {
+        return "none".to_owned();
+    }
+    let methods = match &policy.methods {
+        RetryMethods::Safe => "safe".to_owned(),
+        RetryMethods::Idempotent => "idempotent".to_owned(),
+        RetryMethods::Any => "all".to_owned(),
+        RetryMethods::Listed(listed) => listed.join(" "),
+    };
+    format!(
+        "{} more on {}; {methods} methods; backoff {} to {}; budget {} % or {}/s",
+        policy.attempts,
+        on.join(", "),
+        debug(&policy.backoff.base),
+        debug(&policy.backoff.max),
+        policy.budget.percent,
+        policy.budget.min_per_second,
+    )
+}
+
+fn setting<T>(from: &Sourced<T>, text: impl Fn(&T) -> String) -> Setting {
+    Setting {
+        value: text(&from.value),
+        origin: from.origin.to_string(),
+    }
+}
+
+/// A duration's `Debug` form is its short one: `250ms`.
+fn debug(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// To two decimals.
+fn percent(part: u64, total: u64) -> f64 {
+    let hundredths = part * 10_000 / total.max(1);
+    f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0
+}

@@ -1,0 +1,152 @@
+//! An explanation as text for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::decide::explanation::{
+    Change, Explanation, Forward, Head, LostMatch, Outcome, Result, RulePlace, Setting,
+};
+
+impl Display for Explanation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Head {
+            method,
+            target,
+            host,
+            ..
+        } = &self.request;
+        writeln!(f, "{method} {target} (host {host})")?;
+        writeln!(
+            f,
+            "to {} ({}), seen from {}",
+            self.destination, self.protocol, self.consumer
+        )?;
+        match &self.matched {
+            Some(matched) => {
+                writeln!(f, "rule: {}", matched.place)?;
+                writeln!(
+                    f,
+                    "  matches[{}]: {}",
+                    matched.match_index, matched.conditions
+                )?;
+            }
+            None if self.lost.is_empty() => {
+                writeln!(f, "rule: none, the destination has no routes")?;
+            }
+            None => writeln!(f, "rule: none matches")?,
+        }
+        if !self.lost.is_empty() {
+            writeln!(f, "lost:")?;
+        }
+        for lost in &self.lost {
+            writeln!(f, "  {}", lost.place)?;
+            for lost in &lost.matches {
+                writeln!(f, "    {lost}")?;
+            }
+        }
+        for outcome in &self.outcomes {
+            write!(f, "{outcome}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for RulePlace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTPRoute {} spec.rules[{}]", self.route, self.rule)?;
+        match &self.name {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for LostMatch {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "matches[{}]: ", self.match_index)?;
+        match &self.miss {
+            Some(miss) => write!(f, "{miss}"),
+            None => write!(f, "fits, but is less specific ({})", self.conditions),
+        }
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.result {
+            Result::Forward(forward) => {
+                writeln!(f, "{} %: forward to {}", self.percent, forward.backend)?;
+                write!(f, "{forward}")
+            }
+            Result::Redirect {
+                status,
+                location,
+                response_headers,
+            } => {
+                writeln!(f, "{} %: redirect {status} to {location}", self.percent)?;
+                list(f, response_headers)
+            }
+            Result::Refuse {
+                status,
+                detail,
+                mesh_error,
+                ..
+            } => {
+                writeln!(f, "{} %: refuse {status}: {detail}", self.percent)?;
+                writeln!(f, "  mesh-error: {mesh_error}")
+            }
+        }
+    }
+}
+
+impl Display for Forward {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Head {
+            method,
+            target,
+            host,
+            fields,
+        } = &self.request;
+        writeln!(f, "  {method} {target}")?;
+        writeln!(f, "  host: {host}")?;
+        for (name, value) in fields {
+            writeln!(f, "  {name}: {value}")?;
+        }
+        list(f, &self.response_headers)?;
+        let settings: [(&str, &Setting); 6] = [
+            ("request timeout", &self.request_timeout),
+            ("per-try timeout", &self.per_try_timeout),
+            ("retry", &self.retry),
+            ("connect timeout", &self.connect_timeout),
+            ("algorithm", &self.algorithm),
+            ("pool idle", &self.pool_idle),
+        ];
+        for (name, Setting { value, origin }) in settings {
+            writeln!(f, "  {name}: {value} [{origin}]")?;
+        }
+        if self.endpoints.is_empty() {
+            writeln!(f, "  no endpoints")?;
+        }
+        for endpoint in &self.endpoints {
+            write!(f, "  {} %: {}", endpoint.percent, endpoint.address)?;
+            if let Some(workload) = &endpoint.workload {
+                write!(f, " {workload}")?;
+            }
+            match (&endpoint.identity, &endpoint.tunnel) {
+                (Some(identity), Some(tunnel)) => write!(f, " as {identity} at {tunnel}")?,
+                _ => write!(f, " plain")?,
+            }
+            writeln!(f, "{}", if endpoint.stale { " STALE" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+fn list(f: &mut Formatter<'_>, changes: &[Change]) -> fmt::Result {
+    for Change { kind, name, value } in changes {
+        match value {
+            Some(value) => writeln!(f, "  response: {kind} {name}: {value}")?,
+            None => writeln!(f, "  response: {kind} {name}")?,
+        }
+    }
+    Ok(())
+}

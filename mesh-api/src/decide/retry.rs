@@ -1,0 +1,261 @@
+//! Whether a try that failed is followed by another, and after which wait.
+//!
+//! What was provably unsent is tried again whatever the method, charged to the attempts alone. All
+//! else needs a condition of the policy, a method that may be repeated, and the budget.
+
+use std::time::Duration;
+
+use crate::decide::Random;
+use crate::model::policy::{Backoff, Jitter, RetryMethods, RetryPolicy};
+
+/// A failed try.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The policy in force.
+    pub policy: &'a RetryPolicy,
+    /// The request's method.
+    pub method: &'a str,
+    /// The request carries an `Idempotency-Key`.
+    pub has_idempotency_key: bool,
+    /// Tries made so far, this one included: at least 1.
+    pub tries: u32,
+    /// What went wrong.
+    pub failure: Failure,
+    /// The whole body can be sent once more.
+    pub body_replayable: bool,
+    /// [`budget::allows`](crate::decide::budget::allows) one more.
+    pub budget_left: bool,
+}
+
+/// How a try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing of the request reached the app.
+    Unsent,
+    /// The connection broke before the first byte of a response.
+    Reset,
+    /// The try's own timeout passed.
+    PerTryTimeout,
+    /// A response with this status.
+    Status(u16),
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The failure stands.
+    Stop(StopReason),
+    /// Another try, on another endpoint where there is one.
+    Again {
+        /// After this long.
+        wait: Duration,
+        /// It counts against the budget.
+        charge: bool,
+    },
+}
+
+/// Why a failure stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The policy does not retry this failure.
+    Condition,
+    /// The method may not be repeated.
+    Method,
+    /// The policy's attempts are used up.
+    Attempts,
+    /// The body is too large to have been kept.
+    Body,
+    /// Too large a share of retries already.
+    Budget,
+}
+
+impl StopReason {
+    /// As metrics and logs name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Condition => "condition",
+            Self::Method => "method",
+            Self::Attempts => "attempts",
+            Self::Body => "body",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// Answers a question.
+pub fn verdict(question: &Question<'_>, random: &mut dyn Random) -> Verdict {
+    if let Some(reason) = stop(question) {
+        return Verdict::Stop(reason);
+    }
+    let retry = question.tries.saturating_sub(1);
+    let backoff = &question.policy.backoff;
+    if question.failure == Failure::Unsent {
+        // The first goes to another endpoint at once; then there may be no good one.
+        let wait = match retry.checked_sub(1) {
+            Some(retry) => wait(backoff, retry, random),
+            None => Duration::ZERO,
+        };
+        return Verdict::Again {
+            wait,
+            charge: false,
+        };
+    }
+    Verdict::Again {
+        wait: wait(backoff, retry, random),
+        charge: true,
+    }
+}
+
+/// The wait before retry number `retry` (from 0): `base * 2^retry`, at most `max`, jittered.
+pub fn wait(backoff: &Backoff, retry: u32, random: &mut dyn Random) -> Duration {
+    let factor = 1u32.checked_shl(retry).unwrap_or(u32::MAX);
+    let full = backoff.base.saturating_mul(factor).min(backoff.max);
+    match backoff.jitter {
+        Jitter::None => full,
+        Jitter::Full => below(full, random),
+        Jitter::Equal => full / 2 + below(full / 2, random),
+    }
+}
+
+fn stop(question: &Question<'_>) -> Option<StopReason> {
+    let policy = question.policy;
+    let asked = match question.failure {
+        Failure::Unsent => policy.conditions.connect_failure,
+        Failure::Reset => policy.conditions.reset,
+        Failure::PerTryTimeout => policy.conditions.per_try_timeout,
+        Failure::Status(status) => policy
+            .statuses
+            .iter()
+            .any(|range| (range.from..=range.to).contains(&status)),
+    };
+    let unsent = question.failure == Failure::Unsent;
+    if !asked {
+        Some(StopReason::Condition)
+    } else if !unsent && !repeats(&policy.methods, question) {
+        Some(StopReason::Method)
+    } else if question.tries > policy.attempts {
+        Some(StopReason::Attempts)
+    } else if !question.body_replayable {
+        Some(StopReason::Body)
+    } else if !unsent && !question.budget_left {
+        Some(StopReason::Budget)
+    } else {
+        None
+    }
+}
+
+fn repeats(methods: &RetryMethods, question: &Question<'_>) -> bool {
+    let method = question.method;
+    match methods {
+        RetryMethods::Safe => matches!(method, "GET" | "HEAD" | "OPTIONS"),
+        RetryMethods::Idempotent => {
+            question.has_idempotency_key
+                || matches!(
+                    method,
+                    "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
+                )
+        }
+        RetryMethods::Any => true,
+        RetryMethods::Listed(listed) => listed.iter().any(|listed| listed == method),
+    }
+}
+
+fn below(limit: Duration, random: &mut dyn Random) -> Duration {
+    let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(random.below(nanos.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::Seeded;
+    use crate::model::policy::StatusRange;
+
+    /// What follows when a try of `method` failed so, after `tries`: `Ok(charge)` or why it stops.
+    fn ask(
+        policy: &RetryPolicy,
+        method: &str,
+        failure: Failure,
+        tries: u32,
+        tweak: &str,
+    ) -> Result<bool, StopReason> {
+        let question = Question {
+            policy,
+            method,
+            has_idempotency_key: tweak == "key",
+            tries,
+            failure,
+            body_replayable: tweak != "body",
+            budget_left: tweak != "budget",
+        };
+        match verdict(&question, &mut Seeded(1)) {
+            Verdict::Again { charge, wait } => {
+                let at_once = failure == Failure::Unsent && tries == 1;
+                assert!(!at_once || wait.is_zero());
+                Ok(charge)
+            }
+            Verdict::Stop(reason) => Err(reason),
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        use Failure::{PerTryTimeout, Reset, Status, Unsent};
+        use StopReason::{Attempts, Body, Budget, Condition, Method};
+        let default = RetryPolicy::default();
+        for (method, failure, tries, tweak, expected) in [
+            ("GET", Reset, 1, "", Ok(true)),
+            ("GET", Reset, 2, "", Ok(true)),
+            ("GET", Reset, 3, "", Err(Attempts)),
+            ("GET", Reset, 1, "budget", Err(Budget)),
+            ("GET", Reset, 1, "body", Err(Body)),
+            ("POST", Reset, 1, "", Err(Method)),
+            ("POST", Reset, 1, "key", Err(Method)),
+            ("POST", Unsent, 1, "", Ok(false)),
+            ("POST", Unsent, 1, "budget", Ok(false)),
+            ("POST", Unsent, 3, "", Err(Attempts)),
+            ("GET", PerTryTimeout, 1, "", Err(Condition)),
+            ("GET", Status(503), 1, "", Err(Condition)),
+        ] {
+            let got = ask(&default, method, failure, tries, tweak);
+            assert_eq!(got, expected, "{method} {failure:?} {tries} {tweak}");
+        }
+        let wide = RetryPolicy {
+            statuses: vec![StatusRange { from: 502, to: 504 }],
+            methods: RetryMethods::Idempotent,
+            ..default
+        };
+        for (method, failure, tweak, expected) in [
+            ("GET", Status(503), "", Ok(true)),
+            ("GET", Status(500), "", Err(Condition)),
+            ("PUT", Reset, "", Ok(true)),
+            ("POST", Reset, "", Err(Method)),
+            ("POST", Reset, "key", Ok(true)),
+        ] {
+            let got = ask(&wide, method, failure, 1, tweak);
+            assert_eq!(got, expected, "{method} {failure:?} {tweak}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_maximum() {
+        let none = Backoff {
+            jitter: Jitter::None,
+            ..Backoff::default()
+        };
+        let waits: Vec<_> = [0, 1, 2, 3, 4, 40, u32::MAX]
+            .map(|retry| wait(&none, retry, &mut Seeded(1)).as_millis())
+            .into();
+        assert_eq!(waits, [25, 50, 100, 200, 250, 250, 250]);
+        let mut random = Seeded(3);
+        for _ in 0..1000 {
+            assert!(wait(&Backoff::default(), 0, &mut random) <= Duration::from_millis(25));
+            let equal = Backoff {
+                jitter: Jitter::Equal,
+                ..none
+            };
+            let wait = wait(&equal, 0, &mut random);
+            assert!(wait >= Duration::from_micros(12_500) && wait <= Duration::from_millis(25));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Which rule a request falls to: the first match, in order of precedence, whose conditions all hold.
+//!
+//! Paths match by whole segments, methods exactly. A header that comes in several fields is matched
+//! as one value joined with `,` (RFC 9110 section 5.3). Of a repeated query parameter the first value
+//! counts; its name and value are percent-decoded, `+` stands for itself. Expressions fit the whole
+//! text, and never a value that is not UTF-8.
+
+use std::borrow::Cow;
+
+use regex::Regex;
+
+use crate::decide::target::digit;
+use crate::decide::{HeaderFields, Request};
+use crate::explain::{Miss, Note, Recorder};
+use crate::model::path::{PathMatch, TextMatch};
+use crate::snapshot::{MatchTable, RoutingTable};
+
+/// Finds the match that decides on `request`.
+pub fn find<'s>(
+    routing: &'s RoutingTable,
+    request: &Request<'_>,
+    recorder: &mut dyn Recorder,
+) -> Option<&'s MatchTable> {
+    for (place, table) in routing.matches.iter().enumerate() {
+        match first_failed(table, request) {
+            None => {
+                recorder.note(&|| Note::Matched { place });
+                return Some(table);
+            }
+            Some(failed) => recorder.note(&|| Note::Missed {
+                place,
+                miss: describe(table, failed, request),
+            }),
+        }
+    }
+    None
+}
+
+/// The first condition of `table` that `request` does not meet; `None` if it meets all.
+pub fn miss(table: &MatchTable, request: &Request<'_>) -> Option<Miss> {
+    first_failed(table, request).map(|failed| describe(table, failed, request))
+}
+
+/// True if `prefix` (without a trailing `/`) is whole segments from the start of `path`.
+pub fn has_prefix(path: &str, prefix: &str) -> bool {
+    prefix.is_empty()
+        || path
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[derive(Clone, Copy)]
+enum Failed {
+    Path,
+    Method,
+    Header(usize),
+    Query(usize),
+}
+
+fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
+    let Some(conditions) = table.conditions() else {
+        return Some(Failed::Path);
+    };
+    let path = match &conditions.path {
+        PathMatch::Exact(path) => request.path == path,
+        PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
+        PathMatch::RegularExpression(_) => table
+            .path
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(request.path)),
+    };
+    if !path {
+        return Some(Failed::Path);
+    }
+    if let Some(method) = &conditions.method
+        && method != request.method
+    {
+        return Some(Failed::Method);
+    }
+    for (at, condition) in conditions.headers.iter().enumerate() {
+        let value = joined(request.headers, condition.name.as_str());
+        if !fits(&condition.value, table.headers.get(at), value.as_deref()) {
+            return Some(Failed::Header(at));
+        }
+    }
+    for (at, condition) in conditions.query.iter().enumerate() {
+        let value = parameter(request.query, &condition.name);
+        if !fits(&condition.value, table.query.get(at), value.as_deref()) {
+            return Some(Failed::Query(at));
+        }
+    }
+    None
+}
+
+fn fits(condition: &TextMatch, regex: Option<&Option<Regex>>, value: Option<&[u8]>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    match condition {
+        TextMatch::Exact(text) => text.as_bytes() == value,
+        TextMatch::RegularExpression(_) => match (regex, std::str::from_utf8(value)) {
+            (Some(Some(regex)), Ok(text)) => regex.is_match(text),
+            _ => false,
+        },
+    }
+}
+
+/// The value of all fields of a name; it allocates only where there are several.
+fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut value: Option<Cow<'a, [u8]>> = None;
+    headers.each(name, &mut |next| match &mut value {
+        None => value = Some(Cow::Borrowed(next)),
+        Some(all) => {
+            let all = all.to_mut();
+            all.push(b',');
+            all.extend_from_slice(next);
+        }
+    });
+    value
+}
+
+/// The first value of a query parameter; one without `=` is empty.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut pairs = query?
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs
+        .find(|(found, _)| *decoded(found) == *name.as_bytes())
+        .map(|(_, value)| decoded(value))
+}
+
+/// Percent-decodes; an escape that is none stays as it is.
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        match (first, after) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                bytes.push(digit(*high) << 4 | digit(*low));
+                rest = after;
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(bytes)
+}
+
+fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
+    let conditions = table.conditions();
+    let text = |value: Option<Cow<'_, [u8]>>| {
+        value.map(|value| String::from_utf8_lossy(&value).into_owned())
+    };
+    match failed {
+        Failed::Path => Miss {
+            condition: "path".into(),
+            expected: conditions.map(|c| path_text(&c.path)).unwrap_or_default(),
+            got: Some(request.path.into()),
+        },
+        Failed::Method => Miss {
+            condition: "method".into(),
+            expected: conditions
+                .and_then(|c| c.method.clone())
+                .unwrap_or_default(),
+            got: Some(request.method.into()),
+        },
+        Failed::Header(at) => {
+            let condition = conditions.and_then(|c| c.headers.get(at));
+            let name = condition.map_or("", |c| c.name.as_str());
+            Miss {
+                condition: format!("header {name}"),
+                expected: condition.map(|c| value_text(&c.value)).unwrap_or_default(),
+                got: text(joined(request.headers, name)),
+            }
+        }
+        Failed::Query(at) => {
+            let condition = conditions.and_then(|c| c.query.get(at));
+            let name = condition.map_or("", |c| c.name.as_str());
+            Miss {
+                condition: format!("query {name}"),
+                expected: condition.map(|c| value_text(&c.value)).unwrap_or_default(),
+                got: text(parameter(request.query, name)),
+            }
+        }
+    }
+}
+
+/// A path condition as text: `prefix /items`.
+pub fn path_text(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => format!("exact {path}"),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => "prefix /".into(),
+        PathMatch::Prefix(prefix) => format!("prefix {prefix}"),
+        PathMatch::RegularExpression(pattern) => format!("expression {}", pattern.as_str()),
+    }
+}
+
+/// A condition on a value as text: `exact beta`.
+pub fn value_text(value: &TextMatch) -> String {
+    match value {
+        TextMatch::Exact(text) => format!("exact {text}"),
+        TextMatch::RegularExpression(pattern) => format!("expression {}", pattern.as_str()),
+    }
+}

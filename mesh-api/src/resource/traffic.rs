@@ -1,0 +1,293 @@
+//! `TrafficPolicy`: how clients call a Service or through a route.
+//!
+//! The schema is whole; sections and fields that do not work yet are kept as JSON and refused by name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::duration::Duration;
+use crate::resource::object::{Object, TargetRef};
+
+/// Client-side settings.
+pub type TrafficPolicy = Object<TrafficPolicySpec>;
+
+/// Targets and sections; sections merge whole, the most specific target wins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrafficPolicySpec {
+    /// What the policy applies to.
+    pub target_refs: Vec<TargetRef>,
+    /// Time allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<TimeoutSection>,
+    /// When and how a request is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySection>,
+    /// How an endpoint is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancing: Option<LoadBalancingSection>,
+    /// Keeps a user on a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stickiness: Option<serde_json::Value>,
+    /// Bounds on what is in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<serde_json::Value>,
+    /// Takes failing endpoints out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<serde_json::Value>,
+    /// Asks endpoints whether they work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<serde_json::Value>,
+    /// Injected faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<serde_json::Value>,
+    /// Compares mirrored answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<serde_json::Value>,
+}
+
+impl TrafficPolicySpec {
+    /// The sections without the targets.
+    pub fn sections(&self) -> TrafficSections {
+        TrafficSections {
+            timeout: self.timeout.clone(),
+            retry: self.retry.clone(),
+            load_balancing: self.load_balancing.clone(),
+            stickiness: self.stickiness.clone(),
+            limits: self.limits.clone(),
+            outlier_detection: self.outlier_detection.clone(),
+            health_check: self.health_check.clone(),
+            fault: self.fault.clone(),
+            mirror: self.mirror.clone(),
+        }
+    }
+}
+
+/// The body of a TrafficPolicy, as `Mesh.spec.traffic` holds it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrafficSections {
+    /// Time allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<TimeoutSection>,
+    /// When and how a request is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySection>,
+    /// How an endpoint is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancing: Option<LoadBalancingSection>,
+    /// Keeps a user on a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stickiness: Option<serde_json::Value>,
+    /// Bounds on what is in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<serde_json::Value>,
+    /// Takes failing endpoints out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<serde_json::Value>,
+    /// Asks endpoints whether they work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<serde_json::Value>,
+    /// Injected faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<serde_json::Value>,
+    /// Compares mirrored answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<serde_json::Value>,
+}
+
+/// Time allowed; `0s` is no limit for `request` and `perTry`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TimeoutSection {
+    /// For the whole exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Duration>,
+    /// For one try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_try: Option<Duration>,
+    /// To connect, TLS and tunnel included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Duration>,
+    /// After which a pooled connection is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// Between two bytes of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_idle: Option<Duration>,
+    /// Of one stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stream_duration: Option<Duration>,
+    /// Of one connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connection_age: Option<Duration>,
+    /// Tells the next hop what time is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagate_deadline: Option<bool>,
+}
+
+/// When and how a request is tried again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetrySection {
+    /// Tries after the first; 2 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// What is retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<RetryOn>,
+    /// `Idempotent`, `Any` or a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<RetryMethodsField>,
+    /// Wait before a try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<BackoffField>,
+    /// Limit on the share of retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetField>,
+    /// Whether `Retry-After` is heeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<RetryAfter>,
+    /// Largest body kept for a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<u64>,
+}
+
+/// What is retried.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryOn {
+    /// `503`, `502-504`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Vec<String>>,
+    /// gRPC codes by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<Vec<String>>,
+    /// What went wrong with the try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Vec<RetryCondition>>,
+    /// A header by which the app asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_header: Option<String>,
+}
+
+/// What went wrong with a try.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum RetryCondition {
+    /// Nothing of the request reached the app.
+    ConnectFailure,
+    /// The connection broke before the response.
+    Reset,
+    /// HTTP/2 REFUSED_STREAM.
+    RefusedStream,
+    /// The try's own timeout passed.
+    PerTryTimeout,
+}
+
+/// `Idempotent`, `Any`, or methods by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RetryMethodsField {
+    /// `Idempotent` or `Any`.
+    Named(String),
+    /// Methods by name, exact.
+    Listed(Vec<String>),
+}
+
+/// Wait before a try.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackoffField {
+    /// Before the first retry; 25ms where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Duration>,
+    /// Upper bound; 250ms where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Duration>,
+    /// How much of it is random; Full where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<JitterField>,
+    /// Least random part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_min: Option<Duration>,
+}
+
+/// The random part of a wait.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum JitterField {
+    /// None.
+    None,
+    /// Uniform between 0 and the wait.
+    Full,
+    /// Half the wait and a uniform part of the other half.
+    Equal,
+    /// Grows from the previous wait.
+    Decorrelated,
+}
+
+/// Limit on the share of retries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BudgetField {
+    /// 0 to 100; 20 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u32>,
+    /// Allowed whatever the rate; 3 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_per_second: Option<u32>,
+    /// Over which exchanges are counted; 10s where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Duration>,
+}
+
+/// Whether the `Retry-After` header is heeded.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum RetryAfter {
+    /// It is.
+    Respect,
+    /// It is not.
+    Ignore,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadBalancingSection {
+    /// PeakEwma where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<AlgorithmField>,
+    /// What of the request picks the endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<serde_json::Value>,
+    /// How long a new endpoint gets less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Duration>,
+    /// Which endpoints are near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locality: Option<serde_json::Value>,
+}
+
+/// How an endpoint is chosen.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum AlgorithmField {
+    /// Two random choices, the one with less expected delay.
+    PeakEwma,
+    /// The one with fewer requests in flight.
+    LeastRequest,
+    /// In turn.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// By a hash ring.
+    RingHash,
+    /// By a Maglev table.
+    Maglev,
+}

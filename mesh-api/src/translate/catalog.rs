@@ -1,0 +1,158 @@
+//! Everything that is known, and what became of each resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::error::Invalid;
+use crate::model::destination::Destination;
+use crate::model::inbound::Inbound;
+use crate::model::mesh::MeshFacts;
+use crate::model::workload::Workload;
+use crate::name::{DestinationName, Namespace, ObjectName};
+use crate::resource::{Resource, ResourceKey};
+use crate::translate::index::Index;
+use crate::translate::verdict::{self, Verdict};
+use crate::translate::{backend, check, inbound, mesh, outbound};
+
+/// Every resource with its verdict. One resource never spoils another: what fails its checks keeps
+/// its last good version, and a reference to what is missing becomes a failing backend.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    held: BTreeMap<ResourceKey, Held>,
+    index: Index,
+    stale: BTreeSet<ObjectName>,
+    revision: u64,
+}
+
+/// A resource as it was last applied.
+#[derive(Clone, Debug)]
+struct Held {
+    resource: Arc<Resource>,
+    faults: Vec<Invalid>,
+    has_good: bool,
+}
+
+impl Catalog {
+    /// Adds or replaces a resource. The verdict is that of this moment: see [`Catalog::verdict`].
+    ///
+    /// A resource whose key cannot be told is refused and not kept.
+    pub fn apply(&mut self, resource: Resource) -> Verdict {
+        let key = match resource.key() {
+            Ok(key) => key,
+            Err(fault) => return Verdict::refused(vec![fault], false),
+        };
+        self.revision += 1;
+        let had_good = self.held.get(&key).is_some_and(|held| held.has_good);
+        let created = resource.created();
+        let (faults, has_good) = match check::check(&resource) {
+            Ok((key, checked)) => {
+                self.index.insert(&key, created, checked);
+                (Vec::new(), true)
+            }
+            Err(faults) => (faults, had_good),
+        };
+        self.held.insert(
+            key.clone(),
+            Held {
+                resource: Arc::new(resource),
+                faults,
+                has_good,
+            },
+        );
+        self.verdict(&key).unwrap_or_default()
+    }
+
+    /// Takes a resource out; true if it was there.
+    pub fn delete(&mut self, key: &ResourceKey) -> bool {
+        self.revision += 1;
+        self.index.remove(key);
+        if let Some(name) = key
+            .object()
+            .filter(|_| key.kind == crate::resource::Kind::Workload)
+        {
+            self.stale.remove(&name);
+        }
+        self.held.remove(key).is_some()
+    }
+
+    /// Marks a workload whose lease ran out while too many others did, or takes the mark away.
+    pub fn set_stale(&mut self, workload: &ObjectName, stale: bool) {
+        let changed = if stale {
+            self.stale.insert(workload.clone())
+        } else {
+            self.stale.remove(workload)
+        };
+        self.revision += u64::from(changed);
+    }
+
+    /// Grows with every change; entries made at one revision belong together.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What became of a resource, as of now: references and conflicts follow the other resources.
+    pub fn verdict(&self, key: &ResourceKey) -> Option<Verdict> {
+        let held = self.held.get(key)?;
+        if held.faults.is_empty() {
+            Some(verdict::of(&self.index, key))
+        } else {
+            Some(Verdict::refused(held.faults.clone(), held.has_good))
+        }
+    }
+
+    /// A resource as it was last applied, even if it was refused.
+    pub fn resource(&self, key: &ResourceKey) -> Option<&Arc<Resource>> {
+        self.held.get(key).map(|held| &held.resource)
+    }
+
+    /// Every resource with its verdict, by kind, namespace and name.
+    pub fn resources(&self) -> impl Iterator<Item = (&ResourceKey, &Arc<Resource>, Verdict)> {
+        self.held
+            .iter()
+            .map(|(key, held)| (key, &held.resource, self.verdict(key).unwrap_or_default()))
+    }
+
+    /// Every destination by name.
+    pub fn destinations(&self) -> impl Iterator<Item = DestinationName> {
+        self.index.services.all().flat_map(|(service, dated)| {
+            let ports = dated.value.ports.iter();
+            ports
+                .map(|port| DestinationName::new(service.clone(), port.port))
+                .collect::<Vec<_>>()
+        })
+    }
+
+    /// Every checked workload by name.
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        let names: Vec<ObjectName> = self.index.workloads.all().map(|(name, _)| name).collect();
+        names.into_iter().filter_map(|name| self.workload(&name))
+    }
+
+    /// A checked workload.
+    pub fn workload(&self, name: &ObjectName) -> Option<&Workload> {
+        self.index.workloads.find(name).map(|dated| &dated.value)
+    }
+
+    /// A destination as `consumer` sees it; `None`: it is known not to exist.
+    pub fn destination(&self, name: &DestinationName, consumer: &Namespace) -> Option<Destination> {
+        outbound::destination(&self.view(), name, consumer)
+    }
+
+    /// A workload's receiving side; `None`: it is not in the mesh.
+    pub fn inbound(&self, workload: &ObjectName) -> Option<Inbound> {
+        inbound::inbound(&self.view(), workload)
+    }
+
+    /// What every proxy holds.
+    pub fn mesh(&self) -> MeshFacts {
+        mesh::facts(&self.index)
+    }
+
+    fn view(&self) -> backend::View<'_> {
+        backend::View {
+            index: &self.index,
+            stale: &self.stale,
+            trust_domain: mesh::facts(&self.index).trust_domain,
+        }
+    }
+}

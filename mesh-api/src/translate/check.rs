@@ -1,0 +1,75 @@
+//! Resources to checked values: every fault of a resource at once, each with its field path.
+
+use crate::error::{Faults, Invalid};
+use crate::name::{Namespace, ObjectName};
+use crate::resource::{Resource, ResourceKey};
+use crate::translate::checked::Checked;
+use crate::translate::{check_policy, check_route, check_service, check_workload};
+
+/// Checks a resource.
+///
+/// # Errors
+/// All its faults, in the order of its fields.
+pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<Invalid>> {
+    let key = resource.key().map_err(|fault| vec![fault])?;
+    let mut faults = Faults::default();
+    let checked = match resource {
+        Resource::Mesh(mesh) => {
+            check_policy::mesh(mesh, &mut faults).map(|mesh| Checked::Mesh(Box::new(mesh)))
+        }
+        Resource::Namespace(_) => Some(Checked::Namespace),
+        Resource::Service(service) => {
+            check_service::service(service, &mut faults).map(Checked::Service)
+        }
+        Resource::EndpointSlice(slice) => {
+            check_service::slice(slice, &namespace(&key), &mut faults).map(Checked::EndpointSlice)
+        }
+        Resource::Workload(workload) => {
+            let name = ObjectName::new(namespace(&key), key.name.clone());
+            check_workload::workload(workload, name, &mut faults).map(Checked::Workload)
+        }
+        Resource::HTTPRoute(route) => {
+            check_route::route(route, &namespace(&key), &mut faults).map(Checked::HTTPRoute)
+        }
+        Resource::TrafficPolicy(policy) => {
+            check_policy::traffic(policy, &namespace(&key), &mut faults).map(Checked::TrafficPolicy)
+        }
+        Resource::MutualTLSPolicy(policy) => {
+            check_policy::mutual_tls(policy, &namespace(&key), &mut faults)
+                .map(Checked::MutualTLSPolicy)
+        }
+    };
+    match (faults.is_empty(), checked) {
+        (true, Some(checked)) => Ok((key, checked)),
+        (true, None) => Err(vec![Invalid::new("spec", "is not complete")]),
+        (false, _) => Err(faults.into_vec()),
+    }
+}
+
+/// The namespace of a namespaced resource's key.
+fn namespace(key: &ResourceKey) -> Namespace {
+    key.namespace.clone().unwrap_or_else(default_namespace)
+}
+
+#[expect(clippy::expect_used, reason = "the text is a namespace")]
+fn default_namespace() -> Namespace {
+    "default".parse().expect("default is a namespace")
+}
+
+/// Refuses a field that is set but does not work yet.
+pub(super) fn not_yet(faults: &mut Faults, field: &str, is_set: bool) {
+    if is_set {
+        faults.field(field, |faults| faults.refuse("is not supported yet"));
+    }
+}
+
+/// True if a JSON field holds something: an empty object or list asks for nothing.
+pub(super) fn asks(value: Option<&serde_json::Value>) -> bool {
+    use serde_json::Value;
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::Object(map)) => map.values().any(|value| asks(Some(value))),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(_) => true,
+    }
+}

@@ -1,0 +1,306 @@
+//! Checks of the sections of a `TrafficPolicy`, each filled in with the table of defaults.
+
+use std::time::Duration;
+
+use crate::error::Faults;
+use crate::model::policy::{
+    Algorithm, Backoff, Budget, Conditions, Jitter, RetryMethods, RetryPolicy, StatusRange,
+};
+use crate::resource::duration::Duration as DurationField;
+use crate::resource::traffic::{
+    AlgorithmField, BackoffField, BudgetField, JitterField, LoadBalancingSection, RetryAfter,
+    RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
+};
+use crate::translate::check::not_yet;
+use crate::translate::check_workload::whole;
+use crate::translate::checked::{Sections, Timeouts};
+
+/// Most tries after the first.
+pub(super) const MAX_ATTEMPTS: u32 = 10;
+/// Largest body kept for a retry, in bytes.
+const MAX_BODY: u64 = 1 << 20;
+
+/// Checks every section.
+pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections {
+    let TrafficSections {
+        timeout,
+        retry,
+        load_balancing,
+        stickiness,
+        limits,
+        outlier_detection,
+        health_check,
+        fault,
+        mirror,
+    } = body;
+    let sections = Sections {
+        timeout: timeout
+            .as_ref()
+            .map(|section| faults.field("timeout", |faults| timeouts(section, faults))),
+        retry: retry
+            .as_ref()
+            .map(|section| faults.field("retry", |faults| retries(section, faults))),
+        algorithm: load_balancing.as_ref().map(|section| {
+            faults.field("loadBalancing", |faults| load_balancing_of(section, faults))
+        }),
+    };
+    for (field, section) in [
+        ("stickiness", stickiness),
+        ("limits", limits),
+        ("outlierDetection", outlier_detection),
+        ("healthCheck", health_check),
+        ("fault", fault),
+        ("mirror", mirror),
+    ] {
+        not_yet(faults, field, section.is_some());
+    }
+    sections
+}
+
+fn timeouts(section: &TimeoutSection, faults: &mut Faults) -> Timeouts {
+    not_yet(faults, "streamIdle", section.stream_idle.is_some());
+    not_yet(
+        faults,
+        "maxStreamDuration",
+        section.max_stream_duration.is_some(),
+    );
+    not_yet(
+        faults,
+        "maxConnectionAge",
+        section.max_connection_age.is_some(),
+    );
+    not_yet(
+        faults,
+        "propagateDeadline",
+        section.propagate_deadline.is_some(),
+    );
+    let request = limit("request", section.request.as_ref(), faults);
+    let per_try = limit("perTry", section.per_try.as_ref(), faults);
+    if let (Some(Some(request)), Some(Some(per_try))) = (request, per_try)
+        && per_try > request
+    {
+        faults.field("perTry", |faults| faults.refuse("is longer than request"));
+    }
+    Timeouts {
+        request,
+        per_try,
+        connect: positive("connect", section.connect.as_ref(), faults),
+        idle: positive("idle", section.idle.as_ref(), faults),
+    }
+}
+
+/// Reads a time limit: `0s` is none.
+pub(super) fn limit(
+    field: &str,
+    text: Option<&DurationField>,
+    faults: &mut Faults,
+) -> Option<Option<Duration>> {
+    let duration = faults.field(field, |faults| faults.take(text?.parse()))?;
+    Some((!duration.is_zero()).then_some(duration))
+}
+
+/// Reads a duration that may not be 0.
+pub(super) fn positive(
+    field: &str,
+    text: Option<&DurationField>,
+    faults: &mut Faults,
+) -> Option<Duration> {
+    faults.field(field, |faults| {
+        let duration = faults.take(text?.parse())?;
+        if duration.is_zero() {
+            faults.refuse("must be longer than 0s");
+        }
+        Some(duration)
+    })
+}
+
+fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let attempts = faults.field("attempts", |faults| {
+        section
+            .attempts
+            .and_then(|attempts| whole(attempts.into(), 0, MAX_ATTEMPTS, faults))
+    });
+    let (statuses, conditions) = faults.field("on", |faults| {
+        retry_on(section.on.as_ref(), &default, faults)
+    });
+    let methods = faults.field("methods", |faults| {
+        methods(section.methods.as_ref(), faults)
+    });
+    let backoff = faults.field("backoff", |faults| {
+        backoff(section.backoff.as_ref(), faults)
+    });
+    let budget = faults.field("budget", |faults| budget(section.budget.as_ref(), faults));
+    not_yet(
+        faults,
+        "retryAfter",
+        section.retry_after == Some(RetryAfter::Respect),
+    );
+    let max_body_bytes = section.max_body_bytes.unwrap_or(default.max_body_bytes);
+    if max_body_bytes > MAX_BODY {
+        faults.field("maxBodyBytes", |faults| {
+            faults.refuse(format!("is over {MAX_BODY}"))
+        });
+    }
+    RetryPolicy {
+        attempts: attempts.unwrap_or(default.attempts),
+        statuses,
+        conditions,
+        methods,
+        backoff,
+        budget,
+        max_body_bytes,
+    }
+}
+
+fn retry_on(
+    on: Option<&RetryOn>,
+    default: &RetryPolicy,
+    faults: &mut Faults,
+) -> (Vec<StatusRange>, Conditions) {
+    let Some(on) = on else {
+        return (default.statuses.clone(), default.conditions);
+    };
+    not_yet(faults, "grpc", on.grpc.is_some());
+    not_yet(faults, "responseHeader", on.response_header.is_some());
+    let mut statuses = Vec::new();
+    faults.field("status", |faults| {
+        for (index, text) in on.status.iter().flatten().enumerate() {
+            statuses.extend(faults.index(index, |faults| status_range(text, faults)));
+        }
+    });
+    let Some(listed) = &on.conditions else {
+        return (statuses, default.conditions);
+    };
+    let mut conditions = Conditions::default();
+    for (index, condition) in listed.iter().enumerate() {
+        match condition {
+            RetryCondition::ConnectFailure => conditions.connect_failure = true,
+            RetryCondition::Reset => conditions.reset = true,
+            RetryCondition::PerTryTimeout => conditions.per_try_timeout = true,
+            RetryCondition::RefusedStream => faults.field("conditions", |faults| {
+                faults.index(index, |faults| {
+                    faults.refuse("RefusedStream is not supported yet")
+                });
+            }),
+        }
+    }
+    (statuses, conditions)
+}
+
+fn status_range(text: &str, faults: &mut Faults) -> Option<StatusRange> {
+    let number = |text: &str| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|status| (400..=599).contains(status))
+    };
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (number(from), number(to)) {
+        (Some(from), Some(to)) if from <= to => Some(StatusRange { from, to }),
+        _ => {
+            let text: String = text.chars().take(80).collect();
+            faults.refuse(format!(
+                "{text:?} is not a status or range between 400 and 599 (such as 503 or 502-504)"
+            ));
+            None
+        }
+    }
+}
+
+fn methods(methods: Option<&RetryMethodsField>, faults: &mut Faults) -> RetryMethods {
+    match methods {
+        None => RetryMethods::Safe,
+        Some(RetryMethodsField::Named(name)) if name == "Idempotent" => RetryMethods::Idempotent,
+        Some(RetryMethodsField::Named(name)) if name == "Any" => RetryMethods::Any,
+        Some(RetryMethodsField::Named(name)) => {
+            let name: String = name.chars().take(80).collect();
+            faults.refuse(format!(
+                "{name:?} is not Idempotent, Any or a list of methods"
+            ));
+            RetryMethods::Safe
+        }
+        Some(RetryMethodsField::Listed(list)) => {
+            for (index, method) in list.iter().enumerate() {
+                if method.is_empty()
+                    || method.len() > 32
+                    || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+                {
+                    faults.index(index, |faults| {
+                        faults.refuse("is not a method in upper case")
+                    });
+                }
+            }
+            RetryMethods::Listed(list.clone())
+        }
+    }
+}
+
+fn backoff(field: Option<&BackoffField>, faults: &mut Faults) -> Backoff {
+    let default = Backoff::default();
+    let Some(field) = field else {
+        return default;
+    };
+    let base = positive("base", field.base.as_ref(), faults).unwrap_or(default.base);
+    let max = positive("max", field.max.as_ref(), faults).unwrap_or(default.max.max(base));
+    if max < base {
+        faults.field("max", |faults| faults.refuse("is shorter than base"));
+    }
+    let least = faults.field("jitterMin", |faults| {
+        field
+            .jitter_min
+            .as_ref()
+            .and_then(|text| faults.take(text.parse()))
+    });
+    not_yet(
+        faults,
+        "jitterMin",
+        least.is_some_and(|least| !least.is_zero()),
+    );
+    let jitter = match field.jitter {
+        Some(JitterField::None) => Jitter::None,
+        Some(JitterField::Equal) => Jitter::Equal,
+        Some(JitterField::Full) | None => Jitter::Full,
+        Some(JitterField::Decorrelated) => {
+            faults.field("jitter", |faults| {
+                faults.refuse("Decorrelated is not supported yet")
+            });
+            Jitter::Full
+        }
+    };
+    Backoff { base, max, jitter }
+}
+
+fn budget(field: Option<&BudgetField>, faults: &mut Faults) -> Budget {
+    let default = Budget::default();
+    let Some(field) = field else {
+        return default;
+    };
+    let percent = faults.field("percent", |faults| {
+        field
+            .percent
+            .and_then(|percent| whole(percent.into(), 0, 100, faults))
+    });
+    Budget {
+        percent: percent
+            .and_then(|percent| u8::try_from(percent).ok())
+            .unwrap_or(default.percent),
+        min_per_second: field.min_per_second.unwrap_or(default.min_per_second),
+        window: positive("window", field.window.as_ref(), faults).unwrap_or(default.window),
+    }
+}
+
+fn load_balancing_of(section: &LoadBalancingSection, faults: &mut Faults) -> Algorithm {
+    not_yet(faults, "hashOn", section.hash_on.is_some());
+    not_yet(faults, "slowStart", section.slow_start.is_some());
+    not_yet(faults, "locality", section.locality.is_some());
+    match section.algorithm {
+        None | Some(AlgorithmField::PeakEwma) => Algorithm::PeakEwma,
+        Some(AlgorithmField::RoundRobin) => Algorithm::RoundRobin,
+        Some(other) => {
+            faults.field("algorithm", |faults| {
+                faults.refuse(format!("{other:?} is not supported yet"))
+            });
+            Algorithm::PeakEwma
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Checks of Services and `EndpointSlice`s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::error::Faults;
+use crate::model::destination::Protocol;
+use crate::name::{Namespace, ObjectName, Port};
+use crate::translate::checked::{CheckedService, CheckedSlice, ServicePort, TargetPort};
+
+/// The label that names an `EndpointSlice`'s Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Checks a Service.
+pub(super) fn service(service: &core::Service, faults: &mut Faults) -> Option<CheckedService> {
+    faults.field("spec", |faults| {
+        let Some(spec) = &service.spec else {
+            faults.refuse("is missing");
+            return None;
+        };
+        if spec.type_.as_deref() == Some("ExternalName") {
+            faults.field("type", |faults| {
+                faults.refuse("ExternalName is not supported yet")
+            });
+        }
+        let addresses = cluster_ips(spec, faults);
+        let ports = faults.field("ports", |faults| {
+            ports(spec.ports.as_deref().unwrap_or_default(), faults)
+        });
+        Some(CheckedService {
+            selector: spec
+                .selector
+                .clone()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+            addresses,
+            ports,
+        })
+    })
+}
+
+fn cluster_ips(spec: &core::ServiceSpec, faults: &mut Faults) -> Vec<IpAddr> {
+    let (field, texts) = match (&spec.cluster_ips, &spec.cluster_ip) {
+        (Some(list), _) if !list.is_empty() => ("clusterIPs", list.clone()),
+        (_, Some(one)) => ("clusterIP", vec![one.clone()]),
+        _ => return Vec::new(),
+    };
+    faults.field(field, |faults| {
+        texts
+            .iter()
+            .filter(|text| !text.is_empty() && *text != "None")
+            .filter_map(|text| address(text, faults))
+            .collect()
+    })
+}
+
+/// Reads an IP address.
+pub(super) fn address(text: &str, faults: &mut Faults) -> Option<IpAddr> {
+    let shown: String = text.chars().take(80).collect();
+    faults.take(
+        text.parse()
+            .map_err(|_| format!("{shown:?} is not an IP address")),
+    )
+}
+
+fn ports(ports: &[core::ServicePort], faults: &mut Faults) -> Vec<ServicePort> {
+    let mut checked = Vec::new();
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (index, port) in ports.iter().enumerate() {
+        if !matches!(port.protocol.as_deref(), None | Some("TCP")) {
+            continue;
+        }
+        faults.index(index, |faults| {
+            let number = faults.field("port", |faults| {
+                let number = faults.take(Port::try_from(port.port))?;
+                if !numbers.insert(number) {
+                    faults.refuse(format!("{number} is there twice"));
+                }
+                Some(number)
+            });
+            let name = port.name.clone().unwrap_or_default();
+            if !names.insert(name.clone()) {
+                let said = if name.is_empty() {
+                    "is missing: a Service of several ports names each".to_owned()
+                } else {
+                    format!("{name:?} is there twice")
+                };
+                faults.field("name", |faults| faults.refuse(said));
+            }
+            let target = faults.field("targetPort", |faults| {
+                target(port.target_port.as_ref(), number, faults)
+            });
+            let protocol = protocol(port.app_protocol.as_deref(), &name);
+            if let (Some(port), Some(target)) = (number, target) {
+                checked.push(ServicePort {
+                    name,
+                    port,
+                    target,
+                    protocol,
+                });
+            }
+        });
+    }
+    checked
+}
+
+fn target(
+    target: Option<&IntOrString>,
+    port: Option<Port>,
+    faults: &mut Faults,
+) -> Option<TargetPort> {
+    match target {
+        None => port.map(TargetPort::Number),
+        Some(IntOrString::Int(number)) => {
+            faults.take(Port::try_from(*number)).map(TargetPort::Number)
+        }
+        Some(IntOrString::String(name)) if name.is_empty() => {
+            faults.refuse("is empty");
+            None
+        }
+        Some(IntOrString::String(name)) => Some(TargetPort::Named(name.clone())),
+    }
+}
+
+/// What a port speaks: `appProtocol` (with or without a `kubernetes.io/` prefix), then the part of
+/// its name before the first `-`, else [`Protocol::Detect`].
+pub(super) fn protocol(app_protocol: Option<&str>, name: &str) -> Protocol {
+    let word = |text: &str| {
+        Some(match text.to_ascii_lowercase().as_str() {
+            "http" | "http1" | "ws" | "kubernetes.io/ws" => Protocol::Http,
+            "http2" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
+            "grpc" | "grpc-web" => Protocol::Grpc,
+            "https" | "tls" | "kubernetes.io/wss" => Protocol::Tls,
+            "tcp" | "mongo" | "mysql" | "redis" | "postgres" | "postgresql" => Protocol::Tcp,
+            _ => return None,
+        })
+    };
+    app_protocol
+        .and_then(word)
+        .or_else(|| word(name.split('-').next().unwrap_or_default()))
+        .unwrap_or(Protocol::Detect)
+}
+
+/// Checks an `EndpointSlice`. Addresses that are not ready are left out.
+pub(super) fn slice(
+    slice: &discovery::EndpointSlice,
+    namespace: &Namespace,
+    faults: &mut Faults,
+) -> Option<CheckedSlice> {
+    let label = slice
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(SERVICE_NAME));
+    let service = label.and_then(|name| {
+        faults
+            .field("metadata.labels", |faults| faults.take(name.parse()))
+            .map(|name| ObjectName::new(namespace.clone(), name))
+    });
+    if slice.address_type == "FQDN" {
+        faults.field("addressType", |faults| {
+            faults.refuse("FQDN is not supported yet")
+        });
+        return None;
+    }
+    let ports = faults.field("ports", |faults| slice_ports(slice, faults));
+    let addresses = faults.field("endpoints", |faults| {
+        let mut addresses = Vec::new();
+        for (index, endpoint) in slice.endpoints.iter().enumerate() {
+            let ready = endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                != Some(false);
+            faults.index(index, |faults| {
+                faults.field("addresses", |faults| {
+                    let read = endpoint
+                        .addresses
+                        .iter()
+                        .filter_map(|text| address(text, faults));
+                    addresses.extend(read.filter(|_| ready));
+                });
+            });
+        }
+        addresses
+    });
+    Some(CheckedSlice {
+        service,
+        ports,
+        addresses,
+    })
+}
+
+fn slice_ports(slice: &discovery::EndpointSlice, faults: &mut Faults) -> BTreeMap<String, Port> {
+    let mut ports = BTreeMap::new();
+    for (index, port) in slice.ports.iter().flatten().enumerate() {
+        if !matches!(port.protocol.as_deref(), None | Some("TCP")) {
+            continue;
+        }
+        if let Some(number) = port.port {
+            let number = faults.index(index, |faults| {
+                faults.field("port", |faults| faults.take(Port::try_from(number)))
+            });
+            ports.extend(number.map(|number| (port.name.clone().unwrap_or_default(), number)));
+        }
+    }
+    ports
+}

@@ -1,0 +1,247 @@
+//! Resources after their checks, before references between them are resolved.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::model::destination::Protocol;
+use crate::model::mesh::UnknownDestinations;
+use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
+use crate::model::route::{HeaderChanges, Redirect, Rewrite, RouteMatch};
+use crate::model::workload::Workload;
+use crate::name::{DestinationName, Hostname, Name, ObjectName, Port, TrustDomain};
+use crate::resource::Labels;
+
+/// A checked resource.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Checked {
+    /// Mesh-wide settings.
+    Mesh(Box<CheckedMesh>),
+    /// A namespace exists.
+    Namespace,
+    /// A Service.
+    Service(CheckedService),
+    /// An `EndpointSlice`.
+    EndpointSlice(CheckedSlice),
+    /// A workload.
+    Workload(Workload),
+    /// An `HTTPRoute`.
+    HTTPRoute(CheckedRoute),
+    /// A `TrafficPolicy`.
+    TrafficPolicy(CheckedTraffic),
+    /// A `MutualTLSPolicy`.
+    MutualTLSPolicy(CheckedMutualTls),
+}
+
+/// A checked `Mesh`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct CheckedMesh {
+    /// The root of trust, if it says.
+    pub(super) trust_domain: Option<TrustDomain>,
+    /// The suffix of service names, if it says.
+    pub(super) cluster_domain: Option<Hostname>,
+    /// The mesh's mode, if it says.
+    pub(super) mutual_tls: Option<MutualTls>,
+    /// The mesh's addresses.
+    pub(super) ranges: Vec<IpNet>,
+    /// Calls to what is not known.
+    pub(super) unknown_destinations: UnknownDestinations,
+    /// Defaults for everything.
+    pub(super) traffic: Sections,
+}
+
+/// A checked Service.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedService {
+    /// The labels of its workloads; empty selects nothing.
+    pub(super) selector: Labels,
+    /// Its virtual IPs.
+    pub(super) addresses: Vec<IpAddr>,
+    /// Its TCP ports.
+    pub(super) ports: Vec<ServicePort>,
+}
+
+/// A TCP port of a Service. Ports of other transports are not the mesh's and are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ServicePort {
+    /// Its name; empty if it has none.
+    pub(super) name: String,
+    /// As clients dial it.
+    pub(super) port: Port,
+    /// Where the app listens.
+    pub(super) target: TargetPort,
+    /// What the app speaks.
+    pub(super) protocol: Protocol,
+}
+
+/// Where the app listens.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TargetPort {
+    /// This port.
+    Number(Port),
+    /// The workload's port of this name.
+    Named(String),
+}
+
+/// A checked `EndpointSlice`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedSlice {
+    /// The Service it belongs to.
+    pub(super) service: Option<ObjectName>,
+    /// The app's ports by the Service's port name.
+    pub(super) ports: BTreeMap<String, Port>,
+    /// Ready addresses.
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+/// A checked `HTTPRoute`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedRoute {
+    /// The Services it applies to.
+    pub(super) parents: Vec<Parent>,
+    /// Its rules, as written.
+    pub(super) rules: Vec<CheckedRule>,
+}
+
+/// A Service that a route applies to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parent {
+    /// The Service.
+    pub(super) service: ObjectName,
+    /// One port by number.
+    pub(super) port: Option<Port>,
+    /// One port by name.
+    pub(super) section_name: Option<String>,
+}
+
+impl Parent {
+    /// True if it takes in this port of its Service.
+    pub(super) fn takes_in(&self, port: &ServicePort) -> bool {
+        self.port.is_none_or(|number| number == port.port)
+            && self
+                .section_name
+                .as_ref()
+                .is_none_or(|name| *name == port.name)
+    }
+}
+
+/// A checked rule.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedRule {
+    /// Its name.
+    pub(super) name: Option<Name>,
+    /// Its conditions; never empty.
+    pub(super) matches: Vec<RouteMatch>,
+    /// Changes to the request's head.
+    pub(super) request_headers: HeaderChanges,
+    /// Changes to the response's head.
+    pub(super) response_headers: HeaderChanges,
+    /// A redirect instead of backends.
+    pub(super) redirect: Option<Redirect>,
+    /// Changes to host and path.
+    pub(super) rewrite: Option<Rewrite>,
+    /// Its backends.
+    pub(super) backends: Vec<BackendRef>,
+    /// Its request timeout, `Some(None)` for no limit.
+    pub(super) request_timeout: Option<Option<Duration>>,
+    /// Its per-try timeout, `Some(None)` for no limit.
+    pub(super) per_try_timeout: Option<Option<Duration>>,
+    /// Its retries.
+    pub(super) retry: Option<RuleRetry>,
+}
+
+/// A reference to a backend that is not resolved yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct BackendRef {
+    /// What it names.
+    pub(super) target: RefTarget,
+    /// Its share.
+    pub(super) weight: u32,
+    /// Changes to the request's head.
+    pub(super) request_headers: HeaderChanges,
+    /// Changes to the response's head.
+    pub(super) response_headers: HeaderChanges,
+}
+
+/// What a backendRef names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum RefTarget {
+    /// A Service's port.
+    Service(DestinationName),
+    /// Another kind, as `group/kind`.
+    Other(String),
+}
+
+/// `retry` of an `HTTPRoute` rule: replaces these parts of the policy in force.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RuleRetry {
+    /// Tries after the first.
+    pub(super) attempts: Option<u32>,
+    /// Statuses that are retried.
+    pub(super) statuses: Vec<StatusRange>,
+    /// The first wait.
+    pub(super) backoff: Option<Duration>,
+}
+
+/// A checked `TrafficPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedTraffic {
+    /// What it applies to.
+    pub(super) targets: Vec<TrafficTarget>,
+    /// What it sets.
+    pub(super) sections: Sections,
+}
+
+/// What a `TrafficPolicy` applies to, in its own namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TrafficTarget {
+    /// The whole namespace.
+    Namespace,
+    /// A Service.
+    Service(Name),
+    /// A port of a Service by number.
+    ServicePort(Name, Port),
+    /// A port of a Service by name.
+    ServicePortNamed(Name, String),
+    /// An `HTTPRoute`.
+    Route(Name),
+    /// A rule of an `HTTPRoute`.
+    Rule(Name, Name),
+}
+
+/// The sections of a policy; each is replaced whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sections {
+    /// Time allowed.
+    pub(super) timeout: Option<Timeouts>,
+    /// Retries, every field filled in.
+    pub(super) retry: Option<RetryPolicy>,
+    /// How an endpoint is chosen.
+    pub(super) algorithm: Option<Algorithm>,
+}
+
+/// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Timeouts {
+    /// For the whole exchange.
+    pub(super) request: Option<Option<Duration>>,
+    /// For one try.
+    pub(super) per_try: Option<Option<Duration>>,
+    /// To connect.
+    pub(super) connect: Option<Duration>,
+    /// After which a pooled connection is closed.
+    pub(super) idle: Option<Duration>,
+}
+
+/// A checked `MutualTLSPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedMutualTls {
+    /// The workloads; `None` for the whole namespace.
+    pub(super) selector: Option<Labels>,
+    /// The mode.
+    pub(super) mode: MutualTls,
+    /// Other modes by port.
+    pub(super) ports: BTreeMap<Port, MutualTls>,
+}

@@ -1,0 +1,165 @@
+//! Checked resources by kind, namespace and name, for look-ups by reference.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::workload::Workload;
+use crate::name::{DestinationName, Name, Namespace, ObjectName};
+use crate::resource::{Kind, ResourceKey};
+use crate::translate::checked::{
+    Checked, CheckedMesh, CheckedMutualTls, CheckedRoute, CheckedService, CheckedSlice,
+    CheckedTraffic, ServicePort,
+};
+
+/// One kind's resources.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf<T>(BTreeMap<Namespace, BTreeMap<Name, Dated<T>>>);
+
+/// A resource with its age.
+#[derive(Clone, Debug)]
+pub(super) struct Dated<T> {
+    /// Seconds since the epoch.
+    pub(super) created: i64,
+    /// The resource.
+    pub(super) value: T,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Shelf<T> {
+    /// The resource of this name.
+    pub(super) fn find(&self, name: &ObjectName) -> Option<&Dated<T>> {
+        self.0.get(&name.namespace)?.get(&name.name)
+    }
+
+    /// All of a namespace, by name.
+    pub(super) fn within(&self, namespace: &Namespace) -> impl Iterator<Item = (&Name, &Dated<T>)> {
+        self.0.get(namespace).into_iter().flatten()
+    }
+
+    /// All, by namespace and name.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ObjectName, &Dated<T>)> {
+        self.0.iter().flat_map(|(namespace, objects)| {
+            objects
+                .iter()
+                .map(|(name, dated)| (ObjectName::new(namespace.clone(), name.clone()), dated))
+        })
+    }
+
+    fn insert(&mut self, name: ObjectName, created: i64, value: T) {
+        self.0
+            .entry(name.namespace)
+            .or_default()
+            .insert(name.name, Dated { created, value });
+    }
+
+    fn remove(&mut self, name: &ObjectName) -> Option<T> {
+        let objects = self.0.get_mut(&name.namespace)?;
+        let removed = objects.remove(&name.name).map(|dated| dated.value);
+        if objects.is_empty() {
+            self.0.remove(&name.namespace);
+        }
+        removed
+    }
+}
+
+/// Everything that passed its checks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    pub(super) mesh: CheckedMesh,
+    pub(super) services: Shelf<CheckedService>,
+    pub(super) slices: Shelf<CheckedSlice>,
+    pub(super) workloads: Shelf<Workload>,
+    pub(super) routes: Shelf<CheckedRoute>,
+    pub(super) traffic: Shelf<CheckedTraffic>,
+    pub(super) mutual_tls: Shelf<CheckedMutualTls>,
+    routes_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+}
+
+impl Index {
+    /// Puts a resource in its place, over an older one of its name.
+    pub(super) fn insert(&mut self, key: &ResourceKey, created: i64, checked: Checked) {
+        self.remove(key);
+        let Some(name) = key.object() else {
+            if let Checked::Mesh(mesh) = checked {
+                self.mesh = *mesh;
+            }
+            return;
+        };
+        match checked {
+            Checked::Mesh(_) | Checked::Namespace => {}
+            Checked::Service(value) => self.services.insert(name, created, value),
+            Checked::EndpointSlice(value) => self.slices.insert(name, created, value),
+            Checked::Workload(value) => self.workloads.insert(name, created, value),
+            Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
+            Checked::MutualTLSPolicy(value) => self.mutual_tls.insert(name, created, value),
+            Checked::HTTPRoute(value) => {
+                for parent in &value.parents {
+                    self.routes_of
+                        .entry(parent.service.clone())
+                        .or_default()
+                        .insert(name.clone());
+                }
+                self.routes.insert(name, created, value);
+            }
+        }
+    }
+
+    /// Takes a resource out.
+    pub(super) fn remove(&mut self, key: &ResourceKey) {
+        let Some(name) = key.object() else {
+            if key.kind == Kind::Mesh {
+                self.mesh = CheckedMesh::default();
+            }
+            return;
+        };
+        match key.kind {
+            Kind::Mesh | Kind::Namespace => {}
+            Kind::Service => drop(self.services.remove(&name)),
+            Kind::EndpointSlice => drop(self.slices.remove(&name)),
+            Kind::Workload => drop(self.workloads.remove(&name)),
+            Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
+            Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
+            Kind::HTTPRoute => {
+                for parent in self
+                    .routes
+                    .remove(&name)
+                    .into_iter()
+                    .flat_map(|route| route.parents)
+                {
+                    if let Some(routes) = self.routes_of.get_mut(&parent.service) {
+                        routes.remove(&name);
+                        if routes.is_empty() {
+                            self.routes_of.remove(&parent.service);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A Service's port.
+    pub(super) fn service_port(
+        &self,
+        name: &DestinationName,
+    ) -> Option<(&CheckedService, &ServicePort)> {
+        let service = &self.services.find(&name.service)?.value;
+        let port = service.ports.iter().find(|port| port.port == name.port)?;
+        Some((service, port))
+    }
+
+    /// Routes that name this Service as a parent, by namespace and name.
+    pub(super) fn routes_of(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = (&ObjectName, &Dated<CheckedRoute>)> {
+        self.routes_of
+            .get(service)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| Some((name, self.routes.find(name)?)))
+    }
+}

@@ -1,0 +1,232 @@
+//! Merging of settings: the most specific level wins, section by section, each value with its origin.
+//!
+//! Of two policies at one level the older wins, then the first by name; the other is `Conflicted`.
+
+use crate::model::origin::{Origin, Sourced};
+use crate::model::policy::{BackendSettings, Backoff, Conditions, ExchangeTimeouts, RetryPolicy};
+use crate::name::{DestinationName, Name, Namespace, ObjectName};
+use crate::translate::checked::{
+    CheckedRule, RuleRetry, Sections, ServicePort, Timeouts, TrafficTarget,
+};
+use crate::translate::index::Index;
+
+/// A section of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    Timeout,
+    Retry,
+    LoadBalancing,
+}
+
+impl Section {
+    pub(super) const ALL: [Self; 3] = [Self::Timeout, Self::Retry, Self::LoadBalancing];
+
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Retry => "retry",
+            Self::LoadBalancing => "loadBalancing",
+        }
+    }
+
+    pub(super) fn is_in(self, sections: &Sections) -> bool {
+        match self {
+            Self::Timeout => sections.timeout.is_some(),
+            Self::Retry => sections.retry.is_some(),
+            Self::LoadBalancing => sections.algorithm.is_some(),
+        }
+    }
+}
+
+/// A rule of a route, for which settings are merged.
+pub(super) struct RuleAt<'a> {
+    pub(super) route: &'a ObjectName,
+    pub(super) index: u32,
+    pub(super) rule: &'a CheckedRule,
+}
+
+/// The sections in force somewhere, and who set them.
+struct Found<'a> {
+    sections: &'a Sections,
+    kind: &'static str,
+    object: Option<ObjectName>,
+    prefix: &'static str,
+}
+
+impl Found<'_> {
+    fn origin(&self, path: &str) -> Origin {
+        let object = self.object.clone().or_else(|| "mesh/default".parse().ok());
+        object.map_or(Origin::Default, |object| Origin::Field {
+            kind: self.kind.to_owned(),
+            object,
+            path: format!("{}.{path}", self.prefix),
+        })
+    }
+}
+
+/// How the endpoints of a backend are reached.
+pub(super) fn backend(
+    index: &Index,
+    name: &DestinationName,
+    port: &ServicePort,
+) -> BackendSettings {
+    let levels = service_levels(name, port);
+    let mut settings = BackendSettings::default();
+    if let Some(found) = find(index, &levels, Section::Timeout)
+        && let Some(timeout) = &found.sections.timeout
+    {
+        if let Some(connect) = timeout.connect {
+            settings.connect_timeout = Sourced::new(connect, found.origin("timeout.connect"));
+        }
+        if let Some(idle) = timeout.idle {
+            settings.pool_idle = Sourced::new(idle, found.origin("timeout.idle"));
+        }
+    }
+    if let Some(found) = find(index, &levels, Section::LoadBalancing)
+        && let Some(algorithm) = found.sections.algorithm
+    {
+        settings.algorithm = Sourced::new(algorithm, found.origin("loadBalancing.algorithm"));
+    }
+    settings
+}
+
+/// The timeouts and retries of exchanges with a destination, for a rule or where no rule matched.
+pub(super) fn exchange(
+    index: &Index,
+    name: &DestinationName,
+    port: &ServicePort,
+    rule: Option<&RuleAt<'_>>,
+) -> (ExchangeTimeouts, Sourced<RetryPolicy>) {
+    let mut levels = rule.map_or_else(Vec::new, route_levels);
+    levels.extend(service_levels(name, port));
+    let mut timeouts = ExchangeTimeouts::default();
+    if let Some(found) = find(index, &levels, Section::Timeout)
+        && let Some(Timeouts {
+            request, per_try, ..
+        }) = &found.sections.timeout
+    {
+        if let Some(request) = request {
+            timeouts.request = Sourced::new(*request, found.origin("timeout.request"));
+        }
+        if let Some(per_try) = per_try {
+            timeouts.per_try = Sourced::new(*per_try, found.origin("timeout.perTry"));
+        }
+    }
+    let mut retry = Sourced::default_value(RetryPolicy::default());
+    if let Some(found) = find(index, &levels, Section::Retry)
+        && let Some(policy) = &found.sections.retry
+    {
+        retry = Sourced::new(policy.clone(), found.origin("retry"));
+    }
+    if let Some(at) = rule {
+        let origin = |field: &str| Origin::Field {
+            kind: "HTTPRoute".to_owned(),
+            object: at.route.clone(),
+            path: format!("spec.rules[{}].{field}", at.index),
+        };
+        if let Some(request) = at.rule.request_timeout {
+            timeouts.request = Sourced::new(request, origin("timeouts.request"));
+        }
+        if let Some(per_try) = at.rule.per_try_timeout {
+            timeouts.per_try = Sourced::new(per_try, origin("timeouts.backendRequest"));
+        }
+        if let Some(fields) = &at.rule.retry {
+            retry = Sourced::new(overlay(retry.value, fields), origin("retry"));
+        }
+    }
+    (timeouts, retry)
+}
+
+/// `HTTPRoute` can say three parts of a retry policy; the others stay as the policy beneath has
+/// them. Connection faults and timeouts of a try are retried too, as the Gateway API asks
+/// (`HTTPRouteRetry`).
+fn overlay(policy: RetryPolicy, fields: &RuleRetry) -> RetryPolicy {
+    let backoff = fields.backoff.map_or(policy.backoff, |base| Backoff {
+        base,
+        max: policy.backoff.max.max(base.saturating_mul(10)),
+        jitter: policy.backoff.jitter,
+    });
+    RetryPolicy {
+        attempts: fields.attempts.unwrap_or(policy.attempts),
+        statuses: if fields.statuses.is_empty() {
+            policy.statuses
+        } else {
+            fields.statuses.clone()
+        },
+        conditions: Conditions {
+            connect_failure: true,
+            reset: true,
+            per_try_timeout: true,
+        },
+        backoff,
+        ..policy
+    }
+}
+
+/// One level: policies of this namespace with one of these targets.
+struct Level {
+    namespace: Namespace,
+    targets: Vec<TrafficTarget>,
+}
+
+fn route_levels(at: &RuleAt<'_>) -> Vec<Level> {
+    let route = at.route.name.clone();
+    let level = |target| Level {
+        namespace: at.route.namespace.clone(),
+        targets: vec![target],
+    };
+    let rule = at
+        .rule
+        .name
+        .clone()
+        .map(|rule: Name| level(TrafficTarget::Rule(route.clone(), rule)));
+    rule.into_iter()
+        .chain([level(TrafficTarget::Route(route.clone()))])
+        .collect()
+}
+
+fn service_levels(name: &DestinationName, port: &ServicePort) -> Vec<Level> {
+    let service = name.service.name.clone();
+    let level = |targets| Level {
+        namespace: name.service.namespace.clone(),
+        targets,
+    };
+    vec![
+        level(vec![
+            TrafficTarget::ServicePort(service.clone(), name.port),
+            TrafficTarget::ServicePortNamed(service.clone(), port.name.clone()),
+        ]),
+        level(vec![TrafficTarget::Service(service)]),
+        level(vec![TrafficTarget::Namespace]),
+    ]
+}
+
+/// The section in force: of the first level that has it, else of the Mesh.
+fn find<'a>(index: &'a Index, levels: &[Level], section: Section) -> Option<Found<'a>> {
+    let of_policy = levels.iter().find_map(|level| {
+        let policies = index.traffic.within(&level.namespace).filter(|(_, dated)| {
+            section.is_in(&dated.value.sections)
+                && dated
+                    .value
+                    .targets
+                    .iter()
+                    .any(|target| level.targets.contains(target))
+        });
+        let (name, dated) = policies.min_by_key(|(name, dated)| (dated.created, *name))?;
+        Some(Found {
+            sections: &dated.value.sections,
+            kind: "TrafficPolicy",
+            object: Some(ObjectName::new(level.namespace.clone(), name.clone())),
+            prefix: "spec",
+        })
+    });
+    of_policy.or_else(|| {
+        let sections = &index.mesh.traffic;
+        section.is_in(sections).then_some(Found {
+            sections,
+            kind: "Mesh",
+            object: None,
+            prefix: "spec.traffic",
+        })
+    })
+}

@@ -1,0 +1,220 @@
+//! What is refused, at which field, with which reason.
+
+use crate::manifest;
+
+/// `path: reason` of every fault of a resource.
+fn faults(yaml: &str) -> Vec<String> {
+    let read = manifest::read("test.yaml", yaml);
+    assert!(read.faults.is_empty(), "{}", read.faults[0]);
+    super::faults(&read.resources[0].resource)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn route(rule: &str) -> Vec<String> {
+    faults(&format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: r, namespace: demo }}\nspec:\n  parentRefs: [{{ group: \"\", kind: Service, name: a }}]\n  rules: [{{ {rule} }}]\n"
+    ))
+    .into_iter()
+    .map(|fault| fault.trim_start_matches("spec.rules[0].").to_owned())
+    .collect()
+}
+
+fn policy(sections: &str) -> Vec<String> {
+    faults(&format!(
+        "apiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ name: p, namespace: demo }}\nspec: {{ targetRefs: [{{ kind: Service, name: a }}], {sections} }}\n"
+    ))
+}
+
+#[test]
+fn rules_are_checked_as_the_gateway_api_says() {
+    let path = |kind: &str, value: &str| {
+        route(&format!(
+            "matches: [{{ path: {{ type: {kind}, value: \"{value}\" }} }}]"
+        ))
+    };
+    for value in ["/", "/a/b/", "/a%20b", "/a:b@c"] {
+        assert_eq!(path("PathPrefix", value), [""; 0], "{value}");
+    }
+    for (value, reason) in [
+        ("a", "must start with /"),
+        ("/a//b", "must not contain \"//\""),
+        ("/a/../b", "must not contain \"/../\""),
+        ("/a/./b", "must not contain \"/./\""),
+        ("/a%2fb", "must not contain \"%2f\""),
+        ("/a%2Fb", "must not contain \"%2F\""),
+        ("/a#b", "must not contain \"#\""),
+        ("/a/..", "must not end with \"/..\""),
+        ("/a/.", "must not end with \"/.\""),
+        (
+            "/a b",
+            "must hold only what a path may: anything else is written as %XX",
+        ),
+        (
+            "/a%2",
+            "must hold only what a path may: anything else is written as %XX",
+        ),
+    ] {
+        assert_eq!(
+            path("Exact", value),
+            [format!("matches[0].path.value: {reason}")],
+            "{value}"
+        );
+    }
+    assert!(
+        path("RegularExpression", "(")
+            .first()
+            .unwrap()
+            .starts_with("matches[0].path.value: regex parse error")
+    );
+    for (rule, expected) in [
+        (
+            "backendRefs: [{ name: a }]",
+            "backendRefs[0].port: is missing: a Service is named with its port",
+        ),
+        (
+            "backendRefs: [{ name: a, port: 80, weight: 1000001 }]",
+            "backendRefs[0].weight: 1000001 is not between 0 and 1000000",
+        ),
+        (
+            "backendRefs: [{ name: a, port: 0 }]",
+            "backendRefs[0].port: 0 is not between 1 and 65535",
+        ),
+        (
+            "timeouts: { request: 1s, backendRequest: 2s }",
+            "timeouts.backendRequest: is longer than request",
+        ),
+        (
+            "timeouts: { request: 1.5s }",
+            "timeouts.request: \"1.5s\" is not a duration (such as 250ms, 10s or 1h30m)",
+        ),
+        (
+            "retry: { codes: [200] }",
+            "retry.codes[0]: 200 is not between 400 and 599",
+        ),
+        (
+            "sessionPersistence: {}",
+            "sessionPersistence: is not supported yet",
+        ),
+        (
+            "filters: [{ type: CORS, cors: {} }]",
+            "filters[0].type: CORS is not supported yet",
+        ),
+        (
+            "filters: [{ type: RequestMirror, requestMirror: {} }]",
+            "filters[0].type: RequestMirror is not supported yet",
+        ),
+        (
+            "filters: [{ type: URLRewrite }]",
+            "filters[0].urlRewrite: is missing: the filter's type asks for it",
+        ),
+        (
+            "filters: [{ type: RequestRedirect, requestRedirect: { statusCode: 304 } }]",
+            "filters[0].requestRedirect.statusCode: 304 is not 301, 302, 303, 307 or 308",
+        ),
+        (
+            "filters: [{ type: RequestRedirect, requestRedirect: {} }], backendRefs: [{ name: a, port: 80 }]",
+            "backendRefs: a rule with a RequestRedirect filter has no backendRefs",
+        ),
+        (
+            "filters: [{ type: RequestRedirect, requestRedirect: {} }, { type: URLRewrite, urlRewrite: {} }]",
+            "filters: has RequestRedirect and URLRewrite, which exclude each other",
+        ),
+        (
+            "filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: X-A, value: a }, { name: x-a, value: b }] } }]",
+            "filters[0].requestHeaderModifier.set[1].name: x-a is there twice",
+        ),
+        (
+            "filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { remove: [Host] } }]",
+            "filters[0].requestHeaderModifier.remove[0]: host cannot be changed by a filter: the proxy writes it",
+        ),
+        (
+            "matches: [{ path: { type: Exact, value: /a } }], filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /b } } }]",
+            "filters[0].urlRewrite.path.type: ReplacePrefixMatch needs exactly one match, on a PathPrefix",
+        ),
+    ] {
+        assert_eq!(route(rule), [expected], "{rule}");
+    }
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let found = route(
+        "matches: [{ path: { value: a }, headers: [{ name: \"a b\", value: x }] }], backendRefs: [{ name: A, port: 80 }], timeouts: { request: x }",
+    );
+    let paths: Vec<_> = found
+        .iter()
+        .map(|fault| fault.split(':').next().unwrap())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "matches[0].path.value",
+            "matches[0].headers[0].name",
+            "backendRefs[0].name",
+            "timeouts.request"
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_work_yet_is_refused_by_name() {
+    assert_eq!(
+        policy(
+            "timeout: { request: 1s, perTry: 500ms, connect: 1s, idle: 1m }, retry: { attempts: 1, on: { status: [\"502-504\"], conditions: [Reset] }, methods: [PUT], budget: { percent: 50 } }, loadBalancing: { algorithm: RoundRobin }"
+        ),
+        [""; 0]
+    );
+    for (sections, path) in [
+        ("limits: {}", "limits"),
+        ("stickiness: {}", "stickiness"),
+        ("outlierDetection: {}", "outlierDetection"),
+        ("healthCheck: {}", "healthCheck"),
+        ("fault: []", "fault"),
+        ("mirror: {}", "mirror"),
+        ("timeout: { streamIdle: 1s }", "timeout.streamIdle"),
+        (
+            "timeout: { propagateDeadline: true }",
+            "timeout.propagateDeadline",
+        ),
+        ("retry: { on: { grpc: [UNAVAILABLE] } }", "retry.on.grpc"),
+        (
+            "retry: { on: { responseHeader: x } }",
+            "retry.on.responseHeader",
+        ),
+        (
+            "retry: { on: { conditions: [Reset, RefusedStream] } }",
+            "retry.on.conditions[1]",
+        ),
+        (
+            "retry: { backoff: { jitter: Decorrelated } }",
+            "retry.backoff.jitter",
+        ),
+        ("retry: { retryAfter: Respect }", "retry.retryAfter"),
+        (
+            "loadBalancing: { algorithm: Maglev }",
+            "loadBalancing.algorithm",
+        ),
+        ("loadBalancing: { hashOn: [] }", "loadBalancing.hashOn"),
+    ] {
+        let found = policy(sections);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("spec.{path}: "))
+                && found[0].ends_with("is not supported yet"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn gateways_and_other_parents_are_refused() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r }\nspec: { parentRefs: [{ name: a }], hostnames: [any.example] }\n";
+    assert_eq!(
+        faults(text),
+        [
+            "spec.parentRefs[0].kind: a parent of kind Gateway is not supported yet; a route of the mesh has `group: \"\"` and `kind: Service`"
+        ]
+    );
+}

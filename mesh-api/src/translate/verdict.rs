@@ -1,0 +1,233 @@
+//! What became of a resource: accepted or refused, references, conflicts.
+
+use std::fmt;
+
+use crate::error::Invalid;
+use crate::name::{Name, ObjectName};
+use crate::resource::{Kind, ResourceKey};
+use crate::translate::checked::{CheckedTraffic, TrafficTarget};
+use crate::translate::index::{Dated, Index};
+use crate::translate::outbound::resolve;
+use crate::translate::settings::Section;
+
+/// What became of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// True if the resource as written is in force.
+    pub accepted: bool,
+    /// Why a reference of it does not resolve: `BackendNotFound: Service demo/x not found`.
+    pub resolved_refs: Result<(), String>,
+    /// Everything wrong with it, each at its field.
+    pub faults: Vec<Invalid>,
+    /// True if it was refused and an older version stays in force.
+    pub keeps_last_good: bool,
+    /// The status conditions, in the Gateway API's words.
+    pub conditions: Vec<Condition>,
+}
+
+impl Default for Verdict {
+    fn default() -> Self {
+        Self {
+            accepted: true,
+            resolved_refs: Ok(()),
+            faults: Vec::new(),
+            keeps_last_good: false,
+            conditions: Vec::new(),
+        }
+    }
+}
+
+/// A status condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `Accepted`, `ResolvedRefs` or `Conflicted`.
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub status: bool,
+    /// A word: `Accepted`, `UnsupportedValue`, `NoMatchingParent`, `BackendNotFound` ...
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            status,
+            reason,
+            message,
+        } = self;
+        write!(f, "{kind}={status} {reason}")?;
+        if message.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {message}")
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) fn refused(faults: Vec<Invalid>, keeps_last_good: bool) -> Self {
+        let message = faults
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        let conditions = vec![Condition {
+            kind: "Accepted",
+            status: false,
+            reason: "UnsupportedValue",
+            message,
+        }];
+        Self {
+            accepted: false,
+            faults,
+            keeps_last_good,
+            conditions,
+            ..Self::default()
+        }
+    }
+
+    /// Records a condition; one that fails `Accepted` also takes the acceptance away.
+    fn add(&mut self, kind: &'static str, status: bool, reason: &'static str, message: String) {
+        if kind == "Accepted" && !status {
+            self.accepted = false;
+        }
+        self.conditions.push(Condition {
+            kind,
+            status,
+            reason,
+            message,
+        });
+    }
+}
+
+/// The verdict on a resource that passed its checks.
+pub(super) fn of(index: &Index, key: &ResourceKey) -> Verdict {
+    let mut verdict = Verdict::default();
+    match (key.kind, key.object()) {
+        (Kind::HTTPRoute, Some(name)) => route(index, &name, &mut verdict),
+        (Kind::TrafficPolicy, Some(name)) => traffic(index, &name, &mut verdict),
+        _ => verdict.add("Accepted", true, "Accepted", String::new()),
+    }
+    verdict
+}
+
+fn route(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
+    let Some(route) = index.routes.find(name) else {
+        return;
+    };
+    let missing = route.value.parents.iter().find_map(|parent| {
+        let Some(service) = index.services.find(&parent.service) else {
+            return Some(format!("Service {} not found", parent.service));
+        };
+        let found = service.value.ports.iter().any(|port| parent.takes_in(port));
+        (!found).then(|| {
+            format!(
+                "Service {} has no port that the parentRef names",
+                parent.service
+            )
+        })
+    });
+    match missing {
+        Some(message) => verdict.add("Accepted", false, "NoMatchingParent", message),
+        None => verdict.add("Accepted", true, "Accepted", String::new()),
+    }
+    let references = route.value.rules.iter().flat_map(|rule| &rule.backends);
+    let broken = route.value.parents.iter().find_map(|parent| {
+        references
+            .clone()
+            .find_map(|reference| resolve(index, name, &parent.service, reference).err())
+    });
+    match broken {
+        Some(broken) => {
+            verdict.resolved_refs = Err(format!("{}: {}", broken.reason, broken.message));
+            verdict.add("ResolvedRefs", false, broken.reason, broken.message);
+        }
+        None => verdict.add("ResolvedRefs", true, "ResolvedRefs", String::new()),
+    }
+}
+
+fn traffic(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
+    let Some(policy) = index.traffic.find(name) else {
+        return;
+    };
+    match policy
+        .value
+        .targets
+        .iter()
+        .find_map(|target| missing(index, name, target))
+    {
+        Some(message) => verdict.add("Accepted", false, "TargetNotFound", message),
+        None => verdict.add("Accepted", true, "Accepted", String::new()),
+    }
+    if let Some(message) = conflict(index, name, policy) {
+        verdict.add("Conflicted", true, "Conflicted", message);
+    }
+}
+
+fn missing(index: &Index, policy: &ObjectName, target: &TrafficTarget) -> Option<String> {
+    let object = |name: &Name| ObjectName::new(policy.namespace.clone(), name.clone());
+    match target {
+        TrafficTarget::Namespace => None,
+        TrafficTarget::Service(name)
+        | TrafficTarget::ServicePort(name, _)
+        | TrafficTarget::ServicePortNamed(name, _) => {
+            let service = object(name);
+            let Some(found) = index.services.find(&service) else {
+                return Some(format!("Service {service} not found"));
+            };
+            let has_port = found.value.ports.iter().any(|port| match target {
+                TrafficTarget::ServicePort(_, number) => port.port == *number,
+                TrafficTarget::ServicePortNamed(_, text) => port.name == *text,
+                _ => true,
+            });
+            let names_port = !matches!(target, TrafficTarget::Service(_));
+            (names_port && !has_port).then(|| format!("Service {service} has no such port"))
+        }
+        TrafficTarget::Route(name) | TrafficTarget::Rule(name, _) => {
+            let route = object(name);
+            let Some(found) = index.routes.find(&route) else {
+                return Some(format!("HTTPRoute {route} not found"));
+            };
+            let TrafficTarget::Rule(_, rule) = target else {
+                return None;
+            };
+            let has_rule = found
+                .value
+                .rules
+                .iter()
+                .any(|known| known.name.as_ref() == Some(rule));
+            (!has_rule).then(|| format!("HTTPRoute {route} has no rule {rule}"))
+        }
+    }
+}
+
+/// An older policy that sets a section of this one for the same target.
+fn conflict(index: &Index, name: &ObjectName, policy: &Dated<CheckedTraffic>) -> Option<String> {
+    let this = (policy.created, &name.name);
+    index
+        .traffic
+        .within(&name.namespace)
+        .filter(|(other, dated)| (dated.created, *other) < this)
+        .find_map(|(other, dated)| {
+            let shares_target = policy
+                .value
+                .targets
+                .iter()
+                .any(|target| dated.value.targets.contains(target));
+            let both = |section: &Section| {
+                section.is_in(&policy.value.sections) && section.is_in(&dated.value.sections)
+            };
+            let section = Section::ALL
+                .into_iter()
+                .find(both)
+                .filter(|_| shares_target)?;
+            Some(format!(
+                "TrafficPolicy {}/{other} sets {} for the same target and wins",
+                name.namespace,
+                section.field()
+            ))
+        })
+}

@@ -1,0 +1,126 @@
+//! A backend of a destination, with its endpoints.
+
+use std::time::Duration;
+
+use crate::error::Faults;
+use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::policy::{Algorithm, BackendSettings};
+use crate::name::Port;
+use crate::wire::generated as wire;
+use crate::wire::read;
+
+pub(super) fn write(from: &Backend) -> wire::Backend {
+    let settings = &from.settings;
+    let algorithm = match settings.algorithm.value {
+        Algorithm::PeakEwma => wire::Algorithm::PeakEwma,
+        Algorithm::RoundRobin => wire::Algorithm::RoundRobin,
+    };
+    wire::Backend {
+        name: from.name.to_string(),
+        connect_timeout_nanos: read::nanos(settings.connect_timeout.value),
+        connect_timeout_origin: read::write_origin(&settings.connect_timeout.origin),
+        algorithm: algorithm.into(),
+        algorithm_origin: read::write_origin(&settings.algorithm.origin),
+        pool_idle_nanos: read::nanos(settings.pool_idle.value),
+        pool_idle_origin: read::write_origin(&settings.pool_idle.origin),
+        endpoints: from.endpoints.iter().map(write_endpoint).collect(),
+    }
+}
+
+pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend> {
+    let name = read::text("name", &from.name, faults);
+    let connect = duration("connectTimeout", from.connect_timeout_nanos, faults);
+    let origin = from.connect_timeout_origin.as_ref();
+    let connect_timeout = read::sourced(connect, "connectTimeoutOrigin", origin, faults);
+    let algorithm = read::choice("algorithm", from.algorithm, faults, |value| match value {
+        wire::Algorithm::Unspecified => None,
+        wire::Algorithm::PeakEwma => Some(Algorithm::PeakEwma),
+        wire::Algorithm::RoundRobin => Some(Algorithm::RoundRobin),
+    });
+    let origin = from.algorithm_origin.as_ref();
+    let algorithm = read::sourced(algorithm, "algorithmOrigin", origin, faults);
+    let idle = duration("poolIdle", from.pool_idle_nanos, faults);
+    let pool_idle = read::sourced(
+        idle,
+        "poolIdleOrigin",
+        from.pool_idle_origin.as_ref(),
+        faults,
+    );
+    let endpoints = read::list(
+        "endpoints",
+        &from.endpoints,
+        MAX_ENDPOINTS,
+        faults,
+        read_endpoint,
+    );
+    Some(Backend {
+        name: name?,
+        settings: BackendSettings {
+            connect_timeout: connect_timeout?,
+            algorithm: algorithm?,
+            pool_idle: pool_idle?,
+        },
+        endpoints: endpoints?,
+    })
+}
+
+fn write_endpoint(from: &Endpoint) -> wire::Endpoint {
+    let hbone = match &from.transport {
+        Transport::Hbone { identity, port } => Some(wire::Hbone {
+            identity: identity.to_string(),
+            port: (*port).into(),
+        }),
+        Transport::Plain => None,
+    };
+    wire::Endpoint {
+        address: from.address.to_string(),
+        workload: from
+            .workload
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        hbone,
+        weight: from.weight,
+        stale: from.stale,
+    }
+}
+
+fn read_endpoint(from: &wire::Endpoint, faults: &mut Faults) -> Option<Endpoint> {
+    let address = read::text::<std::net::SocketAddr>("address", &from.address, faults);
+    let address = address.filter(|address| {
+        let good = address.port() != 0;
+        if !good {
+            faults.field("address", |f| f.refuse("has port 0"));
+        }
+        good
+    });
+    let workload = read::optional("workload", &from.workload, faults);
+    let transport = match &from.hbone {
+        None => Some(Transport::Plain),
+        Some(hbone) => faults.field("hbone", |f| {
+            let identity = read::text("identity", &hbone.identity, f);
+            let port = f.field("port", |f| f.take(Port::try_from(hbone.port)));
+            Some(Transport::Hbone {
+                identity: identity?,
+                port: port?,
+            })
+        }),
+    };
+    let weight = read::number("weight", from.weight, 1..=10_000, faults);
+    Some(Endpoint {
+        address: address?,
+        workload: workload?,
+        transport: transport?,
+        weight: weight?,
+        stale: from.stale,
+    })
+}
+
+fn duration(field: &str, nanos: u64, faults: &mut Faults) -> Option<Duration> {
+    if nanos == 0 {
+        faults.field(field, |f| f.refuse("is zero"));
+        return None;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+const MAX_ENDPOINTS: usize = 100_000;

@@ -1,0 +1,132 @@
+//! A destination: its own fields; its parts are in `route`, `backend` and `policy`.
+
+use std::collections::BTreeSet;
+
+use crate::error::Faults;
+use crate::model::destination::{Destination, Protocol};
+use crate::model::path::{PathMatch, TextMatch};
+use crate::wire::generated as wire;
+use crate::wire::{backend, policy, read, route};
+
+pub(super) fn write(from: &Destination) -> wire::Destination {
+    wire::Destination {
+        name: from.name.to_string(),
+        consumer: from.consumer.to_string(),
+        protocol: write_protocol(from.protocol).into(),
+        addresses: from.addresses.iter().map(ToString::to_string).collect(),
+        routes: from.routes.iter().map(route::write).collect(),
+        backends: from.backends.iter().map(backend::write).collect(),
+        timeouts: Some(policy::write_timeouts(&from.timeouts)),
+        retry: Some(policy::write_retry(&from.retry)),
+    }
+}
+
+pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Destination> {
+    let name = read::text("name", &from.name, faults);
+    let consumer = read::text("consumer", &from.consumer, faults);
+    let protocol = read::choice("protocol", from.protocol, faults, read_protocol);
+    let addresses = read::list(
+        "addresses",
+        &from.addresses,
+        MAX_ADDRESSES,
+        faults,
+        |text, f| f.take(text.parse()),
+    );
+    let count = from.backends.len();
+    let routes = read::list("routes", &from.routes, MAX_ROUTES, faults, |m, f| {
+        route::read(m, count, f)
+    });
+    let backends = read::list(
+        "backends",
+        &from.backends,
+        MAX_BACKENDS,
+        faults,
+        backend::read,
+    );
+    let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
+    let retry = policy::read_retry(from.retry.as_ref(), faults);
+    let read = Destination {
+        name: name?,
+        consumer: consumer?,
+        protocol: protocol?,
+        addresses: addresses?,
+        routes: routes?,
+        backends: backends?,
+        timeouts: timeouts?,
+        retry: retry?,
+    };
+    check_backends(&read, faults);
+    check_expressions(&read, faults);
+    Some(read)
+}
+
+fn check_backends(destination: &Destination, faults: &mut Faults) {
+    faults.field("backends", |f| {
+        match destination.backends.first() {
+            None => f.refuse("is empty"),
+            Some(own) if own.name != destination.name => {
+                f.refuse(format!(
+                    "start with {}, not with the destination's own",
+                    own.name
+                ));
+            }
+            Some(_) => {}
+        }
+        let mut names = BTreeSet::new();
+        for (at, backend) in destination.backends.iter().enumerate() {
+            if !names.insert(&backend.name) {
+                f.index(at, |f| f.refuse(format!("{} comes twice", backend.name)));
+            }
+        }
+    });
+}
+
+/// A compiled expression may take up to `path::REGEX_SIZE_LIMIT` bytes: their number is bounded.
+fn check_expressions(destination: &Destination, faults: &mut Faults) {
+    let rules = destination.routes.iter().flat_map(|route| &route.rules);
+    let matches = rules.flat_map(|rule| &rule.matches);
+    let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
+    let count: usize = matches
+        .map(|conditions| {
+            let path = matches!(conditions.path, PathMatch::RegularExpression(_));
+            let headers = conditions.headers.iter().filter(|h| expression(&h.value));
+            let query = conditions.query.iter().filter(|q| expression(&q.value));
+            usize::from(path) + headers.count() + query.count()
+        })
+        .sum();
+    if count > MAX_EXPRESSIONS {
+        faults.field("routes", |f| {
+            f.refuse(format!(
+                "hold {count} regular expressions, more than {MAX_EXPRESSIONS}"
+            ));
+        });
+    }
+}
+
+pub(super) fn write_protocol(protocol: Protocol) -> wire::Protocol {
+    match protocol {
+        Protocol::Http => wire::Protocol::Http,
+        Protocol::Http2 => wire::Protocol::Http2,
+        Protocol::Grpc => wire::Protocol::Grpc,
+        Protocol::Tls => wire::Protocol::Tls,
+        Protocol::Tcp => wire::Protocol::Tcp,
+        Protocol::Detect => wire::Protocol::Detect,
+    }
+}
+
+pub(super) fn read_protocol(protocol: wire::Protocol) -> Option<Protocol> {
+    match protocol {
+        wire::Protocol::Unspecified => None,
+        wire::Protocol::Http => Some(Protocol::Http),
+        wire::Protocol::Http2 => Some(Protocol::Http2),
+        wire::Protocol::Grpc => Some(Protocol::Grpc),
+        wire::Protocol::Tls => Some(Protocol::Tls),
+        wire::Protocol::Tcp => Some(Protocol::Tcp),
+        wire::Protocol::Detect => Some(Protocol::Detect),
+    }
+}
+
+const MAX_ADDRESSES: usize = 64;
+const MAX_ROUTES: usize = 1024;
+const MAX_BACKENDS: usize = 4096;
+const MAX_EXPRESSIONS: usize = 512;

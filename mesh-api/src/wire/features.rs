@@ -1,0 +1,102 @@
+//! What an entry asks of the proxy that takes it. A proxy that lacks a feature refuses the entry,
+//! instead of dropping in silence a condition it cannot read.
+
+use std::collections::BTreeSet;
+
+use crate::model::destination::Destination;
+use crate::model::entry::Entry;
+use crate::model::path::{PathMatch, TextMatch};
+use crate::model::policy::{Algorithm, ExchangeTimeouts, RetryPolicy};
+use crate::model::route::{Action, Rule};
+
+/// What this build knows, sorted.
+pub const KNOWN: &[&str] = &[
+    HTTP_ROUTE,
+    INBOUND,
+    PEAK_EWMA,
+    REDIRECT,
+    REGULAR_EXPRESSION,
+    RETRY_POLICY,
+    REWRITE,
+    ROUND_ROBIN,
+    TIMEOUT,
+];
+
+const HTTP_ROUTE: &str = "http-route";
+const INBOUND: &str = "inbound";
+const PEAK_EWMA: &str = "peak-ewma";
+const REDIRECT: &str = "redirect";
+const REGULAR_EXPRESSION: &str = "regular-expression";
+const RETRY_POLICY: &str = "retry-policy";
+const REWRITE: &str = "rewrite";
+const ROUND_ROBIN: &str = "round-robin";
+const TIMEOUT: &str = "timeout";
+
+/// The features `entry` needs, sorted.
+pub fn features_needed(entry: &Entry) -> Vec<String> {
+    let mut needed = BTreeSet::new();
+    match entry {
+        Entry::Mesh(_) => {}
+        Entry::Inbound(_) => {
+            needed.insert(INBOUND);
+        }
+        Entry::Destination(destination) => of_destination(destination, &mut needed),
+    }
+    needed.into_iter().map(str::to_owned).collect()
+}
+
+/// Those of `features` that this build does not know.
+pub fn missing_features(features: &[String]) -> Vec<String> {
+    let unknown = |feature: &&String| !KNOWN.contains(&feature.as_str());
+    features.iter().filter(unknown).cloned().collect()
+}
+
+fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>) {
+    needed.extend(retry(&destination.retry.value));
+    for backend in &destination.backends {
+        needed.insert(match backend.settings.algorithm.value {
+            Algorithm::PeakEwma => PEAK_EWMA,
+            Algorithm::RoundRobin => ROUND_ROBIN,
+        });
+    }
+    let timeouts = |timeouts: &ExchangeTimeouts| {
+        timeouts
+            .request
+            .value
+            .or(timeouts.per_try.value)
+            .map(|_| TIMEOUT)
+    };
+    needed.extend(timeouts(&destination.timeouts));
+    for rule in destination.routes.iter().flat_map(|route| &route.rules) {
+        needed.insert(HTTP_ROUTE);
+        needed.extend(timeouts(&rule.timeouts));
+        needed.extend(retry(&rule.retry.value));
+        of_rule(rule, needed);
+    }
+}
+
+fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
+    match &rule.action {
+        Action::Redirect(_) => {
+            needed.insert(REDIRECT);
+        }
+        Action::Forward { rewrite, .. } => needed.extend(rewrite.as_ref().map(|_| REWRITE)),
+    }
+    let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
+    let uses_expressions = rule.matches.iter().any(|conditions| {
+        matches!(conditions.path, PathMatch::RegularExpression(_))
+            || conditions
+                .headers
+                .iter()
+                .any(|header| expression(&header.value))
+            || conditions
+                .query
+                .iter()
+                .any(|query| expression(&query.value))
+    });
+    needed.extend(uses_expressions.then_some(REGULAR_EXPRESSION));
+}
+
+fn retry(policy: &RetryPolicy) -> Option<&'static str> {
+    (*policy != RetryPolicy::default()).then_some(RETRY_POLICY)
+}

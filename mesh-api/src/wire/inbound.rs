@@ -1,0 +1,87 @@
+//! A workload's receiving side.
+
+use crate::error::Faults;
+use crate::model::inbound::{Inbound, InboundPort};
+use crate::model::policy::MutualTls;
+use crate::name::Port;
+use crate::wire::generated as wire;
+use crate::wire::{destination, read};
+
+pub(super) fn write(from: &Inbound) -> wire::Inbound {
+    wire::Inbound {
+        workload: from.workload.to_string(),
+        identity: from.identity.to_string(),
+        address: from.address.to_string(),
+        tunnel_port: from.tunnel_port.into(),
+        ports: from.ports.iter().map(write_port).collect(),
+    }
+}
+
+pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound> {
+    let workload = read::text("workload", &from.workload, faults);
+    let identity = read::text("identity", &from.identity, faults);
+    let address = read::text("address", &from.address, faults);
+    let tunnel_port = faults.field("tunnelPort", |f| f.take(Port::try_from(from.tunnel_port)));
+    let ports = read::list("ports", &from.ports, MAX_PORTS, faults, read_port);
+    if let Some(ports) = &ports
+        && !ports.is_sorted_by(|a, b| a.port < b.port)
+    {
+        faults.field("ports", |f| f.refuse("are not sorted, or one comes twice"));
+    }
+    Some(Inbound {
+        workload: workload?,
+        identity: identity?,
+        address: address?,
+        tunnel_port: tunnel_port?,
+        ports: ports?,
+    })
+}
+
+fn write_port(from: &InboundPort) -> wire::InboundPort {
+    let mutual_tls = match from.mutual_tls.value {
+        MutualTls::Disabled => wire::MutualTls::Disabled,
+        MutualTls::Permissive => wire::MutualTls::Permissive,
+        MutualTls::Strict => wire::MutualTls::Strict,
+    };
+    wire::InboundPort {
+        port: from.port.into(),
+        protocol: destination::write_protocol(from.protocol).into(),
+        mutual_tls: mutual_tls.into(),
+        mutual_tls_origin: read::write_origin(&from.mutual_tls.origin),
+        services: from.services.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPort> {
+    let port = faults.field("port", |f| f.take(Port::try_from(from.port)));
+    let protocol = read::choice(
+        "protocol",
+        from.protocol,
+        faults,
+        destination::read_protocol,
+    );
+    let mutual_tls = read::choice("mutualTLS", from.mutual_tls, faults, |value| match value {
+        wire::MutualTls::Unspecified => None,
+        wire::MutualTls::Disabled => Some(MutualTls::Disabled),
+        wire::MutualTls::Permissive => Some(MutualTls::Permissive),
+        wire::MutualTls::Strict => Some(MutualTls::Strict),
+    });
+    let origin = from.mutual_tls_origin.as_ref();
+    let mutual_tls = read::sourced(mutual_tls, "mutualTLSOrigin", origin, faults);
+    let services = read::list(
+        "services",
+        &from.services,
+        MAX_SERVICES,
+        faults,
+        |text, f| f.take(text.parse()),
+    );
+    Some(InboundPort {
+        port: port?,
+        protocol: protocol?,
+        mutual_tls: mutual_tls?,
+        services: services?,
+    })
+}
+
+const MAX_PORTS: usize = 1024;
+const MAX_SERVICES: usize = 1024;

@@ -1,0 +1,157 @@
+//! Timeouts and retries of a destination or a rule.
+
+use std::time::Duration;
+
+use crate::error::Faults;
+use crate::model::origin::Sourced;
+use crate::model::policy::{
+    Backoff, Budget, Conditions, ExchangeTimeouts, Jitter, RetryMethods, RetryPolicy, StatusRange,
+};
+use crate::wire::generated as wire;
+use crate::wire::read;
+
+pub(super) fn write_timeouts(from: &ExchangeTimeouts) -> wire::Timeouts {
+    wire::Timeouts {
+        request_nanos: from.request.value.map(read::nanos),
+        request_origin: read::write_origin(&from.request.origin),
+        per_try_nanos: from.per_try.value.map(read::nanos),
+        per_try_origin: read::write_origin(&from.per_try.origin),
+    }
+}
+
+pub(super) fn read_timeouts(
+    from: Option<&wire::Timeouts>,
+    faults: &mut Faults,
+) -> Option<ExchangeTimeouts> {
+    let from = read::required("timeouts", from, faults)?;
+    faults.field("timeouts", |f| {
+        let request = Some(from.request_nanos.map(Duration::from_nanos));
+        let request = read::sourced(request, "requestOrigin", from.request_origin.as_ref(), f);
+        let per_try = Some(from.per_try_nanos.map(Duration::from_nanos));
+        let per_try = read::sourced(per_try, "perTryOrigin", from.per_try_origin.as_ref(), f);
+        Some(ExchangeTimeouts {
+            request: request?,
+            per_try: per_try?,
+        })
+    })
+}
+
+pub(super) fn write_retry(from: &Sourced<RetryPolicy>) -> wire::Retry {
+    let policy = &from.value;
+    let (methods, listed_methods) = match &policy.methods {
+        RetryMethods::Safe => (wire::RetryMethods::Safe, Vec::new()),
+        RetryMethods::Idempotent => (wire::RetryMethods::Idempotent, Vec::new()),
+        RetryMethods::Any => (wire::RetryMethods::Any, Vec::new()),
+        RetryMethods::Listed(listed) => (wire::RetryMethods::Listed, listed.clone()),
+    };
+    let jitter = match policy.backoff.jitter {
+        Jitter::None => wire::Jitter::None,
+        Jitter::Full => wire::Jitter::Full,
+        Jitter::Equal => wire::Jitter::Equal,
+    };
+    let statuses = policy.statuses.iter().map(|range| wire::StatusRange {
+        from: range.from.into(),
+        to: range.to.into(),
+    });
+    wire::Retry {
+        attempts: policy.attempts,
+        statuses: statuses.collect(),
+        on_connect_failure: policy.conditions.connect_failure,
+        on_reset: policy.conditions.reset,
+        on_per_try_timeout: policy.conditions.per_try_timeout,
+        methods: methods.into(),
+        listed_methods,
+        backoff_base_nanos: read::nanos(policy.backoff.base),
+        backoff_max_nanos: read::nanos(policy.backoff.max),
+        jitter: jitter.into(),
+        budget_percent: policy.budget.percent.into(),
+        budget_min_per_second: policy.budget.min_per_second,
+        budget_window_nanos: read::nanos(policy.budget.window),
+        max_body_bytes: policy.max_body_bytes,
+        origin: read::write_origin(&from.origin),
+    }
+}
+
+pub(super) fn read_retry(
+    from: Option<&wire::Retry>,
+    faults: &mut Faults,
+) -> Option<Sourced<RetryPolicy>> {
+    let from = read::required("retry", from, faults)?;
+    faults.field("retry", |f| {
+        let policy = read_policy(from, f);
+        read::sourced(policy, "origin", from.origin.as_ref(), f)
+    })
+}
+
+fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
+    let attempts = read::number("attempts", from.attempts, 0..=MAX_ATTEMPTS, faults);
+    let statuses = read::list("statuses", &from.statuses, MAX_LISTED, faults, read_range);
+    let listed = read::list(
+        "listedMethods",
+        &from.listed_methods,
+        MAX_LISTED,
+        faults,
+        |text, f| {
+            let good = read::is_method(text);
+            if !good {
+                f.refuse("is not a method");
+            }
+            good.then(|| text.clone())
+        },
+    );
+    let methods = read::choice("methods", from.methods, faults, |value| match value {
+        wire::RetryMethods::Unspecified => None,
+        wire::RetryMethods::Safe => Some(RetryMethods::Safe),
+        wire::RetryMethods::Idempotent => Some(RetryMethods::Idempotent),
+        wire::RetryMethods::Any => Some(RetryMethods::Any),
+        wire::RetryMethods::Listed => listed.clone().map(RetryMethods::Listed),
+    });
+    let jitter = read::choice("jitter", from.jitter, faults, |value| match value {
+        wire::Jitter::Unspecified => None,
+        wire::Jitter::None => Some(Jitter::None),
+        wire::Jitter::Full => Some(Jitter::Full),
+        wire::Jitter::Equal => Some(Jitter::Equal),
+    });
+    let percent = read::number("budgetPercent", from.budget_percent, 0..=100, faults);
+    Some(RetryPolicy {
+        attempts: attempts?,
+        statuses: statuses?,
+        conditions: Conditions {
+            connect_failure: from.on_connect_failure,
+            reset: from.on_reset,
+            per_try_timeout: from.on_per_try_timeout,
+        },
+        methods: methods?,
+        backoff: Backoff {
+            base: Duration::from_nanos(from.backoff_base_nanos),
+            max: Duration::from_nanos(from.backoff_max_nanos),
+            jitter: jitter?,
+        },
+        budget: Budget {
+            percent: percent?,
+            min_per_second: from.budget_min_per_second,
+            window: Duration::from_nanos(from.budget_window_nanos),
+        },
+        max_body_bytes: from.max_body_bytes,
+    })
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "read::list hands out references"
+)]
+fn read_range(from: &wire::StatusRange, faults: &mut Faults) -> Option<StatusRange> {
+    let (first, last) = (
+        read::number("from", from.from, 100..=599u16, faults),
+        read::number("to", from.to, 100..=599u16, faults),
+    );
+    let (from, to) = (first?, last?);
+    if from > to {
+        faults.refuse(format!("{from} is above {to}"));
+        return None;
+    }
+    Some(StatusRange { from, to })
+}
+
+const MAX_ATTEMPTS: u32 = 100;
+const MAX_LISTED: usize = 64;

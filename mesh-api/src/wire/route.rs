@@ -1,0 +1,421 @@
+//! A route with its rules, matches and changes.
+
+use crate::error::Faults;
+use crate::model::path::{PathMatch, Pattern, TextMatch};
+use crate::model::route::{
+    Action, HeaderChanges, HeaderMatch, PathRewrite, QueryMatch, Redirect, Rewrite, Route,
+    RouteMatch, Rule, Target, WeightedBackend,
+};
+use crate::name::{HeaderName, HeaderValue, Port};
+use crate::wire::generated as wire;
+use crate::wire::generated::{named_match, path_match, path_rewrite, rule, weighted_backend};
+use crate::wire::{policy, read};
+
+pub(super) fn write(from: &Route) -> wire::Route {
+    wire::Route {
+        name: from.name.to_string(),
+        created: from.created,
+        rules: from.rules.iter().map(write_rule).collect(),
+    }
+}
+
+/// Reads a route of a destination with `backends` backends.
+pub(super) fn read(from: &wire::Route, backends: usize, faults: &mut Faults) -> Option<Route> {
+    let name = read::text("name", &from.name, faults);
+    let rules = read::list("rules", &from.rules, MAX_RULES, faults, |rule, f| {
+        read_rule(rule, backends, f)
+    });
+    Some(Route {
+        name: name?,
+        created: from.created,
+        rules: rules?,
+    })
+}
+
+fn write_rule(from: &Rule) -> wire::Rule {
+    let action = match &from.action {
+        Action::Forward { backends, rewrite } => rule::Action::Forward(wire::Forward {
+            backends: backends.iter().map(write_weighted).collect(),
+            rewrite: rewrite.as_ref().map(|rewrite| wire::Rewrite {
+                hostname: text(rewrite.hostname.as_ref()),
+                path: rewrite.path.as_ref().map(write_path_rewrite),
+            }),
+        }),
+        Action::Redirect(redirect) => rule::Action::Redirect(wire::Redirect {
+            scheme: redirect.scheme.clone().unwrap_or_default(),
+            hostname: text(redirect.hostname.as_ref()),
+            path: redirect.path.as_ref().map(write_path_rewrite),
+            port: redirect.port.map_or(0, u32::from),
+            status: redirect.status.into(),
+        }),
+    };
+    wire::Rule {
+        name: text(from.name.as_ref()),
+        index: from.index,
+        matches: from.matches.iter().map(write_match).collect(),
+        request_headers: write_changes(&from.request_headers),
+        response_headers: write_changes(&from.response_headers),
+        action: Some(action),
+        timeouts: Some(policy::write_timeouts(&from.timeouts)),
+        retry: Some(policy::write_retry(&from.retry)),
+    }
+}
+
+fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<Rule> {
+    let name = read::optional("name", &from.name, faults);
+    let matches = read::list("matches", &from.matches, MAX_MATCHES, faults, read_match);
+    if from.matches.is_empty() {
+        faults.field("matches", |f| f.refuse("is empty"));
+    }
+    let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);
+    let response_headers = read_changes("responseHeaders", from.response_headers.as_ref(), faults);
+    let action = match read::required("action", from.action.as_ref(), faults) {
+        Some(rule::Action::Forward(forward)) => {
+            faults.field("forward", |f| read_forward(forward, backends, f))
+        }
+        Some(rule::Action::Redirect(redirect)) => faults.field("redirect", |f| {
+            read_redirect(redirect, f).map(Action::Redirect)
+        }),
+        None => None,
+    };
+    let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
+    let retry = policy::read_retry(from.retry.as_ref(), faults);
+    let rule = Rule {
+        name: name?,
+        index: from.index,
+        matches: matches?,
+        request_headers: request_headers?,
+        response_headers: response_headers?,
+        action: action?,
+        timeouts: timeouts?,
+        retry: retry?,
+    };
+    check_prefix_rewrite(&rule, faults);
+    Some(rule)
+}
+
+/// A prefix can only be replaced where every match has one (Gateway API `HTTPPathModifier`).
+fn check_prefix_rewrite(rule: &Rule, faults: &mut Faults) {
+    let path = match &rule.action {
+        Action::Forward { rewrite, .. } => {
+            rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref())
+        }
+        Action::Redirect(redirect) => redirect.path.as_ref(),
+    };
+    let by_prefix = |m: &RouteMatch| matches!(m.path, PathMatch::Prefix(_));
+    if matches!(path, Some(PathRewrite::Prefix(_))) && !rule.matches.iter().all(by_prefix) {
+        faults.refuse("replaces a path prefix, but not every match has one");
+    }
+}
+
+fn write_match(from: &RouteMatch) -> wire::RouteMatch {
+    let path = match &from.path {
+        PathMatch::Exact(path) => path_match::Kind::Exact(path.clone()),
+        PathMatch::Prefix(prefix) => path_match::Kind::Prefix(prefix.clone()),
+        PathMatch::RegularExpression(pattern) => {
+            path_match::Kind::RegularExpression(pattern.as_str().to_owned())
+        }
+    };
+    let named = |name: &str, value: &TextMatch| wire::NamedMatch {
+        name: name.to_owned(),
+        value: Some(match value {
+            TextMatch::Exact(text) => named_match::Value::Exact(text.clone()),
+            TextMatch::RegularExpression(pattern) => {
+                named_match::Value::RegularExpression(pattern.as_str().to_owned())
+            }
+        }),
+    };
+    wire::RouteMatch {
+        path: Some(wire::PathMatch { kind: Some(path) }),
+        method: from.method.clone().unwrap_or_default(),
+        headers: from
+            .headers
+            .iter()
+            .map(|h| named(h.name.as_str(), &h.value))
+            .collect(),
+        query: from
+            .query
+            .iter()
+            .map(|q| named(&q.name, &q.value))
+            .collect(),
+    }
+}
+
+fn read_match(from: &wire::RouteMatch, faults: &mut Faults) -> Option<RouteMatch> {
+    let kind = from.path.as_ref().and_then(|path| path.kind.as_ref());
+    let path = read::required("path", kind, faults);
+    let path = path.and_then(|kind| faults.field("path", |f| read_path(kind, f)));
+    let method = (!from.method.is_empty()).then(|| from.method.clone());
+    if method
+        .as_deref()
+        .is_some_and(|method| !read::is_method(method))
+    {
+        faults.field("method", |f| f.refuse("is not a method"));
+    }
+    let headers = read::list("headers", &from.headers, MAX_CONDITIONS, faults, |m, f| {
+        let name = read::text("name", &m.name, f);
+        let value = read_value(m, f);
+        Some(HeaderMatch {
+            name: name?,
+            value: value?,
+        })
+    });
+    let query = read::list("query", &from.query, MAX_CONDITIONS, faults, |m, f| {
+        if m.name.is_empty() || m.name.len() > MAX_TEXT {
+            f.field("name", |f| {
+                f.refuse(format!("has not 1 to {MAX_TEXT} bytes"));
+            });
+        }
+        Some(QueryMatch {
+            name: m.name.clone(),
+            value: read_value(m, f)?,
+        })
+    });
+    Some(RouteMatch {
+        path: path?,
+        method,
+        headers: headers?,
+        query: query?,
+    })
+}
+
+fn read_path(kind: &path_match::Kind, faults: &mut Faults) -> Option<PathMatch> {
+    match kind {
+        path_match::Kind::Exact(path) => {
+            is_path(path, faults).then(|| PathMatch::Exact(path.clone()))
+        }
+        path_match::Kind::Prefix(prefix) if prefix.ends_with('/') => {
+            faults.refuse("is a prefix with a final /");
+            None
+        }
+        path_match::Kind::Prefix(prefix) => (prefix.is_empty() || is_path(prefix, faults))
+            .then(|| PathMatch::Prefix(prefix.clone())),
+        path_match::Kind::RegularExpression(text) => {
+            read_pattern(text, faults).map(PathMatch::RegularExpression)
+        }
+    }
+}
+
+fn read_value(from: &wire::NamedMatch, faults: &mut Faults) -> Option<TextMatch> {
+    match read::required("value", from.value.as_ref(), faults)? {
+        named_match::Value::Exact(text) if text.len() > MAX_TEXT => {
+            faults.field("exact", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
+            None
+        }
+        named_match::Value::Exact(text) => Some(TextMatch::Exact(text.clone())),
+        named_match::Value::RegularExpression(text) => faults
+            .field("regularExpression", |f| read_pattern(text, f))
+            .map(TextMatch::RegularExpression),
+    }
+}
+
+fn read_pattern(text: &str, faults: &mut Faults) -> Option<Pattern> {
+    if text.len() > MAX_TEXT {
+        faults.refuse(format!("has over {MAX_TEXT} bytes"));
+        return None;
+    }
+    faults.take(Pattern::new(text))
+}
+
+fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
+    let target = match &from.target {
+        Target::Backend(index) => weighted_backend::Target::Backend(*index),
+        Target::Broken { reason } => weighted_backend::Target::Broken(reason.clone()),
+    };
+    wire::WeightedBackend {
+        weight: from.weight,
+        target: Some(target),
+        request_headers: write_changes(&from.request_headers),
+        response_headers: write_changes(&from.response_headers),
+    }
+}
+
+fn read_forward(from: &wire::Forward, backends: usize, faults: &mut Faults) -> Option<Action> {
+    let weighted = read::list("backends", &from.backends, MAX_WEIGHTED, faults, |m, f| {
+        read_weighted(m, backends, f)
+    });
+    let rewrite = match &from.rewrite {
+        None => Some(None),
+        Some(rewrite) => faults.field("rewrite", |f| {
+            let hostname = read::optional("hostname", &rewrite.hostname, f);
+            let path = read_path_rewrite(rewrite.path.as_ref(), f);
+            Some(Some(Rewrite {
+                hostname: hostname?,
+                path: path?,
+            }))
+        }),
+    };
+    Some(Action::Forward {
+        backends: weighted?,
+        rewrite: rewrite?,
+    })
+}
+
+fn read_weighted(
+    from: &wire::WeightedBackend,
+    backends: usize,
+    faults: &mut Faults,
+) -> Option<WeightedBackend> {
+    let weight = read::number("weight", from.weight, 0..=1_000_000, faults);
+    let target = match read::required("target", from.target.as_ref(), faults) {
+        Some(weighted_backend::Target::Backend(index)) => {
+            let known = usize::try_from(*index).is_ok_and(|index| index < backends);
+            if !known {
+                faults.field("backend", |f| {
+                    f.refuse(format!("{index} is not one of {backends} backends"));
+                });
+            }
+            known.then_some(Target::Backend(*index))
+        }
+        Some(weighted_backend::Target::Broken(reason)) if reason.len() > MAX_TEXT => {
+            faults.field("broken", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
+            None
+        }
+        Some(weighted_backend::Target::Broken(reason)) => Some(Target::Broken {
+            reason: reason.clone(),
+        }),
+        None => None,
+    };
+    let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);
+    let response_headers = read_changes("responseHeaders", from.response_headers.as_ref(), faults);
+    Some(WeightedBackend {
+        weight: weight?,
+        target: target?,
+        request_headers: request_headers?,
+        response_headers: response_headers?,
+    })
+}
+
+fn read_redirect(from: &wire::Redirect, faults: &mut Faults) -> Option<Redirect> {
+    let scheme = (!from.scheme.is_empty()).then(|| from.scheme.clone());
+    if !matches!(from.scheme.as_str(), "" | "http" | "https") {
+        faults.field("scheme", |f| f.refuse("is neither http nor https"));
+    }
+    let hostname = read::optional("hostname", &from.hostname, faults);
+    let path = read_path_rewrite(from.path.as_ref(), faults);
+    let port = match from.port {
+        0 => Some(None),
+        port => faults
+            .field("port", |f| f.take(Port::try_from(port)))
+            .map(Some),
+    };
+    let status = u16::try_from(from.status).ok();
+    let status = status.filter(|status| matches!(status, 301 | 302 | 303 | 307 | 308));
+    if status.is_none() {
+        faults.field("status", |f| {
+            f.refuse(format!("{} is not 301, 302, 303, 307 or 308", from.status));
+        });
+    }
+    Some(Redirect {
+        scheme,
+        hostname: hostname?,
+        path: path?,
+        port: port?,
+        status: status?,
+    })
+}
+
+fn write_path_rewrite(from: &PathRewrite) -> wire::PathRewrite {
+    let kind = match from {
+        PathRewrite::Full(path) => path_rewrite::Kind::Full(path.clone()),
+        PathRewrite::Prefix(path) => path_rewrite::Kind::Prefix(path.clone()),
+    };
+    wire::PathRewrite { kind: Some(kind) }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner a value left out"
+)]
+fn read_path_rewrite(
+    from: Option<&wire::PathRewrite>,
+    faults: &mut Faults,
+) -> Option<Option<PathRewrite>> {
+    let Some(from) = from else {
+        return Some(None);
+    };
+    let kind = read::required("path", from.kind.as_ref(), faults)?;
+    let good = |path: &String, f: &mut Faults| path.is_empty() || is_path(path, f);
+    faults.field("path", |f| match kind {
+        path_rewrite::Kind::Full(path) => {
+            good(path, f).then(|| Some(PathRewrite::Full(path.clone())))
+        }
+        path_rewrite::Kind::Prefix(path) => {
+            good(path, f).then(|| Some(PathRewrite::Prefix(path.clone())))
+        }
+    })
+}
+
+fn write_changes(from: &HeaderChanges) -> Option<wire::HeaderChanges> {
+    let fields = |list: &[(HeaderName, HeaderValue)]| {
+        let field = |(name, value): &(HeaderName, HeaderValue)| wire::Header {
+            name: name.to_string(),
+            value: value.to_string(),
+        };
+        list.iter().map(field).collect()
+    };
+    (!from.is_empty()).then(|| wire::HeaderChanges {
+        set: fields(&from.set),
+        add: fields(&from.add),
+        remove: from.remove.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn read_changes(
+    field: &str,
+    from: Option<&wire::HeaderChanges>,
+    faults: &mut Faults,
+) -> Option<HeaderChanges> {
+    let Some(from) = from else {
+        return Some(HeaderChanges::default());
+    };
+    let name = |text: &str, f: &mut Faults| {
+        let name: HeaderName = f.take(text.parse())?;
+        let allowed = HeaderChanges::may_change(&name);
+        if !allowed {
+            f.refuse(format!(
+                "{name} belongs to the connection or to the mesh and cannot be changed"
+            ));
+        }
+        allowed.then_some(name)
+    };
+    let pair = |header: &wire::Header, f: &mut Faults| {
+        let name = f.field("name", |f| name(&header.name, f));
+        let value = read::text("value", &header.value, f);
+        Some((name?, value?))
+    };
+    faults.field(field, |f| {
+        let set = read::list("set", &from.set, MAX_CHANGES, f, pair);
+        let add = read::list("add", &from.add, MAX_CHANGES, f, pair);
+        let remove = read::list("remove", &from.remove, MAX_CHANGES, f, |text, f| {
+            name(text, f)
+        });
+        Some(HeaderChanges {
+            set: set?,
+            add: add?,
+            remove: remove?,
+        })
+    })
+}
+
+fn is_path(path: &str, faults: &mut Faults) -> bool {
+    let good = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'?' | b'#' | b'\\');
+    let absolute = path.starts_with('/') && path.len() <= MAX_TEXT && path.bytes().all(good);
+    if !absolute {
+        faults.refuse(format!(
+            "is not an absolute path of at most {MAX_TEXT} bytes"
+        ));
+    }
+    absolute
+}
+
+fn text(from: Option<&impl ToString>) -> String {
+    from.map_or_else(String::new, ToString::to_string)
+}
+
+const MAX_RULES: usize = 256;
+const MAX_MATCHES: usize = 256;
+const MAX_CONDITIONS: usize = 64;
+const MAX_WEIGHTED: usize = 256;
+const MAX_CHANGES: usize = 64;
+const MAX_TEXT: usize = 4096;

@@ -1,0 +1,428 @@
+//! Entries there and back, faults with their paths, and noise.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::decide::tests::{destination, redirect, route, rule};
+use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::destination::{Destination, Protocol};
+use crate::model::inbound::{Inbound, InboundPort};
+use crate::model::mesh::{MeshFacts, UnknownDestinations};
+use crate::model::origin::{Origin, Sourced};
+use crate::model::policy::*;
+use crate::model::route::*;
+use crate::name::Port;
+
+fn sourced<T: Clone + std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Sourced<T>> {
+    let origin = prop_oneof![
+        Just(Origin::Default),
+        "[a-z]{1,8}".prop_map(|name| Origin::Field {
+            kind: "TrafficPolicy".into(),
+            object: format!("demo/{name}").parse().unwrap(),
+            path: "spec.timeout".into(),
+        }),
+    ];
+    (value, origin).prop_map(|(value, origin)| Sourced::new(value, origin))
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (1..u64::MAX).prop_map(Duration::from_nanos)
+}
+
+fn timeouts() -> impl Strategy<Value = ExchangeTimeouts> {
+    (
+        sourced(option::of(duration())),
+        sourced(option::of(duration())),
+    )
+        .prop_map(|(request, per_try)| ExchangeTimeouts { request, per_try })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let methods = prop_oneof![
+        Just(RetryMethods::Safe),
+        Just(RetryMethods::Idempotent),
+        Just(RetryMethods::Any),
+        vec("[A-Z]{1,5}", 0..3).prop_map(RetryMethods::Listed),
+    ];
+    let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal)];
+    let statuses = vec(
+        (100u16..400, 400u16..600).prop_map(|(from, to)| StatusRange { from, to }),
+        0..3,
+    );
+    (
+        0u32..=100,
+        statuses,
+        any::<[bool; 3]>(),
+        methods,
+        duration(),
+        duration(),
+        jitter,
+        0u8..=100,
+        any::<(u32, u64)>(),
+    )
+        .prop_map(
+            |(attempts, statuses, on, methods, base, max, jitter, percent, (least, body))| {
+                RetryPolicy {
+                    attempts,
+                    statuses,
+                    conditions: Conditions {
+                        connect_failure: on[0],
+                        reset: on[1],
+                        per_try_timeout: on[2],
+                    },
+                    methods,
+                    backoff: Backoff { base, max, jitter },
+                    budget: Budget {
+                        percent,
+                        min_per_second: least,
+                        window: base,
+                    },
+                    max_body_bytes: body,
+                }
+            },
+        )
+}
+
+fn changes() -> impl Strategy<Value = HeaderChanges> {
+    let pair = || {
+        ("x-[a-z]{1,5}", "[!-~]{0,8}").prop_map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap()))
+    };
+    let names = vec("x-[a-z]{1,5}".prop_map(|name| name.parse().unwrap()), 0..2);
+    (vec(pair(), 0..2), vec(pair(), 0..2), names).prop_map(|(set, add, remove)| HeaderChanges {
+        set,
+        add,
+        remove,
+    })
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let matches = prop::sample::subsequence(
+        vec![
+            "prefix /a",
+            "prefix /, method GET",
+            "prefix /b, header x-a=~a|b, query q=1",
+            "prefix /c, query x=~.*",
+        ],
+        1..4,
+    );
+    let path = option::of(prop_oneof![
+        "/[a-z]{0,4}".prop_map(PathRewrite::Full),
+        "(/[a-z]{1,4})?".prop_map(PathRewrite::Prefix),
+    ]);
+    let target = prop_oneof![
+        (0u32..3).prop_map(Target::Backend),
+        ".{0,9}".prop_map(|reason| Target::Broken { reason }),
+    ];
+    let weighted = (0u32..=1_000_000, target, changes(), changes()).prop_map(
+        |(weight, target, request_headers, response_headers)| WeightedBackend {
+            weight,
+            target,
+            request_headers,
+            response_headers,
+        },
+    );
+    let rewrite = option::of(
+        (option::of("[a-z]{1,5}"), path.clone()).prop_map(|(host, path)| Rewrite {
+            hostname: host.map(|host| host.parse().unwrap()),
+            path,
+        }),
+    );
+    let forward = (vec(weighted, 0..4), rewrite)
+        .prop_map(|(backends, rewrite)| Action::Forward { backends, rewrite });
+    let redirect = (
+        any::<bool>(),
+        option::of("[a-z]{1,5}"),
+        path,
+        any::<u16>(),
+        prop::sample::select(vec![301, 308]),
+    )
+        .prop_map(|(tls, host, path, port, status)| {
+            Action::Redirect(Redirect {
+                scheme: tls.then(|| "https".into()),
+                hostname: host.map(|host| host.parse().unwrap()),
+                path,
+                port: Port::new(port),
+                status,
+            })
+        });
+    let action = prop_oneof![forward, redirect];
+    (
+        option::of("[a-z]{1,5}"),
+        any::<u32>(),
+        matches,
+        changes(),
+        changes(),
+        action,
+        timeouts(),
+        sourced(retry()),
+    )
+        .prop_map(
+            |(name, index, matches, request_headers, response_headers, action, timeouts, retry)| {
+                Rule {
+                    name: name.map(|name| name.parse().unwrap()),
+                    index,
+                    request_headers,
+                    response_headers,
+                    action,
+                    timeouts,
+                    retry,
+                    ..rule(&matches, &[])
+                }
+            },
+        )
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let transport = option::of(1u16..).prop_map(|port| match port {
+        None => Transport::Plain,
+        Some(port) => Transport::Hbone {
+            identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
+            port: Port::new(port).unwrap(),
+        },
+    });
+    (
+        any::<std::net::IpAddr>(),
+        1u16..,
+        option::of("[a-z]{1,9}"),
+        transport,
+        1u32..=10_000,
+        any::<bool>(),
+    )
+        .prop_map(|(ip, port, workload, transport, weight, stale)| Endpoint {
+            address: SocketAddr::new(ip, port),
+            workload: workload.map(|name| format!("demo/{name}").parse().unwrap()),
+            transport,
+            weight,
+            stale,
+        })
+}
+
+fn any_destination() -> impl Strategy<Value = Destination> {
+    let algorithm = prop_oneof![Just(Algorithm::PeakEwma), Just(Algorithm::RoundRobin)];
+    let settings = (sourced(duration()), sourced(algorithm), sourced(duration())).prop_map(
+        |(connect_timeout, algorithm, pool_idle)| BackendSettings {
+            connect_timeout,
+            algorithm,
+            pool_idle,
+        },
+    );
+    let backends = vec((settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
+        let named = ["catalog", "v1", "v2"].iter().zip(backends);
+        named
+            .map(|(name, (settings, endpoints))| Backend {
+                name: format!("demo/{name}:80").parse().unwrap(),
+                settings,
+                endpoints,
+            })
+            .collect::<Vec<_>>()
+    });
+    let protocol = prop::sample::select(vec![
+        Protocol::Http,
+        Protocol::Http2,
+        Protocol::Grpc,
+        Protocol::Tls,
+        Protocol::Tcp,
+        Protocol::Detect,
+    ]);
+    let routes = vec((any::<i64>(), vec(any_rule(), 0..3)), 0..3).prop_map(|routes| {
+        let named = routes.into_iter().enumerate();
+        named
+            .map(|(at, (created, rules))| Route {
+                name: format!("demo/r{at}").parse().unwrap(),
+                created,
+                rules,
+            })
+            .collect::<Vec<_>>()
+    });
+    (
+        protocol,
+        vec(any::<std::net::IpAddr>(), 0..3),
+        routes,
+        backends,
+        timeouts(),
+        sourced(retry()),
+    )
+        .prop_map(
+            |(protocol, addresses, routes, backends, timeouts, retry)| Destination {
+                protocol,
+                addresses,
+                routes,
+                backends,
+                timeouts,
+                retry,
+                ..destination(Vec::new())
+            },
+        )
+}
+
+fn any_inbound() -> impl Strategy<Value = Inbound> {
+    let mode = prop::sample::select(vec![
+        MutualTls::Disabled,
+        MutualTls::Permissive,
+        MutualTls::Strict,
+    ]);
+    let ports = prop::collection::btree_map(1u16.., (sourced(mode), vec("[a-z]{1,5}", 0..3)), 0..4);
+    (ports, any::<std::net::IpAddr>(), 1u16..).prop_map(|(ports, address, tunnel)| Inbound {
+        workload: "demo/w".parse().unwrap(),
+        identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
+        address,
+        tunnel_port: Port::new(tunnel).unwrap(),
+        ports: ports
+            .into_iter()
+            .map(|(port, (mutual_tls, services))| InboundPort {
+                port: Port::new(port).unwrap(),
+                protocol: Protocol::Http,
+                mutual_tls,
+                services: services
+                    .iter()
+                    .map(|name| format!("demo/{name}").parse().unwrap())
+                    .collect(),
+            })
+            .collect(),
+    })
+}
+
+fn facts() -> MeshFacts {
+    MeshFacts {
+        trust_domain: "cluster.local".parse().unwrap(),
+        trust_domain_aliases: vec!["old.local".parse().unwrap()],
+        cluster_domain: "cluster.local".parse().unwrap(),
+        ranges: vec![
+            "127.64.0.0/10".parse().unwrap(),
+            "fd00::/8".parse().unwrap(),
+        ],
+        unknown_destinations: UnknownDestinations::Deny,
+    }
+}
+
+fn read_back(entry: &Entry) -> Result<Entry, Vec<Invalid>> {
+    let encoded = encode(entry);
+    assert_eq!(
+        encoded,
+        encode(&entry.clone()),
+        "equal content, equal bytes"
+    );
+    assert!(features::missing_features(&encoded.features).is_empty());
+    decode(&encoded.name, &encoded.bytes)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn destinations_read_back(destination in any_destination()) {
+        let entry = Entry::Destination(destination);
+        prop_assert_eq!(read_back(&entry), Ok(entry));
+    }
+
+    #[test]
+    fn inbound_reads_back(inbound in any_inbound()) {
+        let entry = Entry::Inbound(inbound);
+        prop_assert_eq!(read_back(&entry), Ok(entry));
+    }
+
+    #[test]
+    fn noise_is_refused_or_read(at in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>(), seed in any_destination()) {
+        let encoded = encode(&Entry::Destination(seed));
+        let mut bytes = encoded.bytes.clone();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        // Whatever is read back is well formed: it encodes and reads again.
+        for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+            if let Ok(entry) = decode(&encoded.name, bytes) {
+                prop_assert_eq!(read_back(&entry), Ok(entry));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_alone_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+        prop_assert!(decode(&EntryName::Mesh, &bytes).is_err());
+    }
+}
+
+#[test]
+fn facts_read_back() {
+    let entry = Entry::Mesh(facts());
+    assert_eq!(read_back(&entry), Ok(entry));
+}
+
+#[test]
+fn every_fault_has_its_path() {
+    let moved = Redirect {
+        scheme: None,
+        hostname: None,
+        path: None,
+        port: None,
+        status: 302,
+    };
+    let sound = destination(vec![route(
+        "r",
+        1,
+        vec![
+            rule(&["prefix /a, header x-a=1"], &[(0, 1)]),
+            redirect("exact /b", moved),
+        ],
+    )]);
+    let name = Entry::Destination(sound.clone()).name();
+    let mut message = destination::write(&sound);
+    message.consumer = "Demo".into();
+    message.protocol = 77;
+    message.backends[0].endpoints[1].weight = 0;
+    message.backends[2].name = "demo/catalog:0".into();
+    let rules = &mut message.routes[0].rules;
+    rules[0].matches[0].headers[0].value =
+        Some(generated::named_match::Value::RegularExpression("(".into()));
+    rules[0].request_headers = Some(generated::HeaderChanges {
+        set: vec![generated::Header {
+            name: "host".into(),
+            value: "a\r\nb".into(),
+        }],
+        add: Vec::new(),
+        remove: vec!["Transfer-Encoding".into()],
+    });
+    if let Some(generated::rule::Action::Forward(forward)) = &mut rules[0].action {
+        forward.backends[0].target = Some(generated::weighted_backend::Target::Backend(3));
+    }
+    if let Some(generated::rule::Action::Redirect(redirect)) = &mut rules[1].action {
+        redirect.status = 200;
+    }
+    let kind = Some(generated::entry::Kind::Destination(message));
+    let faults = decode(&name, &generated::Entry { kind }.encode_to_vec()).unwrap_err();
+    let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "consumer",
+            "protocol",
+            "routes[0].rules[0].matches[0].headers[0].regularExpression",
+            "routes[0].rules[0].requestHeaders.set[0].name",
+            "routes[0].rules[0].requestHeaders.set[0].value",
+            "routes[0].rules[0].requestHeaders.remove[0]",
+            "routes[0].rules[0].forward.backends[0].backend",
+            "routes[0].rules[1].redirect.status",
+            "backends[0].endpoints[1].weight",
+            "backends[2].name",
+        ]
+    );
+}
+
+#[test]
+fn content_of_another_name_is_refused() {
+    let encoded = encode(&Entry::Destination(destination(Vec::new())));
+    let other = "destination/demo/other:80".parse().unwrap();
+    let faults = decode(&other, &encoded.bytes).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "holds destination/demo/catalog:80, not destination/demo/other:80"
+    );
+    let unknown = features::missing_features(&["http-route".into(), "mirror".into()]);
+    assert_eq!(unknown, ["mirror"]);
+}

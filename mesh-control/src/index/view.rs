@@ -1,0 +1,225 @@
+//! What administrators see of the index. May use `index` and `status`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_api::error::Invalid;
+use mesh_api::name::{DestinationName, ObjectName};
+use mesh_api::resource::{Kind, ResourceKey};
+use serde::Serialize;
+
+use crate::index::document::DocumentFault;
+use crate::index::{Index, Place};
+use crate::status::{Condition, Fault, ResourceStatus, conditions, conflicted, refused};
+
+/// A Service with what is behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRow {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<PortRow>,
+    /// Workloads behind any port, `namespace/name`, sorted.
+    pub workloads: Vec<String>,
+    /// True if an endpoint is kept past its lease.
+    pub stale: bool,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRow {
+    /// Its number.
+    pub port: u16,
+    /// What the app speaks.
+    pub protocol: &'static str,
+    /// Where it runs.
+    pub endpoints: Vec<EndpointRow>,
+}
+
+/// An endpoint of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointRow {
+    /// `ip:port` of the app.
+    pub address: String,
+    /// The workload, `namespace/name`.
+    pub workload: Option<String>,
+    /// The identity its tunnel must show; `None`: plain.
+    pub identity: Option<String>,
+    /// Relative share.
+    pub weight: u32,
+    /// Kept past its lease.
+    pub stale: bool,
+}
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRow {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its service account.
+    pub service_account: String,
+    /// Where peers reach it.
+    pub address: String,
+    /// Services that select it.
+    pub services: Vec<String>,
+    /// `file` or `registration`.
+    pub source: &'static str,
+    /// Kept past its lease.
+    pub stale: bool,
+}
+
+pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
+    let held = index.held.iter().map(|(key, held)| {
+        let verdict = index.catalog.verdict(key).unwrap_or_default();
+        let mut status = of_key(key, &held.place, conditions(&verdict));
+        let place = |fault: &Invalid| match &held.document {
+            Some(document) => document.place(fault),
+            None => Fault::of(fault),
+        };
+        status.faults = verdict.faults.iter().map(place).collect();
+        status.stale = held.outdated
+            || verdict.keeps_last_good
+            || is_stale(index, key.object().as_ref(), key.kind);
+        status
+    });
+    let shadowed = index.shadowed.iter().map(|loser| {
+        let conditions = vec![refused(&loser.fault), conflicted(&loser.fault)];
+        let mut status = of_key(&loser.key, &loser.place, conditions);
+        status.faults.push(loser.fault.clone());
+        status
+    });
+    let bad = index.documents.iter().flat_map(|(file, documents)| {
+        let faults = documents.faults().iter();
+        faults.map(|fault| of_document(file, fault))
+    });
+    held.chain(shadowed).chain(bad).collect()
+}
+
+/// The status of a document that cannot be read, named as far as it says.
+fn of_document(file: &str, bad: &DocumentFault) -> ResourceStatus {
+    let object = bad.object.as_deref().unwrap_or_default();
+    let (kind, full) = object.split_once(' ').unwrap_or_default();
+    let (namespace, name) = match full.split_once('/') {
+        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        None => (None, full),
+    };
+    ResourceStatus {
+        kind: kind.to_owned(),
+        namespace,
+        name: name.to_owned(),
+        file: Some(file.to_owned()),
+        line: bad.fault.line,
+        stale: bad.keeps_last_good,
+        conditions: vec![refused(&bad.fault)],
+        faults: vec![bad.fault.clone()],
+    }
+}
+
+fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> ResourceStatus {
+    ResourceStatus {
+        kind: key.kind.to_string(),
+        namespace: key.namespace.as_ref().map(ToString::to_string),
+        name: key.name.to_string(),
+        file: place.file.clone(),
+        line: place.line,
+        stale: false,
+        conditions,
+        faults: Vec::new(),
+    }
+}
+
+pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
+    let mut services: BTreeMap<ObjectName, ServiceRow> = BTreeMap::new();
+    // A Service without ports has no destination and is listed all the same.
+    for key in index.held.keys().filter(|key| key.kind == Kind::Service) {
+        if let Some(name) = key.object() {
+            let row = ServiceRow {
+                namespace: name.namespace.to_string(),
+                name: name.name.to_string(),
+                ports: Vec::new(),
+                workloads: Vec::new(),
+                stale: false,
+            };
+            services.insert(name, row);
+        }
+    }
+    for name in index.catalog.destinations() {
+        if let Some(port) = port_row(index, &name)
+            && let Some(row) = services.get_mut(&name.service)
+        {
+            row.ports.push(port);
+        }
+    }
+    for row in services.values_mut() {
+        let endpoints = || row.ports.iter().flat_map(|port| &port.endpoints);
+        let workloads: BTreeSet<String> =
+            endpoints().filter_map(|at| at.workload.clone()).collect();
+        row.stale = endpoints().any(|at| at.stale);
+        row.workloads = workloads.into_iter().collect();
+    }
+    services.into_values().collect()
+}
+
+pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
+    let rows = index.catalog.workloads().map(|workload| {
+        let name = &workload.name;
+        let services = index.services_of(&name.namespace, &workload.labels);
+        WorkloadRow {
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
+            service_account: workload.service_account.to_string(),
+            address: workload.address.to_string(),
+            services: services.iter().map(ToString::to_string).collect(),
+            source: if index.has_file_workload(name) {
+                "file"
+            } else {
+                "registration"
+            },
+            stale: is_stale(index, Some(name), Kind::Workload),
+        }
+    });
+    rows.collect()
+}
+
+fn port_row(index: &Index, name: &DestinationName) -> Option<PortRow> {
+    let destination = index.catalog.destination(name, &name.service.namespace)?;
+    let own = destination.backends.first();
+    let endpoints = own.into_iter().flat_map(|backend| &backend.endpoints);
+    Some(PortRow {
+        port: name.port.number(),
+        protocol: destination.protocol.as_str(),
+        endpoints: endpoints.map(endpoint_row).collect(),
+    })
+}
+
+fn endpoint_row(endpoint: &mesh_api::model::backend::Endpoint) -> EndpointRow {
+    use mesh_api::model::backend::Transport;
+    EndpointRow {
+        address: endpoint.address.to_string(),
+        workload: endpoint.workload.as_ref().map(ToString::to_string),
+        identity: match &endpoint.transport {
+            Transport::Hbone { identity, .. } => Some(identity.to_string()),
+            Transport::Plain => None,
+        },
+        weight: endpoint.weight,
+        stale: endpoint.stale,
+    }
+}
+
+fn is_stale(index: &Index, name: Option<&ObjectName>, kind: Kind) -> bool {
+    kind == Kind::Workload
+        && name.is_some_and(|name| {
+            !index.has_file_workload(name)
+                && index
+                    .registrations
+                    .get(name)
+                    .is_some_and(|registered| registered.stale)
+        })
+}

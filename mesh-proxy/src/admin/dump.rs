@@ -1,0 +1,261 @@
+//! The configuration in force as JSON, for people and `meshctl proxy-config`.
+
+use mesh_api::decide::route::{path_text, value_text};
+use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::inbound::Inbound;
+use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
+use mesh_api::model::origin::Sourced;
+use mesh_api::model::policy::{Algorithm, ExchangeTimeouts, MutualTls, RetryPolicy};
+use mesh_api::model::route::{Action, HeaderChanges, Route, RouteMatch, Rule, Target};
+use mesh_api::name::DestinationName;
+use mesh_api::snapshot::{DestinationTable, Known};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::bootstrap::Bootstrap;
+use crate::config::Config;
+use crate::identity::Credentials;
+
+/// Everything in force.
+pub(super) fn config(config: &Config, bootstrap: &Bootstrap) -> Value {
+    let snapshot = config.snapshot();
+    let mut destinations: Vec<_> = snapshot.destinations.iter().collect();
+    destinations.sort_by(|a, b| a.0.cmp(b.0));
+    let destinations = destinations.into_iter();
+    json!({
+        "workload": bootstrap.workload,
+        "serviceAccount": bootstrap.service_account,
+        "status": config.status(),
+        "listeners": listeners(bootstrap),
+        "mesh": snapshot.mesh.as_deref().map(mesh),
+        "inbound": snapshot.inbound.values().map(|held| inbound(held)).collect::<Vec<_>>(),
+        "destinations": destinations.map(|(name, known)| known_json(name, known)).collect::<Vec<_>>(),
+    })
+}
+
+/// A certificate in use, without its key.
+pub(super) fn certificates(held: &Credentials) -> Value {
+    let root = |der: &[u8]| {
+        let digest = Sha256::digest(der);
+        let hex: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "sha256": hex.concat() })
+    };
+    json!({
+        "identity": held.identity(),
+        "serial": held.serial(),
+        "notBefore": held.not_before(),
+        "notAfter": held.not_after(),
+        "generation": format!("{:016x}", held.generation()),
+        "chainLength": held.chain().len(),
+        "roots": held.roots().iter().map(|der| root(der)).collect::<Vec<_>>(),
+    })
+}
+
+fn listeners(bootstrap: &Bootstrap) -> Value {
+    let mut listeners = Vec::new();
+    for upstream in &bootstrap.upstreams {
+        let target = format!("{}:{}", upstream.host, upstream.port);
+        listeners
+            .push(json!({ "kind": "outbound", "address": upstream.listen, "upstream": target }));
+    }
+    if let Some(address) = bootstrap.forward_proxy {
+        listeners.push(json!({ "kind": "forwardProxy", "address": address }));
+    }
+    if let Some(address) = bootstrap.observe {
+        listeners.push(json!({ "kind": "observe", "address": address }));
+    }
+    listeners.push(json!({ "kind": "admin", "address": bootstrap.admin_socket }));
+    Value::Array(listeners)
+}
+
+fn mesh(facts: &MeshFacts) -> Value {
+    json!({
+        "trustDomain": facts.trust_domain,
+        "trustDomainAliases": facts.trust_domain_aliases,
+        "clusterDomain": facts.cluster_domain,
+        "ranges": facts.ranges,
+        "unknownDestinations": match facts.unknown_destinations {
+            UnknownDestinations::Allow => "Allow",
+            UnknownDestinations::Deny => "Deny",
+        },
+    })
+}
+
+fn inbound(held: &Inbound) -> Value {
+    let mode = |mode: MutualTls| match mode {
+        MutualTls::Disabled => "Disabled",
+        MutualTls::Permissive => "Permissive",
+        MutualTls::Strict => "Strict",
+    };
+    let ports = held.ports.iter().map(|port| {
+        json!({
+            "port": port.port,
+            "protocol": port.protocol.as_str(),
+            "mutualTLS": sourced(&port.mutual_tls, |value| json!(mode(*value))),
+            "services": port.services,
+        })
+    });
+    json!({
+        "workload": held.workload,
+        "identity": held.identity,
+        "address": held.address,
+        "tunnelPort": held.tunnel_port,
+        "ports": ports.collect::<Vec<_>>(),
+    })
+}
+
+fn known_json(name: &DestinationName, known: &Known) -> Value {
+    match known {
+        Known::Absent => json!({ "name": name, "state": "absent" }),
+        Known::Failed(reason) => json!({ "name": name, "state": "failed", "reason": reason }),
+        Known::Present(table) => present(table),
+    }
+}
+
+fn present(table: &DestinationTable) -> Value {
+    let source = table.destination();
+    json!({
+        "name": table.name,
+        "state": "present",
+        "consumer": table.consumer,
+        "protocol": table.protocol.as_str(),
+        "addresses": table.addresses,
+        "routes": source.routes.iter().map(|route| route_json(route, table)).collect::<Vec<_>>(),
+        "backends": table.backends.iter().map(|held| backend(held)).collect::<Vec<_>>(),
+        "timeouts": timeouts(&table.timeouts),
+        "retry": retry(&table.retry),
+    })
+}
+
+fn route_json(route: &Route, table: &DestinationTable) -> Value {
+    let rules = route.rules.iter().map(|rule| rule_json(rule, table));
+    json!({
+        "name": route.name,
+        "created": route.created,
+        "rules": rules.collect::<Vec<_>>(),
+    })
+}
+
+fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
+    let mut json = json!({
+        "index": rule.index,
+        "matches": rule.matches.iter().map(match_text).collect::<Vec<_>>(),
+        "timeouts": timeouts(&rule.timeouts),
+        "retry": retry(&rule.retry),
+    });
+    let mut set = |field: &str, value: Value| {
+        if let Some(object) = json.as_object_mut() {
+            object.insert(field.to_owned(), value);
+        }
+    };
+    if let Some(name) = &rule.name {
+        set("name", json!(name));
+    }
+    for (field, changes) in [
+        ("requestHeaders", &rule.request_headers),
+        ("responseHeaders", &rule.response_headers),
+    ] {
+        if !changes.is_empty() {
+            set(field, header_changes(changes));
+        }
+    }
+    match &rule.action {
+        Action::Redirect(redirect) => {
+            set(
+                "redirect",
+                json!({ "status": redirect.status, "hostname": redirect.hostname, "scheme": redirect.scheme, "port": redirect.port, "path": redirect.path.as_ref().map(|path| format!("{path:?}")) }),
+            );
+        }
+        Action::Forward { backends, rewrite } => {
+            let target = |target: &Target| match target {
+                Target::Backend(index) => {
+                    let held = table.backends.get(*index as usize);
+                    json!(held.map(|held| held.name.clone()))
+                }
+                Target::Broken { reason } => json!({ "broken": reason }),
+            };
+            let one = |weighted: &mesh_api::model::route::WeightedBackend| json!({ "weight": weighted.weight, "backend": target(&weighted.target) });
+            set("backends", backends.iter().map(one).collect());
+            if let Some(rewrite) = rewrite {
+                set(
+                    "rewrite",
+                    json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(|path| format!("{path:?}")) }),
+                );
+            }
+        }
+    }
+    json
+}
+
+fn match_text(conditions: &RouteMatch) -> String {
+    let mut parts = vec![format!("path {}", path_text(&conditions.path))];
+    if let Some(method) = &conditions.method {
+        parts.push(format!("method {method}"));
+    }
+    let headers = conditions.headers.iter();
+    parts.extend(headers.map(|h| format!("header {} {}", h.name, value_text(&h.value))));
+    let query = conditions.query.iter();
+    parts.extend(query.map(|q| format!("query {} {}", q.name, value_text(&q.value))));
+    parts.join(", ")
+}
+
+fn header_changes(changes: &HeaderChanges) -> Value {
+    json!({ "set": changes.set, "add": changes.add, "remove": changes.remove })
+}
+
+fn backend(held: &Backend) -> Value {
+    let settings = &held.settings;
+    json!({
+        "name": held.name,
+        "connectTimeout": sourced(&settings.connect_timeout, |value| json!(value.as_secs_f64())),
+        "poolIdle": sourced(&settings.pool_idle, |value| json!(value.as_secs_f64())),
+        "loadBalancing": sourced(&settings.algorithm, |value| json!(match value {
+            Algorithm::PeakEwma => "PeakEWMA",
+            Algorithm::RoundRobin => "RoundRobin",
+        })),
+        "endpoints": held.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(held: &Endpoint) -> Value {
+    let transport = match &held.transport {
+        Transport::Plain => json!("plain"),
+        Transport::Hbone { identity, port } => json!({ "identity": identity, "tunnelPort": port }),
+    };
+    json!({
+        "address": held.address,
+        "workload": held.workload,
+        "transport": transport,
+        "weight": held.weight,
+        "stale": held.stale,
+    })
+}
+
+fn timeouts(held: &ExchangeTimeouts) -> Value {
+    let seconds =
+        |value: &Option<std::time::Duration>| json!(value.map(|value| value.as_secs_f64()));
+    json!({
+        "request": sourced(&held.request, seconds),
+        "perTry": sourced(&held.per_try, seconds),
+    })
+}
+
+fn retry(held: &Sourced<RetryPolicy>) -> Value {
+    sourced(held, |policy| {
+        json!({
+            "attempts": policy.attempts,
+            "statuses": policy.statuses.iter().map(|range| [range.from, range.to]).collect::<Vec<_>>(),
+            "connectFailure": policy.conditions.connect_failure,
+            "reset": policy.conditions.reset,
+            "perTryTimeout": policy.conditions.per_try_timeout,
+            "methods": format!("{:?}", policy.methods),
+            "budgetPercent": policy.budget.percent,
+            "maxBodyBytes": policy.max_body_bytes,
+        })
+    })
+}
+
+/// A value with the field that set it; times in seconds.
+fn sourced<T>(held: &Sourced<T>, value: impl Fn(&T) -> Value) -> Value {
+    json!({ "value": value(&held.value), "origin": held.origin.to_string() })
+}

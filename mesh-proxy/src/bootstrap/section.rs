@@ -1,0 +1,255 @@
+//! The sections of a bootstrap, each with its own check.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use mesh_api::error::{Faults, Invalid};
+use mesh_api::name::{Hostname, Port};
+use mesh_api::token::{BadToken, JoinToken};
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::access_log::Sink;
+
+/// An outbound listener for one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpstreamListener {
+    /// `name`, `name.namespace` or longer, relative to the workload's namespace.
+    pub host: String,
+    /// The Service's port.
+    pub port: u16,
+    /// Where the app dials it.
+    pub listen: SocketAddr,
+}
+
+impl UpstreamListener {
+    fn check(&self, faults: &mut Faults) {
+        if let Err(error) = self.host.parse::<Hostname>() {
+            faults.field("host", |f| f.refuse(error.to_string()));
+        }
+        if self.port == 0 {
+            faults.field("port", |f| f.refuse("must be 1 to 65535"));
+        }
+        if !self.listen.ip().is_loopback() {
+            faults.field("listen", |f| f.refuse("must be on loopback"));
+        }
+    }
+}
+
+impl FromStr for UpstreamListener {
+    type Err = Invalid;
+
+    /// Reads `reviews:9080=127.0.0.1:19080`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let bad = || {
+            let text: String = text.chars().take(300).collect();
+            Invalid::new(
+                "upstreams",
+                format!("{text:?} is not HOST:PORT=ADDRESS:PORT"),
+            )
+        };
+        let (target, listen) = text.split_once('=').ok_or_else(bad)?;
+        let (host, port) = target.rsplit_once(':').ok_or_else(bad)?;
+        let port: Port = port.parse().map_err(|_| bad())?;
+        host.parse::<Hostname>().map_err(|_| bad())?;
+        Ok(Self {
+            host: host.to_owned(),
+            port: port.number(),
+            listen: listen.parse().map_err(|_| bad())?,
+        })
+    }
+}
+
+/// Checks all listeners, and that no two take one address.
+pub(super) fn check_upstreams(upstreams: &[UpstreamListener], faults: &mut Faults) {
+    faults.field("upstreams", |faults| {
+        let mut taken: HashMap<SocketAddr, usize> = HashMap::new();
+        for (index, upstream) in upstreams.iter().enumerate() {
+            faults.index(index, |f| {
+                upstream.check(f);
+                if upstream.listen.port() == 0 {
+                    return;
+                }
+                if let Some(other) = taken.insert(upstream.listen, index) {
+                    f.field("listen", |f| {
+                        f.refuse(format!("is also the address of upstreams[{other}]"));
+                    });
+                }
+            });
+        }
+    });
+}
+
+/// Where access log lines go: `"off"`, `"stdout"` or `{"file": "/path"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLog {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+impl AccessLog {
+    /// As the recorder takes it.
+    pub fn sink(&self) -> Sink {
+        match self {
+            Self::Off => Sink::Off,
+            Self::Stdout => Sink::Stdout,
+            Self::File(path) => Sink::File(path.clone()),
+        }
+    }
+
+    pub(super) fn check(&self, faults: &mut Faults) {
+        if let Self::File(path) = self
+            && !path.is_absolute()
+        {
+            faults.field("file", |f| f.refuse("must be an absolute path"));
+        }
+    }
+}
+
+/// A join token as text, or the path of a file that holds one. Never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JoinTokenSource(String);
+
+/// A join token that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenUnreadable {
+    /// Its file cannot be read.
+    #[error("cannot read the join token's file {path}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is none.
+    #[error(transparent)]
+    Bad(#[from] BadToken),
+}
+
+impl JoinTokenSource {
+    /// A token's text, or a path.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The token, read from its file where a path was given.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what it holds is no token.
+    pub fn read(&self) -> Result<JoinToken, TokenUnreadable> {
+        if !self.is_path() {
+            return Ok(self.0.parse()?);
+        }
+        let text = std::fs::read_to_string(&self.0).map_err(|source| TokenUnreadable::File {
+            path: self.0.clone(),
+            source,
+        })?;
+        Ok(text.parse()?)
+    }
+
+    pub(super) fn check(&self, faults: &mut Faults) {
+        if !self.is_path() {
+            faults.take(self.0.parse::<JoinToken>());
+        }
+    }
+
+    fn is_path(&self) -> bool {
+        self.0.starts_with('/')
+    }
+}
+
+impl fmt::Debug for JoinTokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_path() {
+            &self.0
+        } else {
+            "(join token)"
+        })
+    }
+}
+
+/// The lease a proxy keeps for its workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Registration {
+    /// Services select the workload by these.
+    pub labels: BTreeMap<String, String>,
+    /// The app's ports by the Service's port name.
+    pub ports: BTreeMap<String, u16>,
+    /// Where the tunnel listens.
+    pub tunnel_port: u16,
+    /// Relative share, 1 to 10,000.
+    pub weight: u32,
+    /// Whether the app's ports must accept connections before the lease starts.
+    pub lease_probe: bool,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            tunnel_port: 15008,
+            weight: 100,
+            lease_probe: true,
+        }
+    }
+}
+
+impl Registration {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.field("ports", |faults| {
+            for (name, port) in &self.ports {
+                if *port == 0 {
+                    faults.field(name, |f| f.refuse("must be 1 to 65535"));
+                }
+            }
+        });
+        if self.tunnel_port == 0 {
+            faults.field("tunnelPort", |f| f.refuse("must be 1 to 65535"));
+        }
+        if !(1..=10_000).contains(&self.weight) {
+            faults.field("weight", |f| f.refuse("must be 1 to 10000"));
+        }
+    }
+}
+
+/// Checks `host:port`.
+pub(super) fn check_authority(text: &str, faults: &mut Faults) {
+    let host_and_port = |(host, port): (&str, &str)| {
+        host.parse::<Hostname>().is_ok() && port.parse::<Port>().is_ok()
+    };
+    if text.parse::<SocketAddr>().is_err() && !text.rsplit_once(':').is_some_and(host_and_port) {
+        faults.refuse("must be host:port");
+    }
+}
+
+/// A duration as a number of whole seconds.
+pub(super) mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(in crate::bootstrap) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
+    }
+
+    pub(in crate::bootstrap) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}

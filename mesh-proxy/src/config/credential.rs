@@ -1,0 +1,223 @@
+//! The proxy's certificate over its life: joining, renewing, and new roots.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mesh_api::token::JoinToken;
+use mesh_api::wire::generated::{Certificate, JoinRequest, RenewRequest, Roots};
+use tonic::Status as RpcStatus;
+
+use crate::config::Shared;
+use crate::config::connect::{self, ConnectError, Trust, chain};
+use crate::identity::{self, Credentials, IdentityError, Key, RootHash};
+
+/// Time for one call.
+const CALL: Duration = Duration::from_secs(5);
+/// Between looks at the clock: a suspended machine renews soon after it wakes.
+const LOOK: Duration = Duration::from_secs(30);
+/// Waits between failed renewals, first and largest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// No certificate was had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialError {
+    #[error("joining: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("the join token's root hash is not 64 hexadecimal digits")]
+    RootHash,
+    #[error("certificate: {}", chain(.0))]
+    Identity(#[from] IdentityError),
+    #[error("certificate refused: {}", .0.message())]
+    Refused(#[from] RpcStatus),
+    #[error("no answer in time")]
+    Late,
+    #[error("the certificate is of {0}, not of this workload")]
+    Foreign(String),
+}
+
+/// Trades `token` for a first certificate.
+pub(super) async fn join(
+    shared: &Shared,
+    address: &str,
+    token: &JoinToken,
+    folder: &Path,
+) -> Result<(), CredentialError> {
+    let root = root_hash(&token.claims.root).ok_or(CredentialError::RootHash)?;
+    let channel = connect::connect(address, Trust::Pinned(root)).await?;
+    let (key, certificate_request) = identity::anonymous_request()?;
+    let request = JoinRequest {
+        token: token.to_string(),
+        certificate_request,
+    };
+    let mut client = connect::client(channel);
+    let answer = tokio::time::timeout(CALL, client.join(request)).await;
+    let certificate = answer.map_err(|_| CredentialError::Late)??.into_inner();
+    adopt(shared, certificate, key, folder)
+}
+
+/// True if there is a certificate that has not ended.
+pub(super) fn is_usable(shared: &Shared) -> bool {
+    let held = shared.identity.current();
+    held.is_some_and(|held| held.not_after() > now())
+}
+
+/// Renews the certificate at its time, for ever.
+pub(super) async fn keep_renewed(shared: Arc<Shared>, folder: PathBuf) {
+    let mut replaced = shared.identity.watch();
+    loop {
+        let held = replaced.borrow_and_update().clone();
+        let Some(held) = held else {
+            if replaced.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        tokio::select! {
+            () = until_renewal(&held) => {}
+            () = shared.renew.notified() => {}
+            _ = replaced.changed() => continue,
+        }
+        renew_until_done(&shared, &held, &folder).await;
+    }
+}
+
+/// Takes a new set of roots for the certificate in use, or asks for a new certificate where it does
+/// not lead to one of them.
+pub(super) fn take_roots(shared: &Shared, roots: Roots, folder: &Path) {
+    let Some(held) = shared.identity.current() else {
+        return;
+    };
+    let current: BTreeSet<&[u8]> = held.roots().iter().map(AsRef::as_ref).collect();
+    let new: BTreeSet<&[u8]> = roots.roots.iter().map(Vec::as_slice).collect();
+    if current == new {
+        return;
+    }
+    match held.with_roots(roots.roots) {
+        Ok(credentials) => install(shared, credentials, folder),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "new roots do not vouch for the certificate; renewing");
+            shared.renew.notify_one();
+        }
+    }
+}
+
+async fn until_renewal(held: &Credentials) {
+    let time = identity::renew_at(held.not_before(), held.not_after(), fastrand::f64());
+    while let Ok(left) = time.duration_since(SystemTime::now()) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
+}
+
+async fn renew_until_done(shared: &Shared, held: &Credentials, folder: &Path) {
+    let mut wait = RETRY.0;
+    loop {
+        match renew(shared, held, folder).await {
+            Ok(()) => return,
+            Err(error) => shared.telemetry.renewal_failed(&error),
+        }
+        if held.not_after() <= now() {
+            // A dead certificate renews nothing; the stream's task joins anew.
+            let mut replaced = shared.identity.watch();
+            replaced.mark_unchanged();
+            if replaced.changed().await.is_ok() {
+                return;
+            }
+        }
+        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        wait = (wait * 2).min(RETRY.1);
+    }
+}
+
+async fn renew(shared: &Shared, held: &Credentials, folder: &Path) -> Result<(), CredentialError> {
+    let mut channels = shared.channel.subscribe();
+    let channel = async {
+        let channel = channels.wait_for(Option::is_some).await;
+        channel.ok().and_then(|channel| channel.clone())
+    };
+    let channel = tokio::time::timeout(CALL, channel).await;
+    let channel = channel.ok().flatten().ok_or(CredentialError::Late)?;
+    let (key, certificate_request) = identity::request(held.identity())?;
+    let request = RenewRequest {
+        certificate_request,
+    };
+    let mut client = connect::client(channel);
+    let answer = tokio::time::timeout(CALL, client.renew(request)).await;
+    let certificate = answer.map_err(|_| CredentialError::Late)??.into_inner();
+    adopt(shared, certificate, key, folder)
+}
+
+fn adopt(
+    shared: &Shared,
+    certificate: Certificate,
+    key: Key,
+    folder: &Path,
+) -> Result<(), CredentialError> {
+    let credentials = Credentials::new(certificate.chain, certificate.roots, key)?;
+    let identity = credentials.identity();
+    let held = shared.identity.current();
+    let ours = identity.namespace == shared.workload.namespace
+        && identity.service_account == shared.service_account;
+    if !ours || held.is_some_and(|held| held.identity() != identity) {
+        return Err(CredentialError::Foreign(identity.to_string()));
+    }
+    install(shared, credentials, folder);
+    Ok(())
+}
+
+/// Puts `credentials` in force; a folder that cannot be written costs a join after a restart, no
+/// traffic now.
+fn install(shared: &Shared, credentials: Credentials, folder: &Path) {
+    if let Err(error) = identity::save(folder, &credentials) {
+        tracing::error!(error = %chain(&error), "certificate not kept for a restart");
+    }
+    shared.telemetry.certificate(credentials.not_after());
+    shared.identity.replace(credentials);
+}
+
+fn root_hash(text: &str) -> Option<RootHash> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut hash = RootHash::default();
+    if !rest.is_empty() || pairs.len() != hash.len() {
+        return None;
+    }
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        let digit = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(hash)
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_hashes_are_read() {
+        assert_eq!(root_hash(&"0f".repeat(32)), Some([15; 32]));
+        for bad in [
+            "",
+            "0f",
+            &"0g".repeat(32),
+            &"0f".repeat(33),
+            &"é".repeat(32),
+        ] {
+            assert_eq!(root_hash(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a worker's exchanges work with: configuration, identity, upstream, telemetry.
+//!
+//! [`Shared`] is one per proxy, [`Context`] one per worker. May use everything above it.
+
+mod reach;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use mesh_api::decide::Random;
+use mesh_api::model::policy::Budget;
+use mesh_api::name::{DestinationName, TrustDomain};
+use mesh_api::snapshot::Snapshot;
+use rustls::ServerConfig;
+
+use self::reach::Kept;
+pub use self::reach::{Reached, plain_backend};
+use crate::bootstrap::Bootstrap;
+use crate::config::{Config, Reader};
+use crate::drain;
+use crate::identity::Credentials;
+use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
+use crate::upstream::{Dice, Dialer, Endpoints, Limits, Pool, RetryBudget, Upstream};
+
+/// Destinations whose limits and budgets are kept; the least used go when there are more.
+const MAX_DESTINATIONS: usize = 4096;
+
+/// What all workers of a proxy share.
+pub struct Shared {
+    /// How it was started.
+    pub bootstrap: Bootstrap,
+    /// Configuration and identity.
+    pub config: Config,
+    /// Endpoint health and load.
+    pub endpoints: Arc<Endpoints>,
+    /// How far a shutdown is.
+    pub drain: drain::Watch,
+    limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
+    budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
+    start: Instant,
+}
+
+/// A budget whose settings change starts anew.
+type BudgetKey = (DestinationName, Budget);
+
+impl Shared {
+    /// Nothing counted yet.
+    pub fn new(bootstrap: Bootstrap, config: Config, drain: drain::Watch) -> Self {
+        let start = Instant::now();
+        let endpoints = Arc::new(Endpoints::new(start));
+        let (limits, budgets) = (Mutex::default(), Mutex::default());
+        Self { bootstrap, config, endpoints, drain, limits, budgets, start }
+    }
+
+    /// The recorder of cold events.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        self.config.telemetry()
+    }
+}
+
+/// The value of `key`, made at first use; those nobody holds go when there are too many.
+fn shared_value<K: Clone + Eq + Hash, V>(
+    all: &Mutex<HashMap<K, Arc<V>>>,
+    key: &K,
+    make: impl FnOnce() -> V,
+) -> Arc<V> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.len() >= MAX_DESTINATIONS {
+        all.retain(|_, value| Arc::strong_count(value) > 1);
+    }
+    Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(make())))
+}
+
+/// A worker's own view of [`shared_value`], without the lock.
+fn worker_value<K: Clone + Eq + Hash, V>(
+    known: &RefCell<HashMap<K, Arc<V>>>,
+    key: K,
+    find: impl FnOnce(&K) -> Arc<V>,
+) -> Arc<V> {
+    let mut known = known.borrow_mut();
+    if let Some(value) = known.get(&key) {
+        return Arc::clone(value);
+    }
+    if known.len() >= MAX_DESTINATIONS {
+        known.clear();
+    }
+    let value = find(&key);
+    known.insert(key, Arc::clone(&value));
+    value
+}
+
+/// What one worker's exchanges share.
+pub struct Context {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// This worker's counters.
+    pub shard: Shard,
+    reader: RefCell<Reader>,
+    upstream: RefCell<Upstream>,
+    dialer: Dialer,
+    pool: RefCell<Pool<Kept>>,
+    random: RefCell<fastrand::Rng>,
+    limits: RefCell<HashMap<DestinationName, Arc<Limits>>>,
+    budgets: RefCell<HashMap<BudgetKey, Arc<RetryBudget>>>,
+}
+
+impl Context {
+    /// The context of worker `index`; to be made on its thread.
+    pub fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let mut random = fastrand::Rng::new();
+        let seed = random.u64(..).wrapping_add(index as u64);
+        Self {
+            shard: shared.telemetry().shard(),
+            reader: RefCell::new(shared.config.reader()),
+            upstream: RefCell::new(Upstream::new(Arc::clone(&shared.endpoints), seed)),
+            dialer: Dialer::default(),
+            pool: RefCell::default(),
+            random: RefCell::new(random),
+            limits: RefCell::default(),
+            budgets: RefCell::default(),
+            shared,
+        }
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.reader.borrow_mut().current())
+    }
+
+    /// The workload's credentials, once it has some.
+    pub fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.shared.config.identity().current()
+    }
+
+    /// TLS settings for peers that open tunnels here; `None` before the first certificate.
+    pub fn tunnel_server(&self) -> Option<Arc<ServerConfig>> {
+        let snapshot = self.snapshot();
+        let aliases: &[TrustDomain] =
+            snapshot.mesh.as_ref().map_or(&[], |facts| &facts.trust_domain_aliases);
+        match self.credentials()?.server_config(aliases) {
+            Ok(settings) => Some(settings),
+            Err(error) => {
+                tracing::error!(%error, "TLS settings");
+                None
+            }
+        }
+    }
+
+    /// Runs `decide` with this worker's random numbers.
+    pub fn with_random<R>(&self, decide: impl FnOnce(&mut dyn Random) -> R) -> R {
+        decide(&mut Dice(&mut self.random.borrow_mut()))
+    }
+
+    /// What `name` may have open at a time, in all workers.
+    pub fn limits(&self, name: &DestinationName) -> Arc<Limits> {
+        let find = |name: &DestinationName| shared_value(&self.shared.limits, name, Limits::default);
+        worker_value(&self.limits, name.clone(), find)
+    }
+
+    /// The retries `name` may have, in all workers.
+    pub fn budget(&self, name: &DestinationName, settings: Budget) -> Arc<RetryBudget> {
+        let make = || RetryBudget::new(settings, self.shared.start);
+        let find = |key: &BudgetKey| shared_value(&self.shared.budgets, key, make);
+        worker_value(&self.budgets, (name.clone(), settings), find)
+    }
+
+    /// Records a connection that is not served.
+    pub fn refuse_connection(&self, direction: Direction, reason: &'static str, peer: SocketAddr) {
+        let event = ConnectionRefused { direction, reason, peer: Some(peer) };
+        self.shared.telemetry().connection_refused(&event);
+    }
+
+    /// Records a peer's handshake that failed.
+    pub fn handshake_failed(&self, peer: SocketAddr, reason: &'static str, detail: &dyn fmt::Display) {
+        let direction = Direction::Inbound;
+        let event = TlsHandshakeFailed { direction, reason, peer: Some(peer), detail };
+        self.shared.telemetry().tls_handshake_failed(&event);
+    }
+
+    /// Closes idle connections that are over their time or that peers closed.
+    pub fn tidy(&self) {
+        self.pool.borrow_mut().evict(Instant::now());
+    }
+}
+
+/// Evicts idle connections now and then, until the worker ends.
+pub async fn keep_tidy(context: Rc<Context>) {
+    let mut interval = tokio::time::interval(std::time::Duration::from_secs(1));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        context.tidy();
+    }
+}

@@ -1,0 +1,195 @@
+//! Reaching an endpoint: a pooled connection if one is usable, else a new one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context as Task, Waker};
+use std::time::{Duration, Instant};
+
+use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
+
+use super::Context;
+use crate::error::{Error, Kind};
+use crate::h1::Connection;
+use crate::telemetry::Ejection;
+use crate::tunnel::{Hint, TunnelError};
+use crate::upstream::load::Place;
+use crate::upstream::{
+    AttemptOutcome, ConnectError, EjectionChange, IdleCheck, Outstanding, PoolKey, Stream,
+};
+
+/// A connection to an endpoint, with what it counts for.
+pub struct Reached {
+    /// The connection.
+    pub connection: Connection<Stream>,
+    /// The backend it was reached for.
+    pub backend: Arc<Backend>,
+    /// Which of its endpoints.
+    pub index: usize,
+    /// True if the endpoint proved who it is.
+    pub tunnelled: bool,
+    key: PoolKey,
+    started: Instant,
+    place: Place,
+    _outstanding: Outstanding,
+}
+
+impl Reached {
+    /// The connection's stream; nothing of it may have been read.
+    pub fn into_stream(self) -> Stream {
+        self.connection.into_inner().0
+    }
+}
+
+/// An idle connection and its place under the destination's limit.
+pub(super) struct Kept {
+    connection: Connection<Stream>,
+    place: Place,
+}
+
+impl IdleCheck for Kept {
+    fn is_usable(&mut self) -> bool {
+        let mut task = Task::from_waker(Waker::noop());
+        self.connection.poll_idle(&mut task).is_pending()
+    }
+}
+
+impl Context {
+    /// Chooses an endpoint of `backend`; one already `tried` only where there is no other.
+    pub fn pick(&self, backend: &Backend, tried: &[SocketAddr]) -> Option<usize> {
+        let mut upstream = self.upstream.borrow_mut();
+        let now = Instant::now();
+        upstream.pick(backend, tried, now).or_else(|| {
+            if tried.is_empty() { None } else { upstream.pick(backend, &[], now) }
+        })
+    }
+
+    /// Reaches `backend.endpoints[index]`; by a new connection if `fresh`.
+    ///
+    /// # Errors
+    /// Nothing was sent in any case.
+    pub async fn reach(&self, backend: &Arc<Backend>, index: usize, fresh: bool) -> Result<Reached, Error> {
+        let endpoint = backend.endpoints.get(index);
+        let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+        let credentials = self.credentials();
+        let key = PoolKey::new(endpoint, credentials.as_deref());
+        let started = Instant::now();
+        let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
+        let pooled =
+            if fresh { None } else { self.pool.borrow_mut().checkout(&key, started) };
+        let Kept { connection, place } = match pooled {
+            Some(kept) => kept,
+            None => self.dial(backend, index, endpoint).await?,
+        };
+        Ok(Reached {
+            connection,
+            backend: Arc::clone(backend),
+            index,
+            tunnelled: matches!(endpoint.transport, Transport::Hbone { .. }),
+            key,
+            started,
+            place,
+            _outstanding: outstanding,
+        })
+    }
+
+    async fn dial(&self, backend: &Backend, index: usize, endpoint: &Endpoint) -> Result<Kept, Error> {
+        let place = self.limits(&backend.name).connections.enter();
+        let place = place.ok_or_else(|| Error::internal(Kind::OverLimit))?;
+        let credentials = self.credentials();
+        let limit = backend.settings.connect_timeout.value;
+        let started = Instant::now();
+        let dialled = self.dialer.dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit).await;
+        dialled.map(|stream| Kept { connection: Connection::new(stream), place }).map_err(|error| {
+            self.observe(backend, index, AttemptOutcome::ConnectFailed, started.elapsed());
+            Error::upstream(kind_of(&error)).because(error)
+        })
+    }
+
+    /// Reaches the local app, the only endpoint of `backend`.
+    ///
+    /// # Errors
+    /// As [`Context::reach`].
+    pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
+        self.reach(backend, 0, false).await
+    }
+
+    /// Records what came of a try on `reached`.
+    pub fn observe_answer(&self, reached: &Reached, outcome: AttemptOutcome) {
+        self.observe(&reached.backend, reached.index, outcome, reached.started.elapsed());
+    }
+
+    fn observe(&self, backend: &Backend, index: usize, outcome: AttemptOutcome, latency: Duration) {
+        let now = Instant::now();
+        let change = self.upstream.borrow_mut().observe(backend, index, outcome, latency, now);
+        if let Some(EjectionChange::Ejected(duration)) = change
+            && let Some(endpoint) = backend.endpoints.get(index)
+        {
+            let event = Ejection {
+                backend: &backend.name.to_string(),
+                endpoint: endpoint.address,
+                reason: "connect-failed",
+                duration,
+            };
+            self.shared.telemetry().ejection(&event);
+        }
+    }
+
+    /// Takes a connection back after an exchange; it is kept only if it can carry another.
+    pub fn give_back(&self, reached: Reached, reuse: bool) {
+        if reuse && reached.connection.is_clean() && !self.shared.drain.is_draining() {
+            let idle = reached.backend.settings.pool_idle.value;
+            let kept = Kept { connection: reached.connection, place: reached.place };
+            self.pool.borrow_mut().checkin(reached.key, kept, idle, Instant::now());
+        }
+    }
+
+    /// Addresses of a host outside the mesh, as a backend.
+    ///
+    /// # Errors
+    /// The host does not resolve.
+    pub async fn resolve_outside(&self, host: &str, port: u16) -> Result<Arc<Backend>, Error> {
+        let failed = |error: io::Error| Error::upstream(Kind::ConnectFailed).because(error);
+        let addresses = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
+        let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
+        Ok(plain_backend(name, addresses))
+    }
+}
+
+/// The label of everything outside the mesh: bounded, whatever hosts are called.
+fn outside_name() -> Option<DestinationName> {
+    let (namespace, name): (Namespace, Name) = ("outside".parse().ok()?, "unknown".parse().ok()?);
+    Some(DestinationName::new(ObjectName::new(namespace, name), Port::new(80)?))
+}
+
+/// A backend of plain endpoints.
+pub fn plain_backend(
+    name: DestinationName,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> Arc<Backend> {
+    let endpoint = |address| Endpoint {
+        address,
+        workload: None,
+        transport: Transport::Plain,
+        weight: 100,
+        stale: false,
+    };
+    let endpoints = addresses.into_iter().map(endpoint).collect();
+    let settings = mesh_api::model::policy::BackendSettings::default();
+    Arc::new(Backend { name, settings, endpoints })
+}
+
+fn kind_of(error: &ConnectError) -> Kind {
+    match error {
+        ConnectError::Timeout(_) | ConnectError::Tunnel(TunnelError::ConnectTimeout) => {
+            Kind::ConnectTimeout
+        }
+        ConnectError::Tunnel(TunnelError::WrongIdentity { .. }) => Kind::WrongIdentity,
+        ConnectError::Tunnel(TunnelError::Refused { .. }) => Kind::RefusedUnsent,
+        ConnectError::Tcp { .. } | ConnectError::NoIdentity | ConnectError::Tunnel(_) => {
+            Kind::ConnectFailed
+        }
+    }
+}
+

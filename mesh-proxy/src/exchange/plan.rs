@@ -1,0 +1,195 @@
+//! From a request to a plan: look the destination up, then let `mesh_api::decide` decide.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_api::decide::destination::{self, Resolution};
+use mesh_api::decide::target::{self, Target};
+use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
+use mesh_api::explain::Silent;
+use mesh_api::model::backend::Backend;
+use mesh_api::model::mesh::UnknownDestinations;
+use mesh_api::model::policy::{DEFAULTS, RetryPolicy};
+use mesh_api::model::route::HeaderChanges;
+use mesh_api::name::DestinationName;
+use mesh_api::snapshot::{DestinationTable, Known};
+
+use super::{Receiving, Scope};
+use crate::attempt::Plan;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::h1::RequestHead;
+
+static UNCHANGED: HeaderChanges =
+    HeaderChanges { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+
+/// Everything a decision reads, held for the exchange.
+pub(super) struct Sources<'h> {
+    target: Target<'h>,
+    host: &'h str,
+    toward: Toward,
+}
+
+/// Where a request may go.
+enum Toward {
+    /// A destination of the mesh.
+    Destination(Arc<DestinationTable>),
+    /// The local app, or an address outside the mesh: one backend, no rules.
+    Backend(Arc<Backend>),
+}
+
+/// What was decided.
+pub(super) enum Planned<'s> {
+    Forward(Plan<'s>),
+    Respond(Respond<'s>),
+}
+
+/// Normalises the target and finds the destination, waiting for its configuration if need be.
+pub(super) async fn gather<'h>(
+    context: &Rc<Context>,
+    head: &'h RequestHead,
+    scope: &Scope,
+) -> Result<Sources<'h>, Error> {
+    let bad = |error| Error::downstream(Kind::BadTarget).because(error);
+    let target = target::normalise(head.target()).map_err(bad)?;
+    let host = match target.authority {
+        Some(authority) => authority,
+        None => head.authority(),
+    };
+    let toward = match scope {
+        Scope::Receiving(Receiving { backend, .. }) => Toward::Backend(Arc::clone(backend)),
+        Scope::Calling(name) => Toward::Destination(find(context, name).await?),
+        Scope::ForwardProxy => by_host(context, host).await?,
+    };
+    Ok(Sources { target, host, toward })
+}
+
+/// A destination that the control plane is expected to know.
+async fn find(context: &Rc<Context>, name: &DestinationName) -> Result<Arc<DestinationTable>, Error> {
+    lookup(context, name).await?.ok_or_else(|| Error::internal(Kind::UnknownDestination))
+}
+
+/// A destination, or `None` where the control plane says that there is none.
+async fn lookup(
+    context: &Rc<Context>,
+    name: &DestinationName,
+) -> Result<Option<Arc<DestinationTable>>, Error> {
+    let mut snapshot = context.snapshot();
+    if !snapshot.destinations.contains_key(name) {
+        snapshot = context.shared.config.known(name, DEFAULTS.config_wait).await;
+    }
+    match snapshot.destinations.get(name) {
+        Some(Known::Present(table)) => Ok(Some(Arc::clone(table))),
+        Some(Known::Absent) => Ok(None),
+        Some(Known::Failed(reason)) => {
+            Err(Error::internal(Kind::BadConfiguration).because(reason.as_str()))
+        }
+        None => Err(Error::internal(Kind::ConfigPending)),
+    }
+}
+
+/// The destination of a forward-proxy request, by its host.
+async fn by_host(context: &Rc<Context>, authority: &str) -> Result<Toward, Error> {
+    let (host, port) = split_authority(authority).ok_or_else(|| Error::downstream(Kind::BadTarget))?;
+    let snapshot = context.snapshot();
+    let facts = snapshot.mesh.as_ref().ok_or_else(|| Error::internal(Kind::ConfigPending))?;
+    let consumer = &context.shared.bootstrap.workload.namespace;
+    if let Resolution::Service(name) = destination::resolve(facts, consumer, host, port)
+        && let Some(table) = lookup(context, &name).await?
+    {
+        return Ok(Toward::Destination(table));
+    }
+    match facts.unknown_destinations {
+        UnknownDestinations::Deny => Err(Error::internal(Kind::UnknownDestination)),
+        UnknownDestinations::Allow => Ok(Toward::Backend(context.resolve_outside(host, port).await?)),
+    }
+}
+
+/// Host and port of `host`, `host:port` or `[v6]:port`; 80 if none is given.
+fn split_authority(authority: &str) -> Option<(&str, u16)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (authority, 80),
+    };
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty() && port != 0).then_some((host, port))
+}
+
+impl Sources<'_> {
+    /// What metrics and logs call where it went.
+    pub(super) fn label(&self) -> DestinationName {
+        match &self.toward {
+            Toward::Destination(table) => table.name.clone(),
+            Toward::Backend(backend) => backend.name.clone(),
+        }
+    }
+
+    /// Decides.
+    pub(super) fn decide(&self, context: &Context, head: &RequestHead, scope: &Scope) -> Planned<'_> {
+        let table = match &self.toward {
+            Toward::Backend(backend) => return Planned::Forward(self.direct(backend, scope)),
+            Toward::Destination(table) => table,
+        };
+        let request = Request {
+            method: head.method(),
+            scheme: "http",
+            authority: self.host,
+            port: table.name.port.number(),
+            path: &self.target.path,
+            query: self.target.query,
+            headers: head,
+        };
+        let step = context.with_random(|random| decide::request(table, &request, random, &mut Silent));
+        match step {
+            Step::Done(Decision::Forward(forward)) => Planned::Forward(self.plan(*forward)),
+            Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
+            Step::Ask(question) => match question {},
+        }
+    }
+
+    fn plan<'s>(&'s self, forward: Forward<'s>) -> Plan<'s> {
+        Plan {
+            rule: forward.rule,
+            backend: forward.backend,
+            target: forward.target.map_or_else(|| self.path_and_query(), Cow::Owned),
+            host: forward.host.map_or(Cow::Borrowed(self.host), |host| Cow::Borrowed(host.as_str())),
+            request_headers: forward.request_headers,
+            response_headers: forward.response_headers,
+            request_timeout: forward.timeouts.request.value,
+            per_try: forward.timeouts.per_try.value,
+            retry: &forward.retry.value,
+        }
+    }
+
+    /// Without rules: as it came.
+    fn direct<'s>(&'s self, backend: &'s Arc<Backend>, scope: &Scope) -> Plan<'s> {
+        let retry = match scope {
+            Scope::Receiving(_) => &LOCAL_RETRY,
+            Scope::Calling(_) | Scope::ForwardProxy => &OUTSIDE_RETRY,
+        };
+        Plan {
+            rule: None,
+            backend,
+            target: self.path_and_query(),
+            host: Cow::Borrowed(self.host),
+            request_headers: [&UNCHANGED; 2],
+            response_headers: [&UNCHANGED; 2],
+            request_timeout: None,
+            per_try: None,
+            retry,
+        }
+    }
+
+    fn path_and_query(&self) -> Cow<'_, str> {
+        match self.target.query {
+            None => Cow::Borrowed(&self.target.path),
+            Some(query) => Cow::Owned(format!("{}?{query}", self.target.path)),
+        }
+    }
+}
+
+/// Towards the local app: once more on a new connection, for a pooled one that the app just closed.
+static LOCAL_RETRY: std::sync::LazyLock<RetryPolicy> =
+    std::sync::LazyLock::new(|| RetryPolicy { attempts: 1, ..RetryPolicy::default() });
+static OUTSIDE_RETRY: std::sync::LazyLock<RetryPolicy> = std::sync::LazyLock::new(RetryPolicy::default);

@@ -1,0 +1,221 @@
+//! The way back: the app's response, or an answer of the mesh's own.
+
+use std::rc::Rc;
+
+use mesh_api::decide::{Respond, change};
+use mesh_api::model::route::HeaderChanges;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Next, Outcome, Scope};
+use crate::attempt::{Answer, Plan};
+use crate::context::Context;
+use crate::error::{Error, Kind, Side};
+use crate::filter::{self, ResponseChanges};
+use crate::h1::{Body, Connection, Framing, RequestHead};
+use crate::relay::{self, RequestBody};
+
+const PLAIN_TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
+const CLOSE: (&str, &str) = ("connection", "close");
+
+/// The value of `mesh-error` for `kind`, made at `origin` (`outbound` or `inbound`).
+///
+/// `unsent` tells the peer's proxy that the app saw nothing.
+pub fn mesh_error(origin: &str, kind: Kind) -> String {
+    let unsent = if kind.is_unsent() || matches!(kind, Kind::OverLimit | Kind::NotHere) {
+        "; unsent"
+    } else {
+        ""
+    };
+    format!("origin={origin}; reason={}{unsent}", kind.reason())
+}
+
+/// Passes an app's response down.
+pub(super) async fn relay<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    request: (&RequestHead, &mut RequestBody),
+    answer: Answer,
+    plan: &Plan<'_>,
+    outcome: &mut Outcome,
+) -> Result<Next, Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (head, body) = request;
+    let Answer { mut reached, head: response } = answer;
+    outcome.status = response.status();
+    if reached.tunnelled && response.field("mesh-error").is_some() {
+        outcome.reason = Some("refused");
+    }
+    let close = !head.keep_alive() || context.shared.drain.is_draining() || !body.is_read();
+    let framing = framing_down(head, response.framing());
+    // An app cannot speak for the mesh; a peer's proxy can, over its tunnel.
+    let strip: &[&str] = if reached.tunnelled { &[] } else { &["mesh-error"] };
+    let close = close || framing == Framing::UntilClose;
+    let append = connection_field(head, close);
+    let changes = ResponseChanges { changes: plan.response_headers, framing, append, strip };
+    filter::write_response(&response, &changes, downstream.queue_tail());
+    let bodies = (Body::new(response.framing()), framing);
+    let relayed = relay::exchange_bodies(
+        downstream,
+        &mut reached.connection,
+        body,
+        bodies,
+        &mut outcome.bytes_out,
+    )
+    .await?;
+    let reuse = relayed.upstream_complete && response.keep_alive();
+    context.give_back(reached, reuse);
+    Ok(if close || !body.is_read() { Next::Close } else { Next::KeepAlive })
+}
+
+/// What an HTTP/1.0 or an ending connection is told.
+fn connection_field(head: &RequestHead, close: bool) -> &'static [(&'static str, &'static str)] {
+    match (close, head.minor()) {
+        (true, _) => &[("connection", "close")],
+        (false, 0) => &[("connection", "keep-alive")],
+        (false, _) => &[],
+    }
+}
+
+/// How the response is framed downstream: a body of unknown length needs chunks or the end of the
+/// connection, which is all that HTTP/1.0 knows.
+fn framing_down(head: &RequestHead, framing: Framing) -> Framing {
+    match framing {
+        Framing::Chunked | Framing::UntilClose if head.minor() == 0 => Framing::UntilClose,
+        Framing::UntilClose => Framing::Chunked,
+        Framing::Empty | Framing::Length(_) | Framing::Chunked => framing,
+    }
+}
+
+/// Answers for a failed exchange.
+pub(super) async fn refuse<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    scope: &Scope,
+    error: &Error,
+    outcome: &mut Outcome,
+) -> Next
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let source = error.source.as_ref().map(ToString::to_string);
+    tracing::debug!(%error, source, "exchange failed");
+    outcome.reason = Some(error.kind.reason());
+    if outcome.responding || error.kind == Kind::DownstreamGone {
+        // A response begun cannot be taken back: it ends visibly unfinished, and is never completed.
+        outcome.status = if outcome.responding { outcome.status } else { error.kind.status() };
+        return Next::Close;
+    }
+    outcome.status = error.kind.status();
+    let value = mesh_error(scope.origin(), error.kind);
+    let text = match (&source, error.side) {
+        (Some(source), Side::Internal | Side::Downstream) => {
+            format!("{}: {source}\n", error.kind.reason())
+        }
+        _ => format!("{}\n", error.kind.reason()),
+    };
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str())];
+    let close = !may_keep(context, head);
+    send_reply(downstream, head, (error.kind.status(), &fields, text.as_bytes()), close).await
+}
+
+/// Answers a message that breaks HTTP/1.1, and says no more.
+pub(super) async fn refuse_message<T>(
+    downstream: &mut Connection<T>,
+    scope: &Scope,
+    status: u16,
+    text: &str,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let value = mesh_error(scope.origin(), Kind::BadMessage(status));
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
+    filter::write_reply(status, &fields, format!("{text}\n").as_bytes(), downstream.queue_tail());
+    // The peer may be gone; a refusal owes it nothing more.
+    downstream.flush().await.unwrap_or_default();
+}
+
+/// Answers as a rule says: a redirect, or a refusal that the rules imply.
+pub(super) async fn respond<T>(
+    context: &Rc<Context>,
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    scope: &Scope,
+    respond: &Respond<'_>,
+    outcome: &mut Outcome,
+) -> Next
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    outcome.status = respond.status;
+    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.rule.index));
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    let (value, text);
+    if let Some(refusal) = &respond.refusal {
+        outcome.reason = Some(refusal.reason());
+        value = format!("origin={}; reason={}", scope.origin(), refusal.reason());
+        text = format!("{}\n", refusal.reason());
+        fields.push(PLAIN_TEXT);
+        fields.push(("mesh-error", &value));
+    } else {
+        text = String::new();
+    }
+    if let Some(location) = &respond.location {
+        fields.push(("location", location));
+    }
+    let changes: Vec<&HeaderChanges> = respond.response_headers.into_iter().collect();
+    let bytes = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let changed = change::fields(&changes, bytes);
+    let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let changed: Vec<_> = changed.iter().map(|(n, v)| (text_of(n), text_of(v))).collect();
+    let fields: Vec<_> = changed.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let close = !may_keep(context, head);
+    send_reply(downstream, head, (respond.status, &fields, text.as_bytes()), close).await
+}
+
+/// True if the connection can carry another request after a reply that read none of this one's body.
+fn may_keep(context: &Context, head: &RequestHead) -> bool {
+    head.keep_alive() && head.framing() == Framing::Empty && !context.shared.drain.is_draining()
+}
+
+async fn send_reply<T>(
+    downstream: &mut Connection<T>,
+    head: &RequestHead,
+    reply: (u16, &[(&str, &str)], &[u8]),
+    close: bool,
+) -> Next
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let (status, fields, body) = reply;
+    let mut fields = fields.to_vec();
+    fields.extend_from_slice(connection_field(head, close));
+    let out = downstream.queue_tail();
+    filter::write_reply(status, &fields, body, out);
+    if head.method() == "HEAD" {
+        out.truncate(out.len().saturating_sub(body.len()));
+    }
+    match downstream.flush().await {
+        Ok(()) if !close => Next::KeepAlive,
+        _ => Next::Close,
+    }
+}
+
+/// Refuses a plaintext peer, in words if it speaks HTTP/1.
+pub async fn refuse_plaintext<T>(stream: T, speaks_http: bool)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    if !speaks_http {
+        return;
+    }
+    let mut downstream = Connection::new(stream);
+    let value = mesh_error("inbound", Kind::TlsRequired);
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
+    let body = b"tls-required: this port takes mutual TLS only\n";
+    filter::write_reply(Kind::TlsRequired.status(), &fields, body, downstream.queue_tail());
+    // The peer may be gone; a refusal owes it nothing more.
+    downstream.shutdown().await.unwrap_or_default();
+}

@@ -1,0 +1,485 @@
+//! Heads: what a request or a response says of itself, checked before anything of it is forwarded.
+
+use bytes::Bytes;
+
+use crate::h1::field::{Field, Fields, Kind};
+use crate::h1::line::{self, Form, RequestLine, Span, StatusLine};
+use crate::h1::reject::Refusal;
+
+/// How the end of a message's content is known (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, then trailers.
+    Chunked,
+    /// Bytes until the peer closes; responses and tunnels only.
+    UntilClose,
+}
+
+/// The head of a request, legal in every part; its fields are offsets into its own bytes.
+#[derive(Debug)]
+pub struct RequestHead {
+    pub(crate) bytes: Bytes,
+    pub(crate) fields: Fields,
+    line: RequestLine,
+    meaning: Meaning,
+    host: Option<Span>,
+    expect: bool,
+}
+
+/// The head of a response, legal in every part; its fields are offsets into its own bytes.
+#[derive(Debug)]
+pub struct ResponseHead {
+    pub(crate) bytes: Bytes,
+    pub(crate) fields: Fields,
+    line: StatusLine,
+    meaning: Meaning,
+    content: bool,
+}
+
+impl RequestHead {
+    pub(super) fn new(bytes: Bytes, start: usize, line: RequestLine) -> Result<Self, Refusal> {
+        let mut fields = Fields::read(&bytes, start)?;
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.minor)?;
+        if meaning.length.is_some() && meaning.chunked {
+            return Err(Refusal::LengthAndEncoding);
+        }
+        let method = line.method.of(&bytes);
+        meaning.framing = match meaning.length {
+            _ if meaning.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Empty,
+        };
+        if matches!(method, b"CONNECT" | b"TRACE") && meaning.framing != Framing::Empty {
+            return Err(Refusal::ForbiddenContent);
+        }
+        let host = host(&bytes, &fields, &line)?;
+        let expect = expectation(&bytes, &fields)?;
+        Ok(Self {
+            bytes,
+            fields,
+            line,
+            meaning,
+            host,
+            expect,
+        })
+    }
+
+    /// The method, as received.
+    pub fn method(&self) -> &str {
+        self.line.method.text(&self.bytes)
+    }
+
+    /// The target, as received.
+    pub fn target(&self) -> &str {
+        self.line.target.text(&self.bytes)
+    }
+
+    /// The form of the target.
+    pub fn form(&self) -> Form {
+        self.line.form
+    }
+
+    /// Path and query, `*`, or an empty text for CONNECT.
+    pub fn path_and_query(&self) -> &str {
+        match self.line.path.text(&self.bytes) {
+            "" if self.form() == Form::Absolute && self.method() == "OPTIONS" => "*",
+            "" if self.form() == Form::Absolute => "/",
+            path => path,
+        }
+    }
+
+    /// The authority of the target, else Host; empty only in HTTP/1.0.
+    pub fn authority(&self) -> &str {
+        let part = Some(self.line.authority)
+            .filter(|a| !a.is_empty())
+            .or(self.host);
+        part.map_or("", |part| part.text(&self.bytes))
+    }
+
+    /// `https` if an absolute target says so, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        let secure = self.form() == Form::Absolute
+            && self
+                .bytes
+                .get(self.line.target.start as usize + 4)
+                .is_some_and(|b| *b != b':');
+        if secure { "https" } else { "http" }
+    }
+
+    /// The minor version: 0 or 1.
+    pub fn minor(&self) -> u8 {
+        self.line.minor
+    }
+
+    /// Names (as received) and values, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        pairs(&self.bytes, &self.fields)
+    }
+
+    /// The first value of the field named `name`, in any case.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        first(&self.bytes, &self.fields, name)
+    }
+
+    /// Calls `visit` with the value of each field named `name`, in any case, in order.
+    pub fn each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        each(&self.bytes, &self.fields, name, visit);
+    }
+
+    /// How its content ends.
+    pub fn framing(&self) -> Framing {
+        self.meaning.framing
+    }
+
+    /// True if the client wants to send another request.
+    pub fn keep_alive(&self) -> bool {
+        self.meaning.keep_alive
+    }
+
+    /// True if the client waits for `100 Continue` before it sends the content.
+    pub fn expect_continue(&self) -> bool {
+        self.expect
+            && self.minor() == 1
+            && !matches!(self.framing(), Framing::Empty | Framing::Length(0))
+    }
+
+    /// The protocol the client offers to go on with; never `h2c`, which is not forwarded.
+    pub fn upgrade(&self) -> Option<&[u8]> {
+        self.meaning
+            .upgrade(&self.bytes)
+            .filter(|_| self.minor() == 1)
+    }
+
+    /// True if the client reads trailers (`TE: trailers`).
+    pub fn takes_trailers(&self) -> bool {
+        self.meaning.trailers
+    }
+
+    /// Bytes of the head, as received.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl mesh_api::decide::HeaderFields for RequestHead {
+    fn each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        RequestHead::each(self, name, visit);
+    }
+}
+
+impl ResponseHead {
+    pub(super) fn new(
+        bytes: Bytes,
+        start: usize,
+        line: StatusLine,
+        method: &str,
+    ) -> Result<Self, Refusal> {
+        let mut fields = Fields::read(&bytes, start)?;
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.minor)?;
+        if meaning.length.is_some() && meaning.chunked {
+            return Err(Refusal::LengthAndEncoding);
+        }
+        let tunnel =
+            line.status == 101 || (method == "CONNECT" && (200..300).contains(&line.status));
+        let none = matches!(line.status, 100..=199 | 204);
+        if none && (meaning.chunked || meaning.length.is_some_and(|length| length > 0)) {
+            return Err(Refusal::ForbiddenContent);
+        }
+        let content = !none && line.status != 304 && method != "HEAD";
+        meaning.framing = match meaning.length {
+            _ if tunnel => Framing::UntilClose,
+            _ if !content => Framing::Empty,
+            _ if meaning.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        };
+        meaning.keep_alive &= meaning.framing != Framing::UntilClose;
+        Ok(Self {
+            bytes,
+            fields,
+            line,
+            meaning,
+            content,
+        })
+    }
+
+    /// The status: 100 to 599.
+    pub fn status(&self) -> u16 {
+        self.line.status
+    }
+
+    /// The reason, as received; may be empty.
+    pub fn reason(&self) -> &[u8] {
+        self.line.reason.of(&self.bytes)
+    }
+
+    /// The minor version: 0 or 1.
+    pub fn minor(&self) -> u8 {
+        self.line.minor
+    }
+
+    /// Names (as received) and values, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        pairs(&self.bytes, &self.fields)
+    }
+
+    /// The first value of the field named `name`, in any case.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        first(&self.bytes, &self.fields, name)
+    }
+
+    /// Calls `visit` with the value of each field named `name`, in any case, in order.
+    pub fn each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        each(&self.bytes, &self.fields, name, visit);
+    }
+
+    /// How its content ends.
+    pub fn framing(&self) -> Framing {
+        self.meaning.framing
+    }
+
+    /// The Content-Length of a response whose content is not sent (HEAD, 304).
+    pub fn declared_length(&self) -> Option<u64> {
+        self.meaning
+            .length
+            .filter(|_| !self.content && !matches!(self.status(), 100..=199 | 204))
+    }
+
+    /// True if the server takes another request on this connection.
+    pub fn keep_alive(&self) -> bool {
+        self.meaning.keep_alive
+    }
+
+    /// True for 1xx except 101: the final response follows.
+    pub fn is_informational(&self) -> bool {
+        matches!(self.status(), 100 | 102..=199)
+    }
+
+    /// The protocol the server goes on with, or offers.
+    pub fn upgrade(&self) -> Option<&[u8]> {
+        self.meaning.upgrade(&self.bytes)
+    }
+
+    /// Bytes of the head, as received.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// What the fields of either head say about its connection and its content.
+#[derive(Debug)]
+struct Meaning {
+    framing: Framing,
+    length: Option<u64>,
+    chunked: bool,
+    keep_alive: bool,
+    trailers: bool,
+    upgrade: Option<Span>,
+}
+
+impl Meaning {
+    fn read(head: &[u8], fields: &mut Fields, minor: u8) -> Result<Self, Refusal> {
+        let mut meaning = Self {
+            framing: Framing::Empty,
+            length: None,
+            chunked: false,
+            keep_alive: minor == 1,
+            trailers: false,
+            upgrade: None,
+        };
+        let mut authorised = false;
+        for field in fields.iter() {
+            let value = field.value.of(head);
+            match field.kind {
+                Kind::ContentLength => meaning.take_length(value)?,
+                Kind::TransferEncoding => meaning.take_encoding(value, minor)?,
+                Kind::Te => {
+                    meaning.trailers |= tokens(value).any(|t| t.eq_ignore_ascii_case(b"trailers"))
+                }
+                Kind::Authorization if std::mem::replace(&mut authorised, true) => {
+                    return Err(Refusal::SeveralCredentials);
+                }
+                Kind::Upgrade => meaning.upgrade = Some(field.value),
+                _ => {}
+            }
+        }
+        meaning.take_options(head, fields)?;
+        Ok(meaning)
+    }
+
+    fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.length.is_some() {
+            return Err(Refusal::SeveralLengths);
+        }
+        if value.is_empty() {
+            return Err(Refusal::BadLength);
+        }
+        let length = value.iter().try_fold(0_u64, |sum, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            sum.checked_mul(10)?
+                .checked_add(digit)
+                .filter(|sum| *sum <= i64::MAX.unsigned_abs())
+        });
+        self.length = Some(length.ok_or(Refusal::BadLength)?);
+        Ok(())
+    }
+
+    fn take_encoding(&mut self, value: &[u8], minor: u8) -> Result<(), Refusal> {
+        if minor == 0 {
+            return Err(Refusal::EncodingInOld);
+        }
+        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal::BadEncoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// Connection: whether it stays open, and which fields are for this connection alone.
+    fn take_options(&mut self, head: &[u8], fields: &mut Fields) -> Result<(), Refusal> {
+        let (mut close, mut keep, mut upgrade) = (false, false, false);
+        for at in 0..fields.as_slice().len() {
+            let Some(field) = fields
+                .as_slice()
+                .get(at)
+                .filter(|f| f.kind == Kind::Connection)
+            else {
+                continue;
+            };
+            for option in tokens(field.value.of(head)) {
+                match option.to_ascii_lowercase_in(&mut [0; 16]) {
+                    b"close" => close = true,
+                    b"keep-alive" => keep = true,
+                    b"upgrade" => upgrade = true,
+                    _ if is_protected(option) => return Err(Refusal::ProtectedOption),
+                    _ => fields.mark_option(head, option),
+                }
+            }
+        }
+        self.keep_alive = !close && (self.keep_alive || keep);
+        self.upgrade = self.upgrade.filter(|_| upgrade);
+        Ok(())
+    }
+
+    fn upgrade<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
+        let value = self.upgrade?.of(head);
+        let refused = value.is_empty() || tokens(value).any(|t| t.eq_ignore_ascii_case(b"h2c"));
+        (!refused).then_some(value)
+    }
+}
+
+/// Lower case without a heap: longer names are returned as they are.
+trait LowerCase {
+    fn to_ascii_lowercase_in<'a>(&'a self, room: &'a mut [u8; 16]) -> &'a [u8];
+}
+
+impl LowerCase for [u8] {
+    fn to_ascii_lowercase_in<'a>(&'a self, room: &'a mut [u8; 16]) -> &'a [u8] {
+        match room.get_mut(..self.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(self);
+                lower.make_ascii_lowercase();
+                lower
+            }
+            None => self,
+        }
+    }
+}
+
+fn host(head: &[u8], fields: &Fields, line: &RequestLine) -> Result<Option<Span>, Refusal> {
+    let mut hosts = fields.iter().filter(|field| field.kind == Kind::Host);
+    let host = hosts.next().map(|field| field.value);
+    if hosts.next().is_some() {
+        return Err(Refusal::SeveralHosts);
+    }
+    let Some(value) = host else {
+        return if line.minor == 1 {
+            Err(Refusal::MissingHost)
+        } else {
+            Ok(None)
+        };
+    };
+    let text = value.of(head);
+    if !line::is_authority(text) {
+        return Err(Refusal::BadHost);
+    }
+    let authority = line.authority.of(head);
+    let default: &[u8] = match line.form {
+        Form::Origin | Form::Asterisk => return Ok(host),
+        Form::Authority => authority
+            .rsplit(|byte| *byte == b':')
+            .next()
+            .unwrap_or_default(),
+        Form::Absolute if head.get(line.target.start as usize + 4) == Some(&b':') => b"80",
+        Form::Absolute => b"443",
+    };
+    if line::same_authority(text, authority, default) {
+        Ok(host)
+    } else {
+        Err(Refusal::HostMismatch)
+    }
+}
+
+fn expectation(head: &[u8], fields: &Fields) -> Result<bool, Refusal> {
+    let mut expect = false;
+    for field in fields.iter().filter(|field| field.kind == Kind::Expect) {
+        if expect || !field.value.of(head).eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::BadExpectation);
+        }
+        expect = true;
+    }
+    Ok(expect)
+}
+
+/// Fields that decide who asks for what: dropping them would change the request's meaning.
+fn is_protected(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 7] = [
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"forwarded",
+    ];
+    let starts = |prefix: &[u8]| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+        || starts(b"x-forwarded-")
+        || starts(b"mesh-")
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+fn pairs<'a>(head: &'a [u8], fields: &'a Fields) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    fields
+        .iter()
+        .map(|field| (field.name.of(head), field.value.of(head)))
+}
+
+fn first<'a>(head: &'a [u8], fields: &Fields, name: &str) -> Option<&'a [u8]> {
+    named(head, fields, name)
+        .next()
+        .map(|field| field.value.of(head))
+}
+
+fn each<'a>(head: &'a [u8], fields: &Fields, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+    named(head, fields, name).for_each(|field| visit(field.value.of(head)));
+}
+
+fn named<'f>(head: &'f [u8], fields: &'f Fields, name: &'f str) -> impl Iterator<Item = &'f Field> {
+    fields
+        .iter()
+        .filter(move |f| f.name.of(head).eq_ignore_ascii_case(name.as_bytes()))
+}

@@ -1,0 +1,43 @@
+//! Which listeners the bootstrap and the configuration in force ask for.
+
+use std::net::SocketAddr;
+
+use mesh_api::name::DestinationName;
+use mesh_api::snapshot::Snapshot;
+
+use super::Wanted;
+use crate::bootstrap::Bootstrap;
+use crate::worker::Role;
+
+/// The port of the tunnel where no registration says otherwise.
+const TUNNEL_PORT: u16 = 15008;
+
+/// The listeners of a proxy: its explicit outbound ones, the forward proxy, its tunnel, and each
+/// port of its workload. `resolve` names the destination of an explicit listener.
+pub fn wanted(
+    bootstrap: &Bootstrap,
+    snapshot: &Snapshot,
+    resolve: impl Fn(&str, u16) -> Option<DestinationName>,
+) -> Wanted {
+    let mut wanted = Wanted::new();
+    for upstream in &bootstrap.upstreams {
+        if let Some(name) = resolve(&upstream.host, upstream.port) {
+            wanted.insert(upstream.listen, Role::Outbound(name));
+        }
+    }
+    if let Some(address) = bootstrap.forward_proxy {
+        wanted.insert(address, Role::ForwardProxy);
+    }
+    let workload = &bootstrap.workload;
+    let entry = snapshot.inbound.get(workload);
+    let registered = bootstrap.registration.as_ref().map(|registration| registration.tunnel_port);
+    let tunnel = entry.map(|entry| entry.tunnel_port.number()).or(registered);
+    let tunnel = SocketAddr::new(bootstrap.address, tunnel.unwrap_or(TUNNEL_PORT));
+    wanted.insert(tunnel, Role::Tunnel(workload.clone()));
+    for port in entry.map_or(&[][..], |entry| &entry.ports) {
+        let address = SocketAddr::new(bootstrap.address, port.port.number());
+        let role = Role::Inbound { workload: workload.clone(), port: port.port };
+        wanted.entry(address).or_insert(role);
+    }
+    wanted
+}

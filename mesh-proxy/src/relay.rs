@@ -1,0 +1,303 @@
+//! Moves one request's body up and its response's body down, both at once, without tasks.
+//!
+//! One poll function drives both directions, so an app may answer before it has read everything,
+//! or answer while it reads. May use `h1`, `filter` and `error`.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context as Task, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::{Error, Kind};
+use crate::filter;
+use crate::h1::{Body, BodyFault, BodyPart, Connection, Fault, Framing, ResponseFault, ResponseHead};
+
+/// A request's body on its way up, kept while it may be needed again.
+pub struct RequestBody {
+    body: Body,
+    framing: Framing,
+    /// Parts already read, for another try; `None` once they exceed the limit or must not be kept.
+    kept: Option<Vec<BodyPart>>,
+    kept_bytes: u64,
+    keep_limit: u64,
+    /// Parts of `kept` that this try still has to send.
+    replayed: usize,
+    read_to_end: bool,
+    sent_to_end: bool,
+    bytes: u64,
+}
+
+impl RequestBody {
+    /// A body not read yet; at most `keep_limit` bytes of it are kept for another try.
+    pub fn new(framing: Framing, keep_limit: u64) -> Self {
+        let body = Body::new(framing);
+        let done = framing == Framing::Empty;
+        Self {
+            body,
+            framing,
+            kept: Some(Vec::new()),
+            kept_bytes: 0,
+            keep_limit,
+            replayed: 0,
+            read_to_end: done,
+            sent_to_end: done,
+            bytes: 0,
+        }
+    }
+
+    /// How it is framed upstream.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// True if another try can send it from the start.
+    pub fn is_replayable(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Goes back to the start for another try.
+    pub fn rewind(&mut self) {
+        self.replayed = 0;
+        self.sent_to_end = self.framing == Framing::Empty;
+    }
+
+    /// True once the downstream sent all of it.
+    pub fn is_read(&self) -> bool {
+        self.read_to_end
+    }
+
+    /// Bytes of content read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Moves parts up as far as both sides allow; ready once something moved.
+    fn poll_up<D, U>(
+        &mut self,
+        downstream: &mut Connection<D>,
+        upstream: &mut Connection<U>,
+        task: &mut Task<'_>,
+    ) -> Poll<Result<(), Error>>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.sent_to_end || upstream.needs_flush() {
+            return Poll::Pending;
+        }
+        if let Some(part) = self.kept.as_ref().and_then(|kept| kept.get(self.replayed)) {
+            upstream.queue_data(part.clone(), self.framing);
+            self.replayed += 1;
+            return Poll::Ready(Ok(()));
+        }
+        if self.read_to_end {
+            upstream.queue_end(self.framing);
+            self.sent_to_end = true;
+            return Poll::Ready(Ok(()));
+        }
+        match poll_body(downstream, &mut self.body, task) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(bad_body(fault))),
+            Poll::Ready(Ok(None)) => {
+                self.read_to_end = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(Some(part))) => {
+                self.keep(&part);
+                upstream.queue_data(part, self.framing);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn keep(&mut self, part: &BodyPart) {
+        let length = length(part);
+        self.bytes += length;
+        self.kept_bytes += length;
+        if self.kept_bytes > self.keep_limit {
+            self.kept = None;
+        } else if let Some(kept) = &mut self.kept {
+            kept.push(part.clone());
+            self.replayed = kept.len();
+        }
+    }
+}
+
+/// Sends what is queued and the body until a final response head came; 1xx heads go down at once.
+///
+/// # Errors
+/// Of the upstream ([`Kind::Reset`] before the first byte of a response) or of the downstream's body.
+pub async fn exchange_heads<D, U>(
+    downstream: &mut Connection<D>,
+    upstream: &mut Connection<U>,
+    body: &mut RequestBody,
+    method: &str,
+) -> Result<ResponseHead, Error>
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut write_failed = false;
+    poll_fn(|task| {
+        loop {
+            let mut moved = false;
+            if !write_failed {
+                // A write that fails does not end the try: the answer may have come before.
+                write_failed = matches!(poll_flush(upstream, task), Poll::Ready(Err(_)));
+            }
+            if !write_failed && let Poll::Ready(sent) = body.poll_up(downstream, upstream, task) {
+                sent?;
+                moved = true;
+            }
+            match poll_response(upstream, method, task) {
+                Poll::Ready(Ok(head)) if head.is_informational() => {
+                    filter::write_informational(&head, downstream.queue_tail());
+                    moved = true;
+                }
+                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(no_response(fault))),
+                Poll::Pending => {}
+            }
+            if let Poll::Ready(Err(error)) = poll_flush(downstream, task) {
+                let gone = Error::downstream(Kind::DownstreamGone);
+                return Poll::Ready(Err(gone.because(error)));
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// How a response's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// Bytes of content passed down.
+    pub bytes: u64,
+    /// True if the upstream's message is complete and its connection can carry another.
+    pub upstream_complete: bool,
+}
+
+/// Passes the response's body down, and what is left of the request's body up.
+///
+/// # Errors
+/// [`Kind::Cut`] if the response broke, [`Kind::DownstreamGone`] if nobody takes it. Bytes counted
+/// so far are in the error's place of the caller's `bytes`.
+pub async fn exchange_bodies<D, U>(
+    downstream: &mut Connection<D>,
+    upstream: &mut Connection<U>,
+    request: &mut RequestBody,
+    response: (Body, Framing),
+    bytes: &mut u64,
+) -> Result<Relayed, Error>
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut body, framing) = response;
+    let mut ended = false;
+    poll_fn(|task| {
+        loop {
+            let mut moved = false;
+            let flushed = match poll_flush(downstream, task) {
+                Poll::Ready(Err(error)) => {
+                    let gone = Error::downstream(Kind::DownstreamGone);
+                    return Poll::Ready(Err(gone.because(error)));
+                }
+                Poll::Ready(Ok(())) => true,
+                Poll::Pending => false,
+            };
+            if ended && flushed {
+                let upstream_complete = request.sent_to_end && upstream.is_clean();
+                return Poll::Ready(Ok(Relayed { bytes: *bytes, upstream_complete }));
+            }
+            if !ended && !downstream.needs_flush() {
+                match poll_body(upstream, &mut body, task) {
+                    Poll::Ready(Ok(Some(part))) => {
+                        *bytes += length(&part);
+                        downstream.queue_data(part, framing);
+                        moved = true;
+                    }
+                    Poll::Ready(Ok(None)) => {
+                        downstream.queue_end(framing);
+                        ended = true;
+                        moved = true;
+                    }
+                    Poll::Ready(Err(fault)) => {
+                        return Poll::Ready(Err(Error::upstream(Kind::Cut).because(fault)));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            // Once the response is complete nobody waits for the rest of the request.
+            if !ended && matches!(poll_flush(upstream, task), Poll::Ready(Ok(()))) {
+                match request.poll_up(downstream, upstream, task) {
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+fn bad_body(fault: BodyFault) -> Error {
+    match fault.refusal() {
+        Some(refusal) => Error::downstream(Kind::BadMessage(refusal.status())).because(refusal.text()),
+        None => Error::downstream(Kind::DownstreamGone).because(fault),
+    }
+}
+
+fn no_response(fault: ResponseFault) -> Error {
+    let kind = match (&fault.fault, fault.started) {
+        (Fault::Refused(_), _) => Kind::BadResponse,
+        (Fault::Cut | Fault::Io(_), false) => Kind::Reset,
+        (Fault::Cut | Fault::Io(_), true) => Kind::Cut,
+    };
+    Error::upstream(kind).because(fault)
+}
+
+/// Bytes of content in a part; trailers are none.
+fn length(part: &BodyPart) -> u64 {
+    match part {
+        BodyPart::Data(bytes) => bytes.len() as u64,
+        BodyPart::Trailers(_) => 0,
+    }
+}
+
+// The codec's futures hold no state of their own, so each poll may make them anew.
+
+fn poll_flush<T>(connection: &mut Connection<T>, task: &mut Task<'_>) -> Poll<std::io::Result<()>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    pin!(connection.flush()).poll(task)
+}
+
+fn poll_body<T>(
+    connection: &mut Connection<T>,
+    body: &mut Body,
+    task: &mut Task<'_>,
+) -> Poll<Result<Option<BodyPart>, BodyFault>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    pin!(connection.read_body(body)).poll(task)
+}
+
+fn poll_response<T>(
+    connection: &mut Connection<T>,
+    method: &str,
+    task: &mut Task<'_>,
+) -> Poll<Result<ResponseHead, ResponseFault>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    pin!(connection.read_response(method)).poll(task)
+}

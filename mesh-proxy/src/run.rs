@@ -1,0 +1,160 @@
+//! Starts a proxy, follows its configuration, and ends it without losing what is open.
+//!
+//! Wiring only. May use everything.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use mesh_api::snapshot::{Known, Snapshot};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::admin::{Admin, AdminSocket, Observe, ServeError};
+use crate::bootstrap::Bootstrap;
+use crate::config::{Config, ConfigError};
+use crate::context::Shared;
+use crate::drain::{Drain, Phase};
+use crate::listener::{self, Wanted, wanted};
+use crate::telemetry::Telemetry;
+use crate::worker::Workers;
+
+/// How long peers get to hear that the workload's lease is over, before it stops listening.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// How long workers get to end once everything left was cut.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why a proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened")]
+    AccessLog(#[source] io::Error),
+    /// No identity, and no way to get one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The admin socket or the observing listener cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] ServeError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Runs a proxy until `shutdown`, then drains it.
+///
+/// # Errors
+/// It could not start. Later trouble is reported and outlived.
+pub async fn run(bootstrap: Bootstrap, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let telemetry = Telemetry::new(bootstrap.workload.clone(), &bootstrap.access_log.sink())
+        .map_err(StartError::AccessLog)?;
+    let (config, control) = Config::open(&bootstrap, Arc::clone(&telemetry))?;
+    let drain = Drain::default();
+    let shared = Arc::new(Shared::new(bootstrap.clone(), config.clone(), drain.watch()));
+    let (workers, threads) =
+        Workers::start(bootstrap.workers, &shared).map_err(StartError::Thread)?;
+    let (listeners, acceptor) = start_acceptor(workers)?;
+    let admin = Admin::new(config.clone(), bootstrap.clone(), health(&shared));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(AdminSocket::bind(&bootstrap.admin_socket)?.serve(admin.clone()));
+    let _observe = match bootstrap.observe {
+        Some(address) => Some(Observe::start(address, admin.clone())?),
+        None => None,
+    };
+    tasks.spawn(control.run(admin.handler()));
+    tasks.spawn(follow(config.clone(), bootstrap.clone(), listeners.clone(), Arc::clone(&shared)));
+    admin.listening();
+    shutdown.await;
+
+    tracing::info!(workload = %bootstrap.workload, "draining");
+    admin.draining();
+    config.deregister().await;
+    tokio::time::sleep(FAREWELL).await;
+    drain.enter(Phase::Draining);
+    // No listener is wanted any more; the acceptor ends with its last order.
+    listeners.send(Wanted::new()).await.unwrap_or_default();
+    finish(&drain, threads, bootstrap.drain).await;
+    tasks.shutdown().await;
+    drop(listeners);
+    drop(acceptor);
+    telemetry.flush();
+    Ok(())
+}
+
+/// The acceptor's thread, and the way to tell it which listeners are wanted.
+fn start_acceptor(
+    workers: Workers,
+) -> Result<(mpsc::Sender<Wanted>, thread::JoinHandle<()>), StartError> {
+    let (orders, wanted) = mpsc::channel(8);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let body = move || runtime.block_on(listener::serve(wanted, workers));
+    let thread = thread::Builder::new().name("acceptor".into()).spawn(body);
+    Ok((orders, thread.map_err(StartError::Thread)?))
+}
+
+/// Opens and closes listeners, and forgets endpoints, as the configuration in force says.
+async fn follow(
+    config: Config,
+    bootstrap: Bootstrap,
+    listeners: mpsc::Sender<Wanted>,
+    shared: Arc<Shared>,
+) {
+    let mut changes = config.watch();
+    let mut last = Wanted::new();
+    loop {
+        changes.borrow_and_update();
+        let snapshot = config.snapshot();
+        shared.endpoints.retain(&endpoints_of(&snapshot));
+        let next = wanted(&bootstrap, &snapshot, |host, port| config.destination_of(host, port));
+        if next != last {
+            last.clone_from(&next);
+            if listeners.send(next).await.is_err() {
+                return;
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Every endpoint that some destination has.
+fn endpoints_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
+    let tables = snapshot.destinations.values().filter_map(|known| match known {
+        Known::Present(table) => Some(table),
+        Known::Absent | Known::Failed(_) => None,
+    });
+    let backends = tables.flat_map(|table| &table.backends);
+    backends.flat_map(|backend| &backend.endpoints).map(|endpoint| endpoint.address).collect()
+}
+
+/// What the admin socket tells of endpoints.
+fn health(shared: &Arc<Shared>) -> crate::admin::EndpointHealth {
+    let shared = Arc::clone(shared);
+    Arc::new(move || json!({ "ejected": shared.endpoints.ejected(std::time::Instant::now()) }))
+}
+
+/// Waits for the workers, cuts what is left after `limit`, and waits a little more.
+async fn finish(drain: &Drain, threads: Vec<thread::JoinHandle<()>>, limit: Duration) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    });
+    let mut joined = std::pin::pin!(joined);
+    if tokio::time::timeout(limit, &mut joined).await.is_err() {
+        tracing::warn!("drain time is over; what is left is cut");
+        drain.enter(Phase::Cut);
+        if tokio::time::timeout(LAST_WORDS, joined).await.is_err() {
+            tracing::error!("a worker does not end");
+        }
+    }
+}

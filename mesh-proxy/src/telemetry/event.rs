@@ -1,0 +1,133 @@
+//! One struct per thing that happens.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mesh_api::error::Invalid;
+use mesh_api::name::{Identity, ObjectName};
+
+/// Towards or away from the local workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// To the local app.
+    Inbound,
+    /// From the local app.
+    Outbound,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Inbound, Self::Outbound];
+
+    /// As a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// An exchange ended.
+#[derive(Clone, Debug)]
+pub struct ExchangeEvent<'a> {
+    /// Which way it went.
+    pub direction: Direction,
+    /// `namespace/service:port`, or what the client named where nothing is known of it.
+    pub destination: &'a str,
+    /// The backend chosen, `namespace/service:port`; empty where none was.
+    pub backend: &'a str,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// The HTTPRoute and the index of the rule that matched.
+    pub route: Option<(&'a ObjectName, u32)>,
+    /// Who is at the other end, as authenticated.
+    pub peer: Option<&'a Identity>,
+    /// The method, as received.
+    pub method: &'a str,
+    /// The Host, as received.
+    pub host: &'a str,
+    /// The path without the query, as it was decided on.
+    pub path: &'a str,
+    /// The status sent downstream; 0 where none was.
+    pub status: u16,
+    /// Why, where the mesh itself answered or the exchange was cut.
+    pub reason: Option<&'static str>,
+    /// Tries upstream, 0 or more.
+    pub attempts: u32,
+    /// Bytes received from downstream.
+    pub bytes_in: u64,
+    /// Bytes sent to downstream.
+    pub bytes_out: u64,
+    /// From the request's first byte to the response's last.
+    pub duration: Duration,
+    /// The W3C `traceparent` field, as received.
+    pub traceparent: Option<&'a [u8]>,
+}
+
+/// A batch of configuration came in force.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigApplied {
+    /// Of the new snapshot.
+    pub generation: u64,
+    /// Entries put in force.
+    pub upserted: usize,
+    /// Entries known to be gone.
+    pub removed: usize,
+}
+
+/// An entry was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRefused<'a> {
+    /// Its name, as received.
+    pub name: &'a str,
+    /// Why.
+    pub faults: &'a [Invalid],
+}
+
+/// The control stream ended or could not be opened.
+#[derive(Clone, Copy)]
+pub struct ControlLost<'a> {
+    /// Where to.
+    pub address: &'a str,
+    /// Why.
+    pub reason: &'a dyn fmt::Display,
+}
+
+/// A TLS handshake failed.
+#[derive(Clone, Copy)]
+pub struct TlsHandshakeFailed<'a> {
+    /// Inbound: somebody came; outbound: we dialled.
+    pub direction: Direction,
+    /// From a fixed table.
+    pub reason: &'static str,
+    /// The other end.
+    pub peer: Option<SocketAddr>,
+    /// For the debug log.
+    pub detail: &'a dyn fmt::Display,
+}
+
+/// A connection was closed unserved.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionRefused {
+    /// Which way it went.
+    pub direction: Direction,
+    /// From a fixed table.
+    pub reason: &'static str,
+    /// The other end.
+    pub peer: Option<SocketAddr>,
+}
+
+/// An endpoint was taken out.
+#[derive(Clone, Copy, Debug)]
+pub struct Ejection<'a> {
+    /// The backend, `namespace/service:port`.
+    pub backend: &'a str,
+    /// The endpoint.
+    pub endpoint: SocketAddr,
+    /// From a fixed table.
+    pub reason: &'static str,
+    /// For how long.
+    pub duration: Duration,
+}

@@ -1,0 +1,217 @@
+//! Names and labels of every metric, as typed constants. Values of labels are bounded: names of
+//! configured objects, statuses by class, and reasons from fixed tables.
+
+/// What a sample means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// A current value.
+    Gauge,
+    /// Cumulative buckets, in seconds.
+    Histogram,
+}
+
+impl Kind {
+    /// As `# TYPE` says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence for `# HELP`.
+    pub help: &'static str,
+    /// What its samples mean.
+    pub kind: Kind,
+    /// Its labels, in order.
+    pub labels: &'static [&'static str],
+}
+
+/// The value of a label whose own values ran out of room.
+pub const OVERFLOW: &str = "overflow";
+
+/// Upper bounds of the latency buckets, in microseconds.
+pub const BUCKETS_MICROS: [u64; 16] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000,
+];
+
+/// The metrics.
+pub mod metric {
+    use super::{Kind, Metric};
+
+    const fn metric(
+        kind: Kind,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Metric {
+        Metric {
+            name,
+            help,
+            kind,
+            labels,
+        }
+    }
+
+    /// Exchanges ended.
+    pub const REQUESTS: Metric = metric(
+        Kind::Counter,
+        "mesh_requests_total",
+        &["direction", "destination", "backend", "status", "reason"],
+        "Exchanges ended, by class of status; reason is set where the mesh itself answered.",
+    );
+    /// Time of exchanges.
+    pub const REQUEST_DURATION: Metric = metric(
+        Kind::Histogram,
+        "mesh_request_duration_seconds",
+        &["direction", "destination"],
+        "Time from the request's first byte to the response's last.",
+    );
+    /// Bytes of request bodies.
+    pub const REQUEST_BYTES: Metric = metric(
+        Kind::Counter,
+        "mesh_request_bytes_total",
+        &["direction", "destination"],
+        "Bytes received from downstream.",
+    );
+    /// Bytes of responses.
+    pub const RESPONSE_BYTES: Metric = metric(
+        Kind::Counter,
+        "mesh_response_bytes_total",
+        &["direction", "destination"],
+        "Bytes sent to downstream.",
+    );
+    /// Further attempts.
+    pub const RETRIES: Metric = metric(
+        Kind::Counter,
+        "mesh_retries_total",
+        &["direction", "destination"],
+        "Attempts after the first.",
+    );
+    /// Connections accepted.
+    pub const CONNECTIONS_OPENED: Metric = metric(
+        Kind::Counter,
+        "mesh_connections_opened_total",
+        &["direction"],
+        "Downstream connections accepted.",
+    );
+    /// Connections ended.
+    pub const CONNECTIONS_CLOSED: Metric = metric(
+        Kind::Counter,
+        "mesh_connections_closed_total",
+        &["direction"],
+        "Downstream connections ended.",
+    );
+    /// Connections open now.
+    pub const CONNECTIONS_ACTIVE: Metric = metric(
+        Kind::Gauge,
+        "mesh_connections_active",
+        &["direction"],
+        "Downstream connections open now.",
+    );
+    /// Connections turned away.
+    pub const CONNECTIONS_REFUSED: Metric = metric(
+        Kind::Counter,
+        "mesh_connections_refused_total",
+        &["direction", "reason"],
+        "Connections closed unserved.",
+    );
+    /// Messages that break HTTP/1.1.
+    pub const MESSAGES_REFUSED: Metric = metric(
+        Kind::Counter,
+        "mesh_messages_refused_total",
+        &["direction", "reason"],
+        "Requests refused because they break HTTP/1.1.",
+    );
+    /// Failed handshakes.
+    pub const TLS_HANDSHAKE_FAILURES: Metric = metric(
+        Kind::Counter,
+        "mesh_tls_handshake_failures_total",
+        &["direction", "reason"],
+        "TLS handshakes refused or broken.",
+    );
+    /// Endpoints taken out.
+    pub const EJECTIONS: Metric = metric(
+        Kind::Counter,
+        "mesh_ejections_total",
+        &["backend"],
+        "Endpoints taken out after failures.",
+    );
+    /// Refused entries.
+    pub const CONFIG_NACKS: Metric = metric(
+        Kind::Counter,
+        "mesh_config_nacks_total",
+        &[],
+        "Configuration entries refused.",
+    );
+    /// Failed control streams.
+    pub const CONFIG_STREAM_FAILURES: Metric = metric(
+        Kind::Counter,
+        "mesh_config_stream_failures_total",
+        &[],
+        "Control streams that ended or could not be opened.",
+    );
+    /// The snapshot in force.
+    pub const CONFIG_GENERATION: Metric = metric(
+        Kind::Gauge,
+        "mesh_config_generation",
+        &[],
+        "Snapshots put in force since the start.",
+    );
+    /// Whether the control stream is up.
+    pub const CONFIG_CONNECTED: Metric = metric(
+        Kind::Gauge,
+        "mesh_config_connected",
+        &[],
+        "1 while the control stream is up.",
+    );
+    /// When the leaf ends.
+    pub const CERTIFICATE_EXPIRY: Metric = metric(
+        Kind::Gauge,
+        "mesh_certificate_expiry_timestamp_seconds",
+        &[],
+        "End of the certificate in use, in seconds since the epoch; 0 without one.",
+    );
+    /// Failed renewals.
+    pub const CERTIFICATE_RENEWAL_FAILURES: Metric = metric(
+        Kind::Counter,
+        "mesh_certificate_renewal_failures_total",
+        &[],
+        "Renewals of the certificate that failed and are tried again.",
+    );
+    /// Lost log lines.
+    pub const ACCESS_LOG_DROPPED: Metric = metric(
+        Kind::Counter,
+        "mesh_access_log_dropped_total",
+        &[],
+        "Access log lines dropped because the writer was behind.",
+    );
+    /// Label sets that found no room.
+    pub const SERIES_OVERFLOWED: Metric = metric(
+        Kind::Counter,
+        "mesh_series_overflowed_total",
+        &[],
+        "Label sets counted as overflow because the table of series was full.",
+    );
+
+    /// Counters that cold events add to.
+    pub const COLD: [Metric; 7] = [
+        CONNECTIONS_REFUSED,
+        TLS_HANDSHAKE_FAILURES,
+        EJECTIONS,
+        MESSAGES_REFUSED,
+        CONFIG_NACKS,
+        CONFIG_STREAM_FAILURES,
+        CERTIFICATE_RENEWAL_FAILURES,
+    ];
+}

@@ -1,0 +1,127 @@
+//! A worker's own counters and its end of the access log.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::telemetry::Telemetry;
+use crate::telemetry::access_log::{self, Ring};
+use crate::telemetry::event::{Direction, ExchangeEvent};
+use crate::telemetry::series::Series;
+
+/// The label set of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesKey<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// `namespace/service:port`; from configuration, never from a peer.
+    pub destination: &'a str,
+    /// `namespace/service:port`, or empty.
+    pub backend: &'a str,
+}
+
+impl SeriesKey<'_> {
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) {
+        text.clear();
+        for part in [self.direction.as_str(), self.destination, self.backend] {
+            text.push_str(part);
+            text.push('\n');
+        }
+    }
+}
+
+/// A resolved label set; valid in the shard that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesId(u32);
+
+/// A worker's counters. Not shared between threads: each worker takes its own.
+#[derive(Debug)]
+pub struct Shard {
+    telemetry: Arc<Telemetry>,
+    ring: Option<Arc<Ring>>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    ids: HashMap<Box<str>, SeriesId>,
+    series: Vec<Arc<Series>>,
+    overflow: [Option<SeriesId>; 2],
+    text: String,
+    line: String,
+}
+
+impl Shard {
+    pub(super) fn new(telemetry: Arc<Telemetry>, ring: Option<Arc<Ring>>) -> Self {
+        Self {
+            telemetry,
+            ring,
+            inner: RefCell::default(),
+        }
+    }
+
+    /// The process-wide recorder, for cold events.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// The series of `key`; no allocation once it is known. Callers keep the id.
+    pub fn series(&self, key: SeriesKey<'_>) -> SeriesId {
+        let mut inner = self.inner.borrow_mut();
+        let Inner { ids, text, .. } = &mut *inner;
+        key.write(text);
+        if let Some(id) = ids.get(text.as_str()) {
+            return *id;
+        }
+        inner.add(&self.telemetry, &key)
+    }
+
+    /// Counts an ended exchange and writes its log line.
+    pub fn exchange(&self, series: SeriesId, event: &ExchangeEvent<'_>) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(series) = inner.series.get(series.0 as usize) {
+            series.exchange(event);
+        }
+        if let Some(ring) = &self.ring {
+            let line = &mut inner.line;
+            line.clear();
+            access_log::write_line(line, self.telemetry.workload(), SystemTime::now(), event);
+            ring.push(line.as_bytes());
+        }
+    }
+
+    /// Counts an accepted connection.
+    pub fn connection_opened(&self, direction: Direction) {
+        self.telemetry.table.opened(direction);
+    }
+
+    /// Counts the end of an accepted connection.
+    pub fn connection_closed(&self, direction: Direction) {
+        self.telemetry.table.closed(direction);
+    }
+}
+
+impl Inner {
+    fn add(&mut self, telemetry: &Telemetry, key: &SeriesKey<'_>) -> SeriesId {
+        let next = SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
+        if let Some(series) = telemetry.table.add(key) {
+            self.ids.insert(key.text().into(), next);
+            self.series.push(series);
+            return next;
+        }
+        let overflow = &mut self.overflow[key.direction as usize];
+        if let Some(id) = *overflow {
+            return id;
+        }
+        *overflow = Some(next);
+        self.series.push(telemetry.table.overflow(key.direction));
+        next
+    }
+}

@@ -1,0 +1,353 @@
+//! The calling end: connections pooled per worker, streams multiplexed on them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{Method, Request, StatusCode, Version};
+use mesh_api::name::Identity;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::connection::{Connection, Slot, describe, start};
+use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelError, TunnelStream, connect};
+use crate::identity::{Credentials, IdentityError, WrongIdentity, peer_not_after};
+
+/// CONNECTs tried again on another connection, because one went away.
+const MAX_REPLAYS: usize = 3;
+/// A connection is retired this long before a certificate in use ends.
+const EXPIRY_MARGIN: i64 = 5;
+/// Longest `mesh-error` kept, in bytes.
+const MAX_REASON: usize = 1024;
+
+/// What a stream is opened to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Who calls. New credentials retire the connections made with older ones.
+    pub credentials: &'a Arc<Credentials>,
+    /// Who must answer.
+    pub expected: &'a Identity,
+    /// The peer's tunnel port.
+    pub address: SocketAddr,
+    /// The app's address as the peer knows it.
+    pub authority: SocketAddr,
+    /// What will be inside.
+    pub hint: Option<Hint>,
+}
+
+/// A worker's tunnels. Must be used within a `LocalSet`; dropping it breaks every stream.
+#[derive(Default)]
+pub struct Tunnels {
+    peers: RefCell<HashMap<Key, Rc<Peer>>>,
+    tasks: RefCell<JoinSet<()>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    local: Identity,
+    expected: Identity,
+    address: SocketAddr,
+}
+
+/// The connections to one peer.
+#[derive(Default)]
+struct Peer {
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Held by the one who dials.
+    dialling: tokio::sync::Mutex<()>,
+    dials: Cell<u64>,
+    last_failure: RefCell<Option<TunnelError>>,
+}
+
+/// What came of one CONNECT.
+enum Answer {
+    Open(TunnelStream),
+    /// The peer did not process it: the same CONNECT may go elsewhere.
+    GoneAway,
+    /// The connection broke: a pooled one may have died unnoticed.
+    Broken,
+    Failed(TunnelError),
+}
+
+impl Tunnels {
+    /// No tunnels yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a stream: on a pooled connection with room, or on a new one.
+    ///
+    /// # Errors
+    /// See [`TunnelError`]; after `timeout` in all, [`TunnelError::ConnectTimeout`].
+    pub async fn open(
+        &self,
+        target: &Target<'_>,
+        timeout: Duration,
+    ) -> Result<TunnelStream, TunnelError> {
+        // Boxed: handshakes are rare and large, and would weigh on every exchange's future.
+        let opening = Box::pin(self.open_untimed(target));
+        match tokio::time::timeout(timeout, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(TunnelError::ConnectTimeout),
+        }
+    }
+
+    /// Connections that still take streams.
+    pub fn connections(&self) -> usize {
+        let peers = self.peers.borrow();
+        peers.values().map(|peer| peer.live()).sum()
+    }
+
+    /// Opens no stream on what is there now; open streams go on. For a workload that is drained,
+    /// or whose roots changed.
+    pub fn retire(&self, local: &Identity) {
+        for (key, peer) in &*self.peers.borrow() {
+            if key.local == *local {
+                peer.connections.borrow().iter().for_each(|c| c.retire());
+            }
+        }
+    }
+
+    async fn open_untimed(&self, target: &Target<'_>) -> Result<TunnelStream, TunnelError> {
+        let peer = self.peer(target);
+        let mut replays = 0;
+        loop {
+            let reserved = match peer.reserve(target.credentials.generation()) {
+                Some((slot, sender)) => Reserved {
+                    slot,
+                    sender,
+                    fresh: false,
+                },
+                None => self.dial_or_wait(&peer, target).await?,
+            };
+            let fresh = reserved.fresh;
+            match ask(reserved, target).await {
+                Answer::Open(stream) => return Ok(stream),
+                Answer::GoneAway if replays < MAX_REPLAYS => replays += 1,
+                Answer::Broken if !fresh && replays < MAX_REPLAYS => replays += 1,
+                Answer::GoneAway | Answer::Broken => return Err(TunnelError::Closed),
+                Answer::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    fn peer(&self, target: &Target<'_>) -> Rc<Peer> {
+        let key = Key {
+            local: target.credentials.identity().clone(),
+            expected: target.expected.clone(),
+            address: target.address,
+        };
+        self.peers.borrow_mut().entry(key).or_default().clone()
+    }
+
+    /// One dials at a time; those who waited share its connection, or its failure.
+    async fn dial_or_wait(
+        &self,
+        peer: &Peer,
+        target: &Target<'_>,
+    ) -> Result<Reserved, TunnelError> {
+        let dials = peer.dials.get();
+        let _dialling = peer.dialling.lock().await;
+        if let Some((slot, sender)) = peer.reserve(target.credentials.generation()) {
+            return Ok(Reserved {
+                slot,
+                sender,
+                fresh: false,
+            });
+        }
+        if peer.dials.get() > dials
+            && let Some(failure) = &*peer.last_failure.borrow()
+        {
+            return Err(failure.clone());
+        }
+        let dialled = self.dial(target).await;
+        peer.dials.set(peer.dials.get() + 1);
+        *peer.last_failure.borrow_mut() = dialled.as_ref().err().cloned();
+        let connection = dialled?;
+        let reserved = connection.reserve();
+        peer.connections.borrow_mut().push(connection);
+        let (slot, sender) = reserved.ok_or(TunnelError::Closed)?;
+        Ok(Reserved {
+            slot,
+            sender,
+            fresh: true,
+        })
+    }
+
+    async fn dial(&self, target: &Target<'_>) -> Result<Rc<Connection>, TunnelError> {
+        self.reap();
+        let tls = secure(target).await?;
+        let own = target.credentials.not_after();
+        let theirs = peer_not_after(tls.get_ref().1).unwrap_or(own);
+        let expires = u64::try_from(own.min(theirs).saturating_sub(EXPIRY_MARGIN)).unwrap_or(0);
+        let (sender, frames) = start(tls)
+            .await
+            .map_err(|error| TunnelError::Handshake(describe(&error)))?;
+        let connection = Connection::new(
+            sender,
+            Rc::new(target.expected.clone()),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(expires),
+            target.credentials.generation(),
+        );
+        let driving = connection.clone().drive(frames);
+        self.tasks.borrow_mut().spawn_local(driving);
+        Ok(connection)
+    }
+
+    /// Forgets ended tasks and peers without connections.
+    fn reap(&self) {
+        let mut tasks = self.tasks.borrow_mut();
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a tunnel's task failed");
+            }
+        }
+        self.peers
+            .borrow_mut()
+            .retain(|_, peer| Rc::strong_count(peer) > 1 || peer.live() > 0);
+    }
+}
+
+impl Peer {
+    /// A place on the first connection with room; forgets those that take no more streams.
+    fn reserve(&self, generation: u64) -> Option<(Slot, SendRequest<Bytes>)> {
+        let now = SystemTime::now();
+        let mut connections = self.connections.borrow_mut();
+        for connection in &*connections {
+            connection.retire_expired(now);
+            if connection.generation != generation {
+                connection.retire();
+            }
+        }
+        connections.retain(|connection| connection.is_live());
+        connections.iter().find_map(Connection::reserve)
+    }
+
+    fn live(&self) -> usize {
+        let connections = self.connections.borrow();
+        connections
+            .iter()
+            .filter(|connection| connection.is_live())
+            .count()
+    }
+}
+
+struct Reserved {
+    slot: Slot,
+    sender: SendRequest<Bytes>,
+    fresh: bool,
+}
+
+/// Connects and proves both identities.
+async fn secure(target: &Target<'_>) -> Result<TlsStream<TcpStream>, TunnelError> {
+    let config = target.credentials.client_config(target.expected);
+    let config =
+        config.map_err(|error: IdentityError| TunnelError::Handshake(error.to_string()))?;
+    let socket = connect(target.address)
+        .await
+        .map_err(|error| TunnelError::Connect(Arc::new(error)))?;
+    let name = ServerName::IpAddress(target.address.ip().into());
+    let connecting = TlsConnector::from(config).connect(name, socket);
+    connecting.await.map_err(|error| handshake_failure(&error))
+}
+
+fn handshake_failure(error: &io::Error) -> TunnelError {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) = tls
+        && let Some(wrong) = other.0.downcast_ref::<WrongIdentity>()
+    {
+        return TunnelError::WrongIdentity {
+            expected: Box::new(wrong.expected.clone()),
+            presented: wrong.presented.clone().map(Box::new),
+        };
+    }
+    TunnelError::Handshake(error.to_string())
+}
+
+/// Sends the CONNECT and waits for its answer.
+async fn ask(reserved: Reserved, target: &Target<'_>) -> Answer {
+    let Reserved { slot, sender, .. } = reserved;
+    let request = match request(target) {
+        Ok(request) => request,
+        Err(error) => return Answer::Failed(TunnelError::Handshake(error.to_string())),
+    };
+    let sent = match sender.ready().await {
+        Ok(mut sender) => sender.send_request(request, false),
+        Err(error) => Err(error),
+    };
+    let answered = match sent {
+        Ok((response, send)) => response.await.map(|response| (response, send)),
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok((response, send)) if response.status() == StatusCode::OK => {
+            let peer = slot.connection.peer.clone();
+            let receive = response.into_body();
+            Answer::Open(TunnelStream::new(send, receive, peer, Some(slot)))
+        }
+        Ok((response, _)) => Answer::Failed(refusal(&response)),
+        Err(error) => failure(&error, &slot.connection),
+    }
+}
+
+fn request(target: &Target<'_>) -> Result<Request<()>, http::Error> {
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .version(Version::HTTP_2)
+        .uri(target.authority.to_string());
+    if let Some(hint) = target.hint {
+        request = request.header(PROTOCOL_HEADER, hint.as_str());
+    }
+    request.body(())
+}
+
+fn refusal<B>(response: &http::Response<B>) -> TunnelError {
+    let header = response.headers().get(ERROR_HEADER);
+    let reason = header
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.chars().take(MAX_REASON).collect::<String>());
+    let marked = |text: &String| text.split(';').any(|part| part.trim() == "unsent");
+    TunnelError::Refused {
+        status: response.status().as_u16(),
+        unsent: reason.as_ref().is_some_and(marked),
+        reason,
+    }
+}
+
+/// Tells a CONNECT the peer never processed from one that failed.
+fn failure(error: &h2::Error, connection: &Connection) -> Answer {
+    if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+        connection.retire();
+        let calm = matches!(
+            error.reason(),
+            Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM)
+        );
+        return if calm {
+            Answer::GoneAway
+        } else {
+            Answer::Broken
+        };
+    }
+    if error.is_reset() {
+        return Answer::Failed(TunnelError::Closed);
+    }
+    connection.retire();
+    // The connection's task ran before this one was woken; it knows best why: a TLS alert, mostly.
+    let reason = connection.failure.borrow().clone();
+    let reason = reason.or_else(|| Some(describe(error)));
+    match reason {
+        Some(reason) if reason.contains("alert") => Answer::Failed(TunnelError::Handshake(reason)),
+        _ => Answer::Broken,
+    }
+}

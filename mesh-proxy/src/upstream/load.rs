@@ -1,0 +1,177 @@
+//! What the workers share of each endpoint and destination, in atomics.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use mesh_api::decide::eject::Ejection;
+use mesh_api::model::policy::DEFAULTS;
+
+/// Every endpoint that some snapshot holds, by address and port.
+#[derive(Debug)]
+pub struct Endpoints {
+    states: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
+    changes: AtomicU64,
+    start: Instant,
+}
+
+/// One endpoint, as all workers see it.
+#[derive(Debug, Default)]
+pub struct EndpointState {
+    outstanding: AtomicU64,
+    /// What failed connects came to.
+    pub(super) ejection: Mutex<Ejection>,
+    /// End of its ejection in milliseconds since the start; 0: not ejected.
+    pub(super) ejected_until: AtomicU64,
+}
+
+/// One exchange under way; over when dropped.
+#[derive(Debug)]
+pub struct Outstanding(Arc<EndpointState>);
+
+impl Endpoints {
+    /// None yet; `start` is the zero of the times kept.
+    pub fn new(start: Instant) -> Self {
+        Self {
+            states: Mutex::default(),
+            changes: AtomicU64::new(0),
+            start,
+        }
+    }
+
+    /// The state of an endpoint, made at first sight.
+    pub fn state(&self, address: SocketAddr) -> Arc<EndpointState> {
+        self.lock().entry(address).or_default().clone()
+    }
+
+    /// Forgets endpoints that no snapshot holds any more.
+    pub fn retain(&self, held: &HashSet<SocketAddr>) {
+        let mut states = self.lock();
+        let before = states.len();
+        states.retain(|address, _| held.contains(address));
+        if states.len() != before {
+            self.changes.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ejected at `now`, for a dump; sorted by address.
+    pub fn ejected(&self, now: Instant) -> Vec<SocketAddr> {
+        let now = self.since_start(now);
+        let states = self.lock();
+        let ejected = states
+            .iter()
+            .filter(|(_, state)| super::health::is_ejected(state, now));
+        let mut addresses: Vec<_> = ejected.map(|(address, _)| *address).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
+    pub(super) fn holds(&self, address: SocketAddr, state: &Arc<EndpointState>) -> bool {
+        self.lock()
+            .get(&address)
+            .is_some_and(|held| Arc::ptr_eq(held, state))
+    }
+
+    /// Milliseconds since the start, from 1: 0 is no time.
+    pub(super) fn since_start(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.start).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<EndpointState>>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EndpointState {
+    /// Exchanges under way, of all workers.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding.load(Relaxed)
+    }
+
+    /// Counts one more until the guard is dropped.
+    pub fn begin(self: Arc<Self>) -> Outstanding {
+        self.outstanding.fetch_add(1, Relaxed);
+        Outstanding(self)
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How much of something may be open at a time for one destination, in all workers.
+#[derive(Debug)]
+pub struct Limit {
+    open: AtomicU64,
+    most: u64,
+}
+
+/// The limits of one destination.
+#[derive(Debug)]
+pub struct Limits {
+    /// Connections, 1,024.
+    pub connections: Arc<Limit>,
+    /// Requests under way, 10,000.
+    pub requests: Arc<Limit>,
+}
+
+/// A place under a [`Limit`], given back on drop.
+#[derive(Debug)]
+pub struct Place(Arc<Limit>);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: Arc::new(Limit::new(u64::from(DEFAULTS.max_connections))),
+            requests: Arc::new(Limit::new(u64::from(DEFAULTS.max_requests))),
+        }
+    }
+}
+
+impl Limit {
+    /// At most `most` places.
+    pub fn new(most: u64) -> Self {
+        Self {
+            open: AtomicU64::new(0),
+            most,
+        }
+    }
+
+    /// A place, or `None` if all are taken.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let taken = self.open.fetch_add(1, Relaxed);
+        // Made before the check: its drop takes the count back.
+        let place = Place(self.clone());
+        (taken < self.most).then_some(place)
+    }
+
+    /// Places taken.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

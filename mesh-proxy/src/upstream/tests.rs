@@ -1,0 +1,259 @@
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use mesh_api::model::backend::Transport;
+use mesh_api::model::policy::{BackendSettings, Budget};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+fn backend(count: u16) -> Backend {
+    let endpoint = |n| Endpoint {
+        address: (Ipv4Addr::LOCALHOST, 1000 + n).into(),
+        workload: None,
+        transport: Transport::Plain,
+        weight: 100,
+        stale: false,
+    };
+    Backend {
+        name: "demo/shop:80".parse().unwrap(),
+        settings: BackendSettings::default(),
+        endpoints: (0..count).map(endpoint).collect(),
+    }
+}
+
+fn upstream(start: Instant) -> Upstream {
+    Upstream::new(Arc::new(Endpoints::new(start)), 1)
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[test]
+fn an_ejected_endpoint_is_left_out_until_its_time_or_a_success() {
+    let start = Instant::now();
+    let (mut upstream, backend) = (upstream(start), backend(2));
+    let fail = |upstream: &mut Upstream, index, now| {
+        upstream.observe(
+            &backend,
+            index,
+            AttemptOutcome::ConnectFailed,
+            seconds(0),
+            now,
+        )
+    };
+    let picks = |upstream: &mut Upstream, now| -> HashSet<_> {
+        (0..50)
+            .filter_map(|_| upstream.pick(&backend, &[], now))
+            .collect()
+    };
+    assert_eq!(picks(&mut upstream, start), HashSet::from([0, 1]));
+    assert_eq!(
+        fail(&mut upstream, 0, start),
+        Some(EjectionChange::Ejected(seconds(1)))
+    );
+    assert_eq!(
+        fail(&mut upstream, 0, start),
+        None,
+        "attempts that began together count once"
+    );
+    assert_eq!(fail(&mut upstream, 1, start), None, "at most half");
+    assert_eq!(picks(&mut upstream, start), HashSet::from([1]));
+    assert_eq!(
+        upstream.endpoints().ejected(start),
+        [backend.endpoints[0].address]
+    );
+    assert_eq!(
+        picks(&mut upstream, start + seconds(2)),
+        HashSet::from([0, 1])
+    );
+    let later = start + seconds(2);
+    assert_eq!(
+        fail(&mut upstream, 0, later),
+        Some(EjectionChange::Ejected(seconds(2)))
+    );
+    let answered = upstream.observe(
+        &backend,
+        0,
+        AttemptOutcome::Answered,
+        Duration::from_millis(1),
+        later,
+    );
+    assert_eq!(answered, Some(EjectionChange::Returned));
+    assert_eq!(
+        fail(&mut upstream, 0, later),
+        Some(EjectionChange::Ejected(seconds(1)))
+    );
+}
+
+#[test]
+fn picks_avoid_the_tried_the_slow_and_the_stale() {
+    let start = Instant::now();
+    let (mut upstream, mut backend) = (upstream(start), backend(3));
+    let address = |backend: &Backend, n: usize| backend.endpoints[n].address;
+    let tried = [address(&backend, 0), address(&backend, 1)];
+    assert!((0..20).all(|_| upstream.pick(&backend, &tried, start) == Some(2)));
+    let all = [tried[0], tried[1], address(&backend, 2)];
+    assert_eq!(upstream.pick(&backend, &all, start), None);
+    // The slowest of three loses every pair it is in.
+    for (index, millis) in [(0, 1), (1, 1), (2, 900)] {
+        let latency = Duration::from_millis(millis);
+        upstream.observe(&backend, index, AttemptOutcome::Answered, latency, start);
+    }
+    assert!((0..50).all(|_| upstream.pick(&backend, &[], start) != Some(2)));
+    let later = start + seconds(120);
+    upstream.observe(
+        &backend,
+        0,
+        AttemptOutcome::Answered,
+        Duration::from_millis(1),
+        later,
+    );
+    upstream.observe(
+        &backend,
+        1,
+        AttemptOutcome::Answered,
+        Duration::from_millis(1),
+        later,
+    );
+    let again = (0..50)
+        .filter(|_| upstream.pick(&backend, &[], later) == Some(2))
+        .count();
+    assert!(again > 0, "a slow endpoint is tried again after a while");
+    backend.endpoints[0].stale = true;
+    backend.endpoints[1].stale = true;
+    assert!((0..20).all(|_| upstream.pick(&backend, &[], start) == Some(2)));
+    let fresh = [address(&backend, 2)];
+    assert!(
+        upstream
+            .pick(&backend, &fresh, start)
+            .is_some_and(|index| index < 2)
+    );
+}
+
+#[test]
+fn shared_counts_follow_guards_and_snapshots() {
+    let start = Instant::now();
+    let shared = Arc::new(Endpoints::new(start));
+    let (mut one, mut two) = (
+        Upstream::new(shared.clone(), 1),
+        Upstream::new(shared.clone(), 2),
+    );
+    let backend = backend(1);
+    let address = backend.endpoints[0].address;
+    let guard = one.state(address).begin();
+    assert_eq!(two.state(address).outstanding(), 1);
+    drop(guard);
+    assert_eq!(two.state(address).outstanding(), 0);
+    let before = two.state(address);
+    shared.retain(&HashSet::new());
+    assert!(shared.is_empty());
+    two.pick(&backend, &[], start);
+    assert!(!Arc::ptr_eq(&before, &two.state(address)));
+
+    let limit = Arc::new(load::Limit::new(2));
+    let places = [limit.enter(), limit.enter()];
+    assert!(places.iter().all(Option::is_some) && limit.enter().is_none());
+    drop(places);
+    assert_eq!(limit.open(), 0);
+}
+
+#[test]
+fn a_retry_budget_is_a_share_of_recent_exchanges() {
+    let start = Instant::now();
+    let settings = Budget {
+        percent: 20,
+        min_per_second: 1,
+        window: seconds(10),
+    };
+    let budget = RetryBudget::new(settings, start);
+    let spend = |now| (0..1000).take_while(|_| budget.retry(now)).count();
+    assert_eq!(spend(start), 10, "the floor");
+    (0..200).for_each(|_| budget.exchange(start));
+    assert_eq!(spend(start), 30, "a fifth of 200, less what was spent");
+    assert_eq!(spend(start + seconds(9)), 0, "still in the window");
+    assert_eq!(spend(start + seconds(10)), 10, "the window moved on");
+}
+
+struct Item(u32, bool);
+
+impl IdleCheck for Item {
+    fn is_usable(&mut self) -> bool {
+        self.1
+    }
+}
+
+#[test]
+fn a_pool_hands_out_the_last_used_that_is_usable() {
+    let now = Instant::now();
+    let key = |port| PoolKey::plain((Ipv4Addr::LOCALHOST, port).into());
+    let mut pool = Pool::new();
+    for (number, usable) in [(1, true), (2, true), (3, false)] {
+        pool.checkin(key(1), Item(number, usable), seconds(30), now);
+    }
+    assert!(pool.checkout(&key(2), now).is_none());
+    assert_eq!(pool.checkout(&key(1), now).map(|item| item.0), Some(2));
+    assert_eq!(pool.len(), 1);
+    assert!(
+        pool.checkout(&key(1), now + seconds(30)).is_none(),
+        "over its time"
+    );
+    assert!(pool.is_empty());
+    for number in 0..300 {
+        pool.checkin(key(1), Item(number, true), seconds(30), now);
+    }
+    assert_eq!(pool.len(), 256);
+    for port in 2..100 {
+        for number in 0..100 {
+            pool.checkin(key(port), Item(number, true), seconds(30), now);
+        }
+    }
+    assert_eq!(pool.len(), 4096);
+    pool.evict(now + seconds(30));
+    assert!(pool.is_empty());
+}
+
+#[test]
+fn plain_connections_are_dialled_and_watched_for_closure() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut endpoint = backend(1).endpoints.remove(0);
+        endpoint.address = listener.local_addr().unwrap();
+        let dialer = Dialer::new(Rc::default());
+        let mut stream = dialer
+            .dial(&endpoint, None, None, seconds(5))
+            .await
+            .unwrap();
+        let (mut app, _) = listener.accept().await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        let mut text = [0; 5];
+        app.read_exact(&mut text).await.unwrap();
+        assert!(stream.is_usable());
+        drop(app);
+        while stream.is_usable() {
+            tokio::task::yield_now().await;
+        }
+        drop(listener);
+        let refused = dialer
+            .dial(&endpoint, None, None, seconds(5))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, ConnectError::Tcp { .. }));
+        endpoint.transport = Transport::Hbone {
+            identity: crate::identity::fixture::identity("demo", "shop"),
+            port: 15008_u32.try_into().unwrap(),
+        };
+        let unnamed = dialer
+            .dial(&endpoint, None, None, seconds(5))
+            .await
+            .unwrap_err();
+        assert!(matches!(unnamed, ConnectError::NoIdentity));
+    });
+}

@@ -1,0 +1,92 @@
+//! The order of the modules of each crate: a module uses only those above it.
+//!
+//! A crate's root (`lib.rs`, `main.rs`) is wiring and stands below all of them. A new module takes
+//! its place here and in the code map of `docs/ARCHITECTURE.md`. May use nothing of this crate.
+
+/// A crate's folder and its modules, lowest first.
+pub(crate) const ORDER: &[(&str, &[&str])] = &[
+    (
+        "mesh-api",
+        &[
+            "error",
+            "name",
+            "token",
+            "model",
+            "resource",
+            "manifest",
+            "wire",
+            "translate",
+            "explain",
+            "snapshot",
+            "decide",
+            "fixture",
+        ],
+    ),
+    (
+        "mesh-proxy",
+        &[
+            "error",
+            "telemetry",
+            "drain",
+            "bootstrap",
+            "identity",
+            "config",
+            "buffer",
+            "h1",
+            "h2",
+            "tunnel",
+            "upstream",
+            "filter",
+            "context",
+            "relay",
+            "attempt",
+            "exchange",
+            "tcp",
+            "detect",
+            "inbound",
+            "outbound",
+            "worker",
+            "listener",
+            "admin",
+        ],
+    ),
+    (
+        "mesh-control",
+        &[
+            "error",
+            "telemetry",
+            "bootstrap",
+            "state",
+            "ca",
+            "lease",
+            "status",
+            "watch",
+            "index",
+            "publish",
+            "serve",
+            "admin",
+        ],
+    ),
+    ("mesh-ctl", &["source", "render", "command", "demo", "cli"]),
+    (
+        "xtask",
+        &[
+            "step",
+            "source",
+            "codegen",
+            "tidy",
+            "measure",
+            "test",
+            "ci",
+            "dist",
+            "footprint",
+        ],
+    ),
+    ("e2e", &["demo"]),
+];
+
+/// The modules of a crate, lowest first.
+pub(crate) fn of(package: &str) -> &'static [&'static str] {
+    let found = ORDER.iter().find(|(name, _)| *name == package);
+    found.map(|(_, modules)| *modules).unwrap_or_default()
+}
