@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::command::{control, get, proxy, proxy_config, proxy_status, run, token, version};
+use crate::command::{
+    control, explain, get, proxy, proxy_config, proxy_status, run, token, validate, version,
+};
 use crate::demo;
 use crate::render::{Output, report};
 use crate::source::state::StateArg;
@@ -77,6 +79,19 @@ Examples:
   meshctl proxy-config all demo/shop -o json
   meshctl proxy-config endpoints demo/shop")]
     ProxyConfig(proxy_config::ProxyConfig),
+    /// Check manifests: every fault with file, line and field.
+    #[command(after_long_help = "\
+Example:
+  meshctl validate ./manifests extra.yaml
+
+References are resolved among everything given. Exits with 1 if there is any fault.")]
+    Validate(validate::Validate),
+    /// Explain a request: which rule, why the others lost, backends, timeouts, retries.
+    #[command(after_long_help = "\
+Examples:
+  meshctl explain GET 'http://catalog.demo:80/items?x=1' --from demo/shop -f ./manifests
+  meshctl explain http://catalog/items --from demo/shop -H 'x-user: beta' --live")]
+    Explain(explain::Explain),
     /// Show the version of this binary.
     Version {
         #[command(flatten)]
@@ -127,6 +142,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             crate::render::print(&String::from_utf8_lossy(&script))?;
             Ok(0)
         }
+        Command::Validate(arguments) => validate::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
         command => block_on(dispatch_async(command, &cli.state)),
     }
@@ -142,7 +158,9 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         Command::ProxyStatus { output } => proxy_status::run(output, state).await,
         Command::ProxyConfig(arguments) => proxy_config::run(arguments, state).await,
         Command::DemoApp(app) => demo::app::run(app).await,
-        Command::Proxy(_)
+        Command::Proxy(arguments) => proxy::run(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments, state).await,
+        Command::Validate(_)
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Guard { .. } => Ok(0),
@@ -169,7 +187,17 @@ mod tests {
     #[test]
     fn an_app_keeps_its_own_arguments() {
         let cli = Cli::try_parse_from([
-            "meshctl", "run", "a", "--service-account", "a", "--port", "http=0", "--", "sh", "-c", "x",
+            "meshctl",
+            "run",
+            "a",
+            "--service-account",
+            "a",
+            "--port",
+            "http=0",
+            "--",
+            "sh",
+            "-c",
+            "x",
         ]);
         assert!(matches!(cli.unwrap().command, Command::Run(_)));
         let missing = Cli::try_parse_from(["meshctl", "run", "a"]).unwrap_err();

@@ -72,7 +72,7 @@ impl Rows {
 }
 
 /// Prints `value` as `output` asks; `text` makes the form for people.
-pub(crate) fn show<T: Serialize + ?Sized>(
+pub(crate) fn show<T: Serialize>(
     output: Output,
     value: &T,
     text: impl FnOnce() -> String,

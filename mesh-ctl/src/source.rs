@@ -3,5 +3,6 @@
 
 pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod state;

@@ -39,20 +39,15 @@ pub(crate) async fn run(control: Control, state: &StateArg) -> anyhow::Result<u8
     bootstrap.listen = control.listen;
     bootstrap.admin_socket = control.admin_socket.unwrap_or(inside);
     bootstrap.check()?;
+    let with_parent = control.exit_with_parent;
     let stop = async move {
         tokio::select! {
             _ = signal::stop() => {}
-            () = signal::parent_gone(), if control.exit_with_parent => {}
+            () = signal::parent_gone(), if with_parent => {}
         }
     };
-    serve(bootstrap, stop).await?;
+    mesh_control::telemetry::install();
+    mesh_control::abort_on_panic();
+    Box::pin(mesh_control::run(bootstrap, None, stop)).await?;
     Ok(0)
-}
-
-async fn serve(
-    _bootstrap: mesh_control::bootstrap::Bootstrap,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    stop.await;
-    Ok(())
 }

@@ -31,22 +31,94 @@ pub(crate) async fn run(get: Get, state: &StateArg) -> anyhow::Result<u8> {
     };
     if let Value::Array(objects) = &mut found {
         objects.retain(|object| {
-            let kind = !is_kind(&what) || text_of(object, "kind").eq_ignore_ascii_case(singular(&what));
-            kind && get.name.as_deref().is_none_or(|name| is_named(object, name))
+            let kind =
+                !is_kind(&what) || text_of(object, "kind").eq_ignore_ascii_case(singular(&what));
+            kind && get
+                .name
+                .as_deref()
+                .is_none_or(|name| is_named(object, name))
         });
-        if objects.is_empty() && let Some(name) = &get.name {
-            anyhow::bail!("no {} named {name}; `meshctl get {}` lists what there is", get.what, get.what);
+        if objects.is_empty()
+            && let Some(name) = &get.name
+        {
+            anyhow::bail!(
+                "no {} named {name}; `meshctl get {}` lists what there is",
+                get.what,
+                get.what
+            );
         }
     }
-    show(get.output, &found, || rows(&found).to_text())?;
+    show(get.output, &found, || match what.as_str() {
+        "services" | "service" => services(&found),
+        "workloads" | "workload" => rows(&found).to_text(),
+        _ => resources(&found),
+    })?;
     Ok(0)
+}
+
+/// Resources with how they stand, then every fault at its place.
+fn resources(found: &Value) -> String {
+    let mut rows = Rows::new(&[
+        "KIND",
+        "NAMESPACE",
+        "NAME",
+        "ACCEPTED",
+        "RESOLVED",
+        "SOURCE",
+    ]);
+    let mut faults = String::new();
+    for object in found.as_array().into_iter().flatten() {
+        let condition = |kind: &str| {
+            let mut all = object["conditions"].as_array().into_iter().flatten();
+            let one = all.find(|condition| condition["type"] == kind);
+            one.map_or_else(|| "-".to_owned(), |one| text_of(one, "status").to_owned())
+        };
+        let file = object["file"].as_str().unwrap_or("registration");
+        rows.push([
+            text_of(object, "kind").to_owned(),
+            object["namespace"].as_str().unwrap_or("-").to_owned(),
+            text_of(object, "name").to_owned(),
+            condition("Accepted"),
+            condition("ResolvedRefs"),
+            format!("{file}:{}", object["line"]),
+        ]);
+        for fault in object["faults"].as_array().into_iter().flatten() {
+            let (line, column) = (&fault["line"], &fault["column"]);
+            let (path, reason) = (text_of(fault, "path"), text_of(fault, "reason"));
+            faults.push_str(&format!("{file}:{line}:{column}: {path}: {reason}\n"));
+        }
+    }
+    format!("{}{faults}", rows.to_text())
+}
+
+/// Services, one line per port, with the endpoints behind it.
+fn services(found: &Value) -> String {
+    let mut rows = Rows::new(&["NAMESPACE", "NAME", "PORT", "PROTOCOL", "ENDPOINTS"]);
+    for service in found.as_array().into_iter().flatten() {
+        for port in service["ports"].as_array().into_iter().flatten() {
+            let endpoints = port["endpoints"].as_array().into_iter().flatten();
+            let endpoints: Vec<&str> = endpoints.map(|one| text_of(one, "workload")).collect();
+            rows.push([
+                text_of(service, "namespace").to_owned(),
+                text_of(service, "name").to_owned(),
+                port["port"].to_string(),
+                text_of(port, "protocol").to_owned(),
+                endpoints.join(", "),
+            ]);
+        }
+    }
+    rows.to_text()
 }
 
 /// A list of flat objects as a table: one column per field of the first.
 pub(crate) fn rows(objects: &Value) -> Rows {
     let objects: &[Value] = objects.as_array().map_or(&[], Vec::as_slice);
     let mut columns: Vec<String> = Vec::new();
-    for key in objects.iter().filter_map(Value::as_object).flat_map(|object| object.keys()) {
+    for key in objects
+        .iter()
+        .filter_map(Value::as_object)
+        .flat_map(|object| object.keys())
+    {
         if !columns.contains(key) {
             columns.push(key.clone());
         }
@@ -68,13 +140,19 @@ pub(crate) fn rows(objects: &Value) -> Rows {
 }
 
 fn is_kind(what: &str) -> bool {
-    !matches!(what, "resources" | "services" | "service" | "workloads" | "workload")
+    !matches!(
+        what,
+        "resources" | "services" | "service" | "workloads" | "workload"
+    )
 }
 
 fn singular(what: &str) -> &str {
     match what {
         "policies" => "policy",
-        _ => what.strip_suffix('s').filter(|_| !what.ends_with("ss")).unwrap_or(what),
+        _ => what
+            .strip_suffix('s')
+            .filter(|_| !what.ends_with("ss"))
+            .unwrap_or(what),
     }
 }
 
@@ -84,7 +162,10 @@ fn is_named(object: &Value, name: &str) -> bool {
 }
 
 fn text_of<'a>(object: &'a Value, field: &str) -> &'a str {
-    object.get(field).and_then(Value::as_str).unwrap_or_default()
+    object
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// `camelCase` as a heading.
@@ -108,7 +189,10 @@ fn cell(value: Option<&Value>) -> String {
             items.join(", ")
         }
         Some(Value::Object(fields)) => {
-            let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key}={}", cell(Some(value)))).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}={}", cell(Some(value))))
+                .collect();
             fields.join(" ")
         }
         Some(other) => other.to_string(),
@@ -127,7 +211,10 @@ mod tests {
             { "kind": "Mesh", "name": "default", "leafLifetime": 3 },
         ]);
         let text = rows(&objects).to_text();
-        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
         assert_eq!(lines[0], ["KIND", "NAME", "ADDRESSES", "LEAF", "LIFETIME"]);
         assert_eq!(lines[1], ["Service", "demo/shop", "127.0.0.1", "-"]);
     }

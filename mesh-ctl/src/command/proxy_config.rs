@@ -42,22 +42,27 @@ enum Part {
 /// Prints the part asked for.
 pub(crate) async fn run(arguments: ProxyConfig, state: &StateArg) -> anyhow::Result<u8> {
     let workload = workload_name(&arguments.workload)?;
-    let target = format!("/proxy/{}/{}/config", workload.namespace, workload.name);
+    let page = match arguments.part {
+        Part::Certificates => "certificates",
+        _ => "config",
+    };
+    let target = format!("/proxy/{}/{}/{page}", workload.namespace, workload.name);
     let config = Admin::of(&state.folder()?).get(&target).await?;
     let name = match arguments.part {
-        Part::All => None,
+        Part::All | Part::Certificates => None,
         Part::Listeners => Some("listeners"),
         Part::Routes => Some("routes"),
         Part::Backends => Some("backends"),
         Part::Endpoints => Some("endpoints"),
-        Part::Certificates => Some("certificates"),
     };
     let part = match name {
         None => config,
         Some(name) => collect(&config, name),
     };
     show(arguments.output, &part, || match &part {
-        Value::Array(items) if items.iter().all(Value::is_object) => super::get::rows(&part).to_text(),
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            super::get::rows(&part).to_text()
+        }
         _ => format!("{part:#}\n"),
     })?;
     Ok(0)
@@ -70,7 +75,8 @@ pub(crate) fn workload_name(text: &str) -> anyhow::Result<ObjectName> {
     } else {
         format!("default/{text}")
     };
-    full.parse().with_context(|| format!("{text:?} is no workload (namespace/name)"))
+    full.parse()
+        .with_context(|| format!("{text:?} is no workload (namespace/name)"))
 }
 
 /// Every list or object under a field called `name`, wherever it is, as one list.

@@ -16,8 +16,9 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::Args;
 use mesh_api::name::{Name, Namespace, ObjectName};
+use mesh_proxy::bootstrap::UpstreamListener;
 
-use crate::command::token;
+use crate::command::{signal, token};
 use crate::source::address::{TUNNEL_PORT, free_port, own_address};
 use crate::source::state::{StateArg, StateFolder, write_private};
 
@@ -46,7 +47,7 @@ pub(crate) struct Run {
     address: Option<IpAddr>,
     /// Outbound listener: calls to ADDR go to the Service's port. Repeatable.
     #[arg(long = "upstream", value_name = "SERVICE:PORT=ADDR")]
-    upstreams: Vec<Pair<SocketAddr>>,
+    upstreams: Vec<UpstreamListener>,
     /// HTTP forward proxy for the app (set as its `http_proxy`).
     #[arg(long, value_name = "ADDR")]
     forward_proxy: Option<SocketAddr>,
@@ -103,12 +104,13 @@ struct Settled {
     ports: BTreeMap<String, u16>,
     address: IpAddr,
     tunnel_port: u16,
-    upstreams: Vec<Pair<SocketAddr>>,
+    upstreams: Vec<UpstreamListener>,
     forward_proxy: Option<SocketAddr>,
     token: String,
     control: Option<SocketAddr>,
     access_log: PathBuf,
     folder: PathBuf,
+    memory: PathBuf,
 }
 
 /// Runs the workload to its end; the app's exit code is ours.
@@ -118,25 +120,29 @@ pub(crate) async fn run(run: Run, state: &StateArg) -> anyhow::Result<u8> {
     let with_parent = run.exit_with_parent;
     let settled = settle(run, &state).await?;
     let file = settled.folder.join("bootstrap.json");
-    let text = serde_json::to_vec_pretty(&bootstrap::of(&settled))?;
-    write_private(&file, &text)?;
-    supervise::run(&settled, &file, &command, with_parent).await
+    let bootstrap = bootstrap::of(&settled);
+    bootstrap.check()?;
+    write_private(&file, &serde_json::to_vec_pretty(&bootstrap)?)?;
+    state.create(&settled.memory)?;
+    let ended = supervise::run(&settled, &file, &command, with_parent).await;
+    // The key leaves memory with the workload; what is left of a failed removal dies at a reboot.
+    std::fs::remove_dir_all(&settled.memory).ok();
+    ended
 }
 
 async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
     let name = ObjectName::new(run.namespace, run.name);
     let folder = state.workload(&name);
     state.create(&folder)?;
-    let mut ports = BTreeMap::new();
-    for Pair { key, value } in run.ports {
-        let port = match value {
-            0 => free_port(std::net::Ipv4Addr::LOCALHOST.into())?,
-            port => port,
-        };
-        if ports.insert(key.clone(), port).is_some() {
-            bail!("--port {key}=... is given twice");
-        }
+    if let Ok(pids) = state.pids(&name)
+        && signal::is_alive(pids.run)
+    {
+        bail!(
+            "{name} runs already as process {}; end that first",
+            pids.run
+        );
     }
+    let ports = settle_ports(run.ports)?;
     let address = match run.address {
         Some(address) => address,
         None => {
@@ -156,11 +162,16 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
     };
     Ok(Settled {
         access_log: run.access_log.unwrap_or_else(|| folder.join("access.log")),
-        labels: run.labels.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+        labels: run
+            .labels
+            .into_iter()
+            .map(|pair| (pair.key, pair.value))
+            .collect(),
         service_account: run.service_account,
         upstreams: run.upstreams,
         forward_proxy: run.forward_proxy,
         control: run.control,
+        memory: state.memory(&name),
         name,
         ports,
         address,
@@ -168,6 +179,20 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
         token,
         folder,
     })
+}
+
+fn settle_ports(wanted: Vec<Pair<u16>>) -> anyhow::Result<BTreeMap<String, u16>> {
+    let mut ports = BTreeMap::new();
+    for Pair { key, value } in wanted {
+        let port = match value {
+            0 => free_port(std::net::Ipv4Addr::LOCALHOST.into())?,
+            port => port,
+        };
+        if ports.insert(key.clone(), port).is_some() {
+            bail!("--port {key}=... is given twice");
+        }
+    }
+    Ok(ports)
 }
 
 fn read_token(path: &std::path::Path) -> anyhow::Result<String> {
@@ -187,8 +212,8 @@ mod tests {
 
     #[test]
     fn pairs_split_at_the_last_equals_sign() {
-        let pair: Pair<SocketAddr> = "catalog:80=127.0.0.1:19080".parse().unwrap();
-        assert_eq!(pair.key, "catalog:80");
+        let pair: Pair<u16> = "http=8080".parse().unwrap();
+        assert_eq!((pair.key.as_str(), pair.value), ("http", 8080));
         assert_eq!("a=b=1".parse::<Pair<u16>>().unwrap().key, "a=b");
         for bad in ["", "=1", "http", "http=", "http=x", "http=70000"] {
             assert!(bad.parse::<Pair<u16>>().is_err(), "{bad}");

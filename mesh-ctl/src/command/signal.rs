@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 /// Waits for SIGINT or SIGTERM. A system without signals waits for ever.
 pub(crate) async fn stop() -> Signal {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -23,7 +23,7 @@ pub(crate) struct Token {
     services: Vec<Name>,
     /// Seconds for which it is taken.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    lifetime: u64,
+    lifetime: u32,
     /// Refuse it after its first use.
     #[arg(long)]
     one_use: bool,
@@ -60,7 +60,7 @@ async fn ask(state: &StateFolder, token: &Token) -> anyhow::Result<String> {
         "lifetimeSeconds": token.lifetime,
         "oneUse": token.one_use,
     });
-    let answer = Admin::of(state).post("/token", &body).await?;
+    let answer = Admin::of(state).post("/tokens", &body).await?;
     let text = answer.get("token").and_then(|token| token.as_str());
     Ok(text.context("the control plane sent no token")?.to_owned())
 }

@@ -137,8 +137,11 @@ impl Load {
         self.seconds = started.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
         self.latency_ms = [50, 99, 100].map(|percent| {
-            let index = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
-            self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+            let index =
+                (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
+            self.latencies
+                .get(index)
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
         });
     }
 }
@@ -170,9 +173,10 @@ async fn send_due(plan: &Plan, started: Instant, next: &RefCell<u64>, load: &Ref
         if index >= plan.count {
             return;
         }
-        let due = started + Duration::from_secs(1).mul_f64(
-            f64::from(u32::try_from(index).unwrap_or(u32::MAX)) / f64::from(plan.rate.max(1)),
-        );
+        let due = started
+            + Duration::from_secs(1).mul_f64(
+                f64::from(u32::try_from(index).unwrap_or(u32::MAX)) / f64::from(plan.rate.max(1)),
+            );
         sleep_until(due).await;
         let number = plan.first + index;
         let sent = Instant::now();
@@ -199,13 +203,18 @@ async fn send(
             closed.insert(fresh.map_err(|error| Failure::Kind(format!("{error:#}")))?)
         }
     };
-    let response = open.send(request).await.map_err(|error| Failure::Kind(format!("before the head: {error}")))?;
+    let response = open
+        .send(request)
+        .await
+        .map_err(|error| Failure::Kind(format!("before the head: {error}")))?;
     verify(number, response).await
 }
 
 fn numbered(plan: &Plan, number: u64) -> anyhow::Result<Request> {
     let mut request = get(&format!("{}{number}", plan.path), plan.host)?;
-    request.headers_mut().insert("x-request-number", number.into());
+    request
+        .headers_mut()
+        .insert("x-request-number", number.into());
     Ok(request)
 }
 
@@ -218,7 +227,11 @@ async fn verify(number: u64, response: hyper::Response<Incoming>) -> Result<Good
     let body = Limited::new(body, MAX_BODY).collect().await;
     let body = body.map_err(|_| Failure::CutAfterFirstByte)?.to_bytes();
     if head.status != 200 {
-        return Err(Failure::Kind(format!("status {} {}", head.status.as_u16(), header("mesh-error"))));
+        return Err(Failure::Kind(format!(
+            "status {} {}",
+            head.status.as_u16(),
+            header("mesh-error")
+        )));
     }
     if header("x-request-number") != number.to_string() {
         return Err(Failure::Kind("another request's answer".into()));

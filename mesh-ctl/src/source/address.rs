@@ -22,14 +22,16 @@ pub(crate) fn own_address(key: &str, ports: &[u16]) -> anyhow::Result<IpAddr> {
         .map(|attempt| candidate(key, attempt))
         .find(|&address| ports.iter().all(|&port| is_free((address, port).into())))
         .with_context(|| {
-            format!("no free address in 127/8 for {key} after {TRIES} tries; give one with --address")
+            format!(
+                "no free address in 127/8 for {key} after {TRIES} tries; give one with --address"
+            )
         })
 }
 
 /// A TCP port free on `address` at this moment.
 pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((address, 0))
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        TcpListener::bind((address, 0)).with_context(|| format!("cannot listen on {address}"))?;
     Ok(listener.local_addr()?.port())
 }
 

@@ -48,7 +48,10 @@ impl Admin {
             .with_context(|| format!("{method} {target} on the control plane failed"))?;
         if answer.status >= 400 {
             let text = refusal(&answer);
-            bail!("the control plane answers {} to {target}: {text}", answer.status);
+            bail!(
+                "the control plane answers {} to {target}: {text}",
+                answer.status
+            );
         }
         Ok(answer)
     }
@@ -56,7 +59,11 @@ impl Admin {
 
 /// The reason in an error answer: its `error` field, or its text.
 fn refusal(answer: &Answer) -> String {
-    match answer.json().ok().and_then(|json| Some(json.get("error")?.as_str()?.to_owned())) {
+    match answer
+        .json()
+        .ok()
+        .and_then(|json| Some(json.get("error")?.as_str()?.to_owned()))
+    {
         Some(reason) => reason,
         None => String::from_utf8_lossy(&answer.body).trim().to_owned(),
     }

@@ -74,7 +74,10 @@ impl Connection {
     }
 
     /// Sends `request` once the connection is ready; the body is still to be read.
-    pub(crate) async fn send(&mut self, request: Request) -> hyper::Result<hyper::Response<Incoming>> {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request,
+    ) -> hyper::Result<hyper::Response<Incoming>> {
         self.sender.ready().await?;
         self.sender.send_request(request).await
     }
@@ -114,8 +117,14 @@ impl Answer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_slice(&self.body).with_context(|| {
-            let start: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
-            format!("status {}, and the body is not JSON: {start:?}", self.status)
+            let start: String = String::from_utf8_lossy(&self.body)
+                .chars()
+                .take(200)
+                .collect();
+            format!(
+                "status {}, and the body is not JSON: {start:?}",
+                self.status
+            )
         })
     }
 }

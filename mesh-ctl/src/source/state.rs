@@ -88,6 +88,18 @@ impl StateFolder {
             .with_context(|| format!("cannot create {}", folder.display()))
     }
 
+    /// Where a workload's key and its admin socket live: in memory where the system offers that,
+    /// gone when the workload ends.
+    pub(crate) fn memory(&self, name: &ObjectName) -> PathBuf {
+        let key = hash(format!("{} {name}", self.root.display()).as_bytes());
+        let shared = Path::new("/dev/shm");
+        match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(runtime) if runtime.is_dir() => runtime.join(format!("mesh-{key:016x}")),
+            _ if shared.is_dir() => shared.join(format!("mesh-{key:016x}")),
+            _ => self.workload(name).join("identity"),
+        }
+    }
+
     /// The control plane's admin socket. A path too long for a socket is moved to the runtime
     /// directory, and a pointer file in the state folder says where.
     pub(crate) fn admin_socket(&self) -> PathBuf {
@@ -111,7 +123,7 @@ impl StateFolder {
         Ok(socket)
     }
 
-    /// Every workload that has a folder here.
+    /// The processes of a workload that runs.
     pub(crate) fn pids(&self, name: &ObjectName) -> anyhow::Result<Pids> {
         let path = self.workload(name).join("pids.json");
         let text = fs::read(&path).with_context(|| {
@@ -130,7 +142,10 @@ impl StateFolder {
     fn outside_socket(&self) -> PathBuf {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR")
             .map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        runtime.join(format!("mesh-{:016x}.sock", hash(self.root.as_os_str().as_bytes())))
+        runtime.join(format!(
+            "mesh-{:016x}.sock",
+            hash(self.root.as_os_str().as_bytes())
+        ))
     }
 }
 

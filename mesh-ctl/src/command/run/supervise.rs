@@ -201,8 +201,8 @@ fn start_app(settled: &Settled, program: &str, arguments: &[String]) -> anyhow::
         command.env(format!("MESH_PORT_{}", variable(name)), port.to_string());
     }
     for upstream in &settled.upstreams {
-        let name = format!("MESH_UPSTREAM_{}", variable(&upstream.key));
-        command.env(name, upstream.value.to_string());
+        let name = variable(&format!("{}_{}", upstream.host, upstream.port));
+        command.env(format!("MESH_UPSTREAM_{name}"), upstream.listen.to_string());
     }
     if let Some(address) = settled.forward_proxy {
         command.env("http_proxy", format!("http://{address}"));

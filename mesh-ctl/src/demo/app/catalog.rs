@@ -77,7 +77,10 @@ impl Catalog {
         let path = call.path().to_owned();
         let mut segments = path.split('/').skip(1);
         match (segments.next().unwrap_or_default(), segments.next()) {
-            ("items", None) => json(200, &json!({ "items": (0..10).collect::<Vec<u64>>(), "version": self.settings.version })),
+            ("items", None) => json(
+                200,
+                &json!({ "items": (0..10).collect::<Vec<u64>>(), "version": self.settings.version }),
+            ),
             ("items", Some(item)) => self.item(item, number),
             ("echo", _) => echo(call).await,
             ("chunked", None) => chunked(call.number("n", 8, 10_000)),
@@ -121,7 +124,9 @@ impl Catalog {
             anyhow::bail!("this instance was started without --stock");
         };
         let mut connection = Connection::open(address).await?;
-        let answer = connection.exchange(get(&format!("/stock/{number}"), "stock")?).await?;
+        let answer = connection
+            .exchange(get(&format!("/stock/{number}"), "stock")?)
+            .await?;
         ensure!(answer.status == 200, "the stock answers {}", answer.status);
         answer.json()
     }
@@ -155,11 +160,17 @@ impl Catalog {
 /// Answers with the head exactly as received, and what the body was.
 async fn echo(call: Call) -> Reply {
     let head = call.head();
-    let body = match Limited::new(call.request.into_body(), MAX_BODY).collect().await {
+    let body = match Limited::new(call.request.into_body(), MAX_BODY)
+        .collect()
+        .await
+    {
         Ok(body) => body,
         Err(error) => return json(400, &json!({ "error": error.to_string() })),
     };
-    let trailers = body.trailers().map(|trailers| pairs(trailers)).unwrap_or_default();
+    let trailers = body
+        .trailers()
+        .map(|trailers| pairs(trailers))
+        .unwrap_or_default();
     let body = body.to_bytes();
     let mut lines = head.split("\r\n");
     let mut start = lines.next().unwrap_or_default().splitn(3, ' ');
@@ -183,7 +194,12 @@ async fn echo(call: Call) -> Reply {
 fn pairs(headers: &HeaderMap) -> Vec<[String; 2]> {
     headers
         .iter()
-        .map(|(name, value)| [name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()])
+        .map(|(name, value)| {
+            [
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into(),
+            ]
+        })
         .collect()
 }
 
@@ -197,7 +213,9 @@ fn chunked(count: u64) -> Reply {
 }
 
 fn bytes(count: u64) -> Reply {
-    let body: Vec<u8> = (0..count).map(|index| b'a' + u8::try_from(index % 26).unwrap_or(0)).collect();
+    let body: Vec<u8> = (0..count)
+        .map(|index| b'a' + u8::try_from(index % 26).unwrap_or(0))
+        .collect();
     reply(200, "application/octet-stream", Content::whole(body))
 }
 
@@ -242,12 +260,18 @@ mod tests {
         for _ in 0..2 {
             let answer = connection.exchange(request.clone()).await.unwrap();
             let echo = answer.json().unwrap();
-            assert_eq!((&echo["method"], &echo["target"]), (&json!("PUT"), &json!("/echo?a=%20")));
+            assert_eq!(
+                (&echo["method"], &echo["target"]),
+                (&json!("PUT"), &json!("/echo?a=%20"))
+            );
             assert_eq!(echo["headers"][0], json!(["host", "x"]));
             assert_eq!(echo["body"]["length"], 4);
             assert_eq!(answer.header("x-instance"), "v2-3");
         }
-        let stats = connection.exchange(get("/stats", "x").unwrap()).await.unwrap();
+        let stats = connection
+            .exchange(get("/stats", "x").unwrap())
+            .await
+            .unwrap();
         assert_eq!(stats.json().unwrap()["duplicates"], 1);
     }
 }

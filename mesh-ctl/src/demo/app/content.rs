@@ -62,7 +62,8 @@ impl Body for Content {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -77,7 +78,11 @@ pub(super) fn reply(status: u16, content_type: &'static str, content: Content) -
 
 /// A JSON response.
 pub(super) fn json(status: u16, value: &Value) -> Reply {
-    reply(status, "application/json", Content::whole(value.to_string()))
+    reply(
+        status,
+        "application/json",
+        Content::whole(value.to_string()),
+    )
 }
 
 /// Sets a header whose value the app made itself; one that cannot be sent is left out.

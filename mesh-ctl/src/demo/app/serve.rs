@@ -89,7 +89,11 @@ impl Call {
 
     /// The head as it arrived, up to its blank line.
     pub(super) fn head(&self) -> String {
-        let start = format!("{} {} HTTP/1.1\r\n", self.request.method(), self.request.uri());
+        let start = format!(
+            "{} {} HTTP/1.1\r\n",
+            self.request.method(),
+            self.request.uri()
+        );
         let head = self.received.take_head(&start).unwrap_or_default();
         String::from_utf8_lossy(&head).into_owned()
     }

@@ -25,10 +25,16 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
 
 impl App for Stock {
     async fn answer(&self, call: Call) -> Reply {
-        let item = call.path().strip_prefix("/stock/").and_then(|text| text.parse::<u64>().ok());
+        let item = call
+            .path()
+            .strip_prefix("/stock/")
+            .and_then(|text| text.parse::<u64>().ok());
         let mut reply = match item {
             Some(item) => json(200, &json!({ "item": item, "stock": item % 17 })),
-            None => json(404, &json!({ "error": "the stock answers GET /stock/{number}" })),
+            None => json(
+                404,
+                &json!({ "error": "the stock answers GET /stock/{number}" }),
+            ),
         };
         if let Some(number) = call.header("x-request-number") {
             super::content::set(&mut reply, "x-request-number", number);
