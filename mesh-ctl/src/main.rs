@@ -1,2 +1,19 @@
-//! Skeleton.
-fn main() {}
+//! `meshctl`: runs, inspects and explains the mesh.
+//!
+//! Modules form a list: each uses only those above it. `source` reads what a command needs,
+//! `render` prints what it found, `command` holds one file per subcommand, `demo` a whole mesh on
+//! this machine, `cli` the arguments whose help text is the reference.
+
+mod source;
+
+mod render;
+
+mod command;
+
+mod demo;
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

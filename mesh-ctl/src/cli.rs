@@ -1,0 +1,206 @@
+//! The command line. Help text here is the reference.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::command::{
+    control, explain, get, proxy, proxy_config, proxy_status, run, token, validate, version,
+};
+use crate::demo;
+use crate::render::{Output, report};
+use crate::source::state::StateArg;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed, or faults were found
+  2  the command line is wrong
+  `meshctl run` ends with the exit code of its app.
+
+Colours follow NO_COLOR and CLICOLOR. Nothing is written outside the state folder (--state,
+MESH_STATE, .mesh), but a socket in the runtime directory where the folder's path is too long.";
+
+/// Runs, inspects and explains the mesh.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl", version, after_long_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    state: StateArg,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a whole mesh on this machine: no root, no Kubernetes, no containers.
+    #[command(after_long_help = "\
+Examples:
+  meshctl demo                     until Ctrl-C; prints the address of a page
+  meshctl demo --check -o json     proves what the mesh promises, and ends")]
+    Demo(demo::show::DemoArgs),
+    /// Run a process as a workload of the mesh, with its sidecar.
+    #[command(after_long_help = "\
+Examples:
+  meshctl run shop --service-account shop -n demo -l app=shop --port http=8080 \\
+      --upstream catalog:80=127.0.0.1:19080 -- ./shop
+  meshctl run visitor --service-account visitor -n demo --upstream shop:80=127.0.0.1:8000
+
+The app listens on 127.0.0.1 at the ports named, and finds them in its environment: PORT (the
+first), MESH_PORT_<NAME>, MESH_UPSTREAM_<SERVICE>_<PORT>, MESH_ADDRESS, MESH_WORKLOAD.")]
+    Run(Box<run::Run>),
+    /// Run the control plane in the foreground.
+    #[command(after_long_help = "\
+Example:
+  meshctl control --manifests ./manifests --state .mesh")]
+    Control(control::Control),
+    /// Run a data plane in the foreground.
+    Proxy(proxy::Proxy),
+    /// Make a join token: a process's way to its first certificate.
+    #[command(after_long_help = "\
+Example:
+  meshctl token -n demo --service-account shop > shop.token")]
+    Token(token::Token),
+    /// List resources with their status, services, or workloads.
+    #[command(after_long_help = "\
+Examples:
+  meshctl get                      every resource, accepted or not and why
+  meshctl get workloads -o json
+  meshctl get HTTPRoute demo/catalog")]
+    Get(get::Get),
+    /// Show what every proxy runs: SYNCED, STALE or NACKED.
+    ProxyStatus {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what one proxy decides by.
+    #[command(after_long_help = "\
+Examples:
+  meshctl proxy-config all demo/shop -o json
+  meshctl proxy-config endpoints demo/shop")]
+    ProxyConfig(proxy_config::ProxyConfig),
+    /// Check manifests: every fault with file, line and field.
+    #[command(after_long_help = "\
+Example:
+  meshctl validate ./manifests extra.yaml
+
+References are resolved among everything given. Exits with 1 if there is any fault.")]
+    Validate(validate::Validate),
+    /// Explain a request: which rule, why the others lost, backends, timeouts, retries.
+    #[command(after_long_help = "\
+Examples:
+  meshctl explain GET 'http://catalog.demo:80/items?x=1' --from demo/shop -f ./manifests
+  meshctl explain http://catalog/items --from demo/shop -H 'x-user: beta' --live")]
+    Explain(explain::Explain),
+    /// Show the version of this binary.
+    Version {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print a completion script for a shell.
+    #[command(after_long_help = "\
+Example:
+  meshctl completion bash > ~/.local/share/bash-completion/completions/meshctl")]
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// An app of the demo.
+    #[command(hide = true)]
+    DemoApp(demo::app::DemoApp),
+    /// Become a command that ends with its parent.
+    #[command(hide = true)]
+    Guard {
+        /// The parent's process number.
+        #[arg(long)]
+        parent: u32,
+        /// The command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Commands that start no runtime of their own here; the rest is asynchronous.
+fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command {
+        Command::Version { output } => version::run(output),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "meshctl", &mut script);
+            crate::render::print(&String::from_utf8_lossy(&script))?;
+            Ok(0)
+        }
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Guard { parent, command } => run::guard(parent, &command),
+        command => block_on(dispatch_async(command, &cli.state)),
+    }
+}
+
+async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8> {
+    match command {
+        Command::Demo(arguments) => demo::show::run(arguments, state).await,
+        Command::Run(arguments) => run::run(*arguments, state).await,
+        Command::Control(arguments) => control::run(arguments, state).await,
+        Command::Token(arguments) => token::run(arguments, state).await,
+        Command::Get(arguments) => get::run(arguments, state).await,
+        Command::ProxyStatus { output } => proxy_status::run(output, state).await,
+        Command::ProxyConfig(arguments) => proxy_config::run(arguments, state).await,
+        Command::DemoApp(app) => demo::app::run(app).await,
+        Command::Proxy(arguments) => proxy::run(arguments).await,
+        Command::Explain(arguments) => explain::run(arguments, state).await,
+        Command::Validate(_)
+        | Command::Version { .. }
+        | Command::Completion { .. }
+        | Command::Guard { .. } => Ok(0),
+    }
+}
+
+/// Runs `work` on this thread: children started there end with it, not with a worker thread.
+fn block_on<F: Future<Output = anyhow::Result<u8>>>(work: F) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_app_keeps_its_own_arguments() {
+        let cli = Cli::try_parse_from([
+            "meshctl",
+            "run",
+            "a",
+            "--service-account",
+            "a",
+            "--port",
+            "http=0",
+            "--",
+            "sh",
+            "-c",
+            "x",
+        ]);
+        assert!(matches!(cli.unwrap().command, Command::Run(_)));
+        let missing = Cli::try_parse_from(["meshctl", "run", "a"]).unwrap_err();
+        assert_eq!(missing.exit_code(), 2);
+    }
+}

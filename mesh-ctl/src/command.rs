@@ -1,0 +1,13 @@
+//! One file per subcommand. May use `source` and `render`.
+
+pub(crate) mod control;
+pub(crate) mod explain;
+pub(crate) mod get;
+pub(crate) mod proxy;
+pub(crate) mod proxy_config;
+pub(crate) mod proxy_status;
+pub(crate) mod run;
+pub(crate) mod signal;
+pub(crate) mod token;
+pub(crate) mod validate;
+pub(crate) mod version;

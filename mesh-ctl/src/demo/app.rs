@@ -1,0 +1,63 @@
+//! The demo's apps: plain HTTP/1.1 servers on 127.0.0.1 that know nothing of the mesh.
+
+mod catalog;
+mod content;
+mod serve;
+mod shop;
+mod stock;
+mod tee;
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand};
+
+/// `meshctl demo-app`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoApp {
+    #[command(subcommand)]
+    app: App,
+}
+
+#[derive(Debug, Subcommand)]
+enum App {
+    /// Items, and endpoints that exercise every shape of HTTP/1.1.
+    Catalog(catalog::Settings),
+    /// How many of an item there are.
+    Stock(stock::Settings),
+    /// A page with live counts, fed by calls to the catalog.
+    Shop(shop::Settings),
+    /// Nothing: holds a workload open until its standard input closes.
+    Idle,
+}
+
+/// Where an app listens.
+#[derive(Clone, Copy, Debug, Args)]
+struct Listen {
+    /// Port on 127.0.0.1.
+    #[arg(long, env = "PORT")]
+    port: u16,
+}
+
+/// Runs the app until its standard input closes or it is told to stop.
+pub(crate) async fn run(app: DemoApp) -> anyhow::Result<u8> {
+    let serving = async {
+        match app.app {
+            App::Catalog(settings) => catalog::run(settings).await,
+            App::Stock(settings) => stock::run(settings).await,
+            App::Shop(settings) => shop::run(settings).await,
+            App::Idle => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = serving => result?,
+        () = crate::command::signal::parent_gone() => {}
+        _ = crate::command::signal::stop() => {}
+    }
+    Ok(0)
+}
+
+impl Listen {
+    fn address(self) -> SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}

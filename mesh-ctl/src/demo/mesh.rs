@@ -1,0 +1,388 @@
+//! The demo's mesh: control plane and workloads as processes of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mesh_api::name::{Name, Namespace, ObjectName};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::command::{signal, token};
+use crate::demo::child::Process;
+use crate::source::address::free_port;
+use crate::source::admin::Admin;
+use crate::source::state::{Pids, StateFolder, write_private};
+
+/// Manifests of the demo by file name.
+pub(crate) const MANIFESTS: [(&str, &str); 4] = [
+    ("mesh.yaml", include_str!("manifests/mesh.yaml")),
+    ("services.yaml", include_str!("manifests/services.yaml")),
+    ("catalog.yaml", include_str!("manifests/catalog.yaml")),
+    ("lab.yaml", include_str!("manifests/lab.yaml")),
+];
+/// The namespace of everything here.
+const NAMESPACE: &str = "demo";
+/// Services that the visitor dials; the page is the first.
+const DIALLED: [&str; 6] = [
+    "shop",
+    "catalog",
+    "catalog-v1",
+    "catalog-v2",
+    "stock",
+    "lab",
+];
+/// Between two looks at something awaited.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A running mesh.
+pub(crate) struct Mesh {
+    /// Where everything is kept.
+    pub(crate) state: StateFolder,
+    control: Option<Process>,
+    listen: SocketAddr,
+    workloads: BTreeMap<String, Process>,
+    outbound: BTreeMap<&'static str, SocketAddr>,
+    stock_for_catalog: BTreeMap<String, SocketAddr>,
+    catalog_for_shop: SocketAddr,
+}
+
+impl Mesh {
+    /// Writes the manifests and starts everything; what is up is told by [`Mesh::wait_synced`].
+    pub(crate) async fn start(state: StateFolder) -> anyhow::Result<Self> {
+        let local = Ipv4Addr::LOCALHOST.into();
+        let listen = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+        let mut mesh = Self {
+            state,
+            control: None,
+            listen,
+            workloads: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            stock_for_catalog: BTreeMap::new(),
+            catalog_for_shop: (Ipv4Addr::LOCALHOST, free_port(local)?).into(),
+        };
+        for service in DIALLED {
+            let address = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+            mesh.outbound.insert(service, address);
+        }
+        mesh.prepare()?;
+        mesh.start_control().await?;
+        mesh.write_tokens().await?;
+        mesh.start_workloads()?;
+        Ok(mesh)
+    }
+
+    fn prepare(&self) -> anyhow::Result<()> {
+        let manifests = self.state.manifests();
+        self.state.create(&manifests)?;
+        for entry in fs::read_dir(&manifests)? {
+            fs::remove_file(entry?.path())?;
+        }
+        for (name, text) in MANIFESTS {
+            self.write_manifest(name, text)?;
+        }
+        self.state.create(&self.tokens())
+    }
+
+    /// Starts the control plane and waits until it answers.
+    pub(crate) async fn start_control(&mut self) -> anyhow::Result<()> {
+        let arguments = [
+            "control".to_owned(),
+            "--state".to_owned(),
+            self.state.root().display().to_string(),
+            "--manifests".to_owned(),
+            self.state.manifests().display().to_string(),
+            "--listen".to_owned(),
+            self.listen.to_string(),
+            "--exit-with-parent".to_owned(),
+        ];
+        let log = self.state.root().join("control.log");
+        self.control = Some(Process::start("the control plane", &arguments, &log)?);
+        let limit = Instant::now() + Duration::from_secs(5);
+        while self.admin().get("/ready").await.is_err() {
+            if let Some(status) = self.control.as_mut().and_then(Process::ended) {
+                bail!("the control plane ended ({status}); see {}", log.display());
+            }
+            if Instant::now() > limit {
+                bail!("the control plane does not answer; see {}", log.display());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Kills the control plane without warning.
+    pub(crate) async fn kill_control(&mut self) -> anyhow::Result<()> {
+        match self.control.take() {
+            Some(process) => process.kill().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn write_tokens(&self) -> anyhow::Result<()> {
+        let namespace: Namespace = NAMESPACE.parse()?;
+        for account in ["shop", "catalog", "stock", "visitor"] {
+            let account: Name = account.parse()?;
+            let text = token::for_identity(&self.state, &namespace, &account).await?;
+            write_private(&self.tokens().join(account.as_str()), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn start_workloads(&mut self) -> anyhow::Result<()> {
+        self.start_workload("stock", "stock", &["app=stock"], &[], &["stock"])?;
+        for (version, instance) in [("v1", 0), ("v1", 1), ("v2", 0), ("v2", 1)] {
+            self.start_catalog(version, instance)?;
+        }
+        let catalog = self.catalog_for_shop;
+        let upstream = format!("catalog:80={catalog}");
+        let app = ["shop", "--catalog", &catalog.to_string()];
+        self.start_workload("shop", "shop", &["app=shop"], &[upstream], &app)?;
+        let upstreams: Vec<String> = self
+            .outbound
+            .iter()
+            .map(|(name, at)| format!("{name}:80={at}"))
+            .collect();
+        self.start_workload("visitor", "visitor", &[], &upstreams, &[])
+    }
+
+    /// Starts one more instance of the catalog.
+    pub(crate) fn start_catalog(&mut self, version: &str, instance: u32) -> anyhow::Result<()> {
+        let name = format!("catalog-{version}-{instance}");
+        let stock = match self.stock_for_catalog.get(&name) {
+            Some(address) => *address,
+            None => (Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())?).into(),
+        };
+        self.stock_for_catalog.insert(name.clone(), stock);
+        let (stock, instance) = (stock.to_string(), instance.to_string());
+        let label = format!("version={version}");
+        let app = [
+            "catalog",
+            "--version",
+            version,
+            "--instance",
+            &instance,
+            "--stock",
+            &stock,
+        ];
+        let upstream = format!("stock:80={stock}");
+        self.start_workload(
+            &name,
+            "catalog",
+            &["app=catalog", &label],
+            &[upstream],
+            &app,
+        )
+    }
+
+    fn start_workload(
+        &mut self,
+        name: &str,
+        account: &str,
+        labels: &[&str],
+        upstreams: &[String],
+        app: &[&str],
+    ) -> anyhow::Result<()> {
+        let mut arguments: Vec<String> = [
+            "run",
+            name,
+            "--namespace",
+            NAMESPACE,
+            "--service-account",
+            account,
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        option("--state", self.state.root().display().to_string());
+        option("--token", self.tokens().join(account).display().to_string());
+        for label in labels {
+            option("--label", (*label).to_owned());
+        }
+        for upstream in upstreams {
+            option("--upstream", upstream.clone());
+        }
+        if !app.is_empty() {
+            option("--port", "http=0".to_owned());
+        }
+        arguments.push("--exit-with-parent".to_owned());
+        if !app.is_empty() {
+            let own = std::env::current_exe()?.display().to_string();
+            arguments.extend(["--".to_owned(), own, "demo-app".to_owned()]);
+            arguments.extend(app.iter().map(|&word| word.to_owned()));
+        }
+        let log = self.state.root().join(format!("{name}.log"));
+        self.workloads
+            .insert(name.to_owned(), Process::start(name, &arguments, &log)?);
+        Ok(())
+    }
+
+    /// Ends a workload in order: it leaves the mesh, drains, then its app ends.
+    pub(crate) async fn stop_workload(&mut self, name: &str) -> anyhow::Result<()> {
+        let process = self
+            .workloads
+            .remove(name)
+            .with_context(|| format!("no {name} runs"))?;
+        process.stop(Duration::from_secs(45)).await.map(drop)
+    }
+
+    /// Takes a workload out of the books without ending it: its processes are killed by the caller.
+    pub(crate) async fn kill_workload(&mut self, name: &str) -> anyhow::Result<()> {
+        let pids = self.pids(name)?;
+        for pid in [Some(pids.run), Some(pids.proxy), pids.app]
+            .into_iter()
+            .flatten()
+            .filter(|&pid| pid != 0)
+        {
+            signal::send(pid, rustix::process::Signal::KILL);
+        }
+        let process = self
+            .workloads
+            .remove(name)
+            .with_context(|| format!("no {name} runs"))?;
+        process.kill().await.map(drop)
+    }
+
+    /// The processes of a workload.
+    pub(crate) fn pids(&self, name: &str) -> anyhow::Result<Pids> {
+        self.state.pids(&object(name)?)
+    }
+
+    /// The folder of a workload.
+    pub(crate) fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        Ok(self.state.workload(&object(name)?))
+    }
+
+    /// The visitor's outbound listener for a service.
+    pub(crate) fn outbound(&self, service: &str) -> anyhow::Result<SocketAddr> {
+        let address = self.outbound.get(service);
+        address
+            .copied()
+            .with_context(|| format!("the visitor does not dial {service}"))
+    }
+
+    /// The control plane's admin socket.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::of(&self.state)
+    }
+
+    /// Where proxies reach the control plane.
+    pub(crate) fn control_address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Writes a manifest in one step, as `kubectl` or an editor would.
+    pub(crate) fn write_manifest(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        write_private(&self.state.manifests().join(name), text.as_bytes())
+    }
+
+    /// Removes a manifest.
+    pub(crate) fn remove_manifest(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.state.manifests().join(name);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Names of the workloads that should run.
+    pub(crate) fn workloads(&self) -> Vec<String> {
+        self.workloads.keys().cloned().collect()
+    }
+
+    /// Waits until every workload's proxy is SYNCED and all its endpoints are there.
+    pub(crate) async fn wait_synced(&mut self, limit: Duration) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        loop {
+            let missing = match self.missing().await {
+                Ok(missing) if missing.is_empty() => return Ok(started.elapsed()),
+                Ok(missing) => missing.join(", "),
+                Err(error) => format!("{error:#}"),
+            };
+            if started.elapsed() > limit {
+                bail!(
+                    "not ready within {limit:?}: {missing}; logs are in {}",
+                    self.state.root().display()
+                );
+            }
+            self.check_alive()?;
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What is not as it should be yet.
+    async fn missing(&self) -> anyhow::Result<Vec<String>> {
+        let admin = self.admin();
+        let (proxies, workloads) = (admin.get("/proxies").await?, admin.get("/workloads").await?);
+        let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let mut missing = Vec::new();
+        for name in self.workloads.keys() {
+            let full = format!("{NAMESPACE}/{name}");
+            let state = rows(&proxies)
+                .into_iter()
+                .find(|row| row["workload"] == *full);
+            match state.as_ref().and_then(|row| row["state"].as_str()) {
+                Some("SYNCED") => {}
+                Some(other) => missing.push(format!("{name} is {other}")),
+                None => missing.push(format!("{name} is not connected")),
+            }
+            let registered = |row: &Value| row["name"] == **name && row["stale"] == false;
+            if !rows(&workloads).iter().any(registered) {
+                missing.push(format!("{name} is not registered"));
+            }
+        }
+        Ok(missing)
+    }
+
+    fn check_alive(&mut self) -> anyhow::Result<()> {
+        for (name, process) in &mut self.workloads {
+            if let Some(status) = process.ended() {
+                let log = self.state.root().join(format!("{name}.log"));
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                let last = text.lines().last().unwrap_or_default();
+                bail!("{name} ended ({status}): {last}; see {}", log.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything: workloads all at once, then the control plane.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let workloads = std::mem::take(&mut self.workloads);
+        for process in workloads.values() {
+            process.tell(rustix::process::Signal::TERM);
+        }
+        for process in workloads.into_values() {
+            process.stop(Duration::from_secs(45)).await?;
+        }
+        if let Some(control) = self.control.take() {
+            control.stop(Duration::from_secs(10)).await?;
+        }
+        Ok(())
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.state.root().join("tokens")
+    }
+}
+
+/// The full name of a workload here.
+pub(crate) fn object(name: &str) -> anyhow::Result<ObjectName> {
+    Ok(ObjectName::new(NAMESPACE.parse()?, name.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifests_have_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in MANIFESTS {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let files = crate::source::files::Files::read(&[folder.path().to_owned()]).unwrap();
+        let faults: Vec<String> = files.all_faults().iter().map(ToString::to_string).collect();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}

@@ -1,0 +1,8 @@
+//! Where commands read from: the state folder, the control plane's admin socket, manifests.
+//! May use nothing else of this crate.
+
+pub(crate) mod address;
+pub(crate) mod admin;
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod state;

@@ -1,0 +1,70 @@
+//! The admin socket of the control plane: JSON over HTTP/1.1 on a Unix socket of this user.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::source::http::{Answer, Connection, request};
+use crate::source::state::StateFolder;
+
+/// A client of the control plane's admin socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    socket: PathBuf,
+}
+
+impl Admin {
+    /// The control plane of `state`.
+    pub(crate) fn of(state: &StateFolder) -> Self {
+        Self {
+            socket: state.admin_socket(),
+        }
+    }
+
+    /// Asks for `target`.
+    pub(crate) async fn get(&self, target: &str) -> anyhow::Result<Value> {
+        self.ask("GET", target, Bytes::new()).await?.json()
+    }
+
+    /// Posts `body`.
+    pub(crate) async fn post(&self, target: &str, body: &Value) -> anyhow::Result<Value> {
+        let body = serde_json::to_vec(body)?;
+        self.ask("POST", target, Bytes::from(body)).await?.json()
+    }
+
+    async fn ask(&self, method: &str, target: &str, body: Bytes) -> anyhow::Result<Answer> {
+        let mut connection = Connection::open_unix(&self.socket).await.with_context(|| {
+            format!(
+                "no control plane answers at {}; start one with `meshctl control`, or name its \
+                 folder with --state or MESH_STATE",
+                self.socket.display()
+            )
+        })?;
+        let answer = connection
+            .exchange(request(method, target, "localhost", body)?)
+            .await
+            .with_context(|| format!("{method} {target} on the control plane failed"))?;
+        if answer.status >= 400 {
+            let text = refusal(&answer);
+            bail!(
+                "the control plane answers {} to {target}: {text}",
+                answer.status
+            );
+        }
+        Ok(answer)
+    }
+}
+
+/// The reason in an error answer: its `error` field, or its text.
+fn refusal(answer: &Answer) -> String {
+    match answer
+        .json()
+        .ok()
+        .and_then(|json| Some(json.get("error")?.as_str()?.to_owned()))
+    {
+        Some(reason) => reason,
+        None => String::from_utf8_lossy(&answer.body).trim().to_owned(),
+    }
+}
