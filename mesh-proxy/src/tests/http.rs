@@ -123,7 +123,13 @@ fn a_get_is_tried_elsewhere_and_a_post_is_not() {
     let good = App::start_on(([127, 78, 0, 1], port).into(), |_| {
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into()
     });
-    let mesh = Mesh::start(&[broken.address, good.address], "");
+    let in_turn = "
+apiVersion: mesh.dev/v1alpha1
+kind: TrafficPolicy
+metadata: { name: in-turn, namespace: demo }
+spec: { targetRefs: [{ kind: Service, name: catalog }], loadBalancing: { algorithm: RoundRobin } }
+";
+    let mesh = Mesh::start(&[broken.address, good.address], in_turn);
     for _ in 0..20 {
         let answer = mesh.ask(GET);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -158,13 +164,12 @@ fn a_draining_caller_finishes_what_is_open() {
     while !app.received().contains("ab") {
         std::thread::yield_now();
     }
-    let finish = std::thread::spawn(move || {
-        stream.write_all(b"cd").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    });
     mesh.caller.stop();
-    let answer = finish.join().unwrap();
+    while std::net::TcpStream::connect(mesh.outbound).is_ok() {
+        std::thread::yield_now();
+    }
+    stream.write_all(b"cd").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
 }
