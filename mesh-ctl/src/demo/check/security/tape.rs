@@ -50,7 +50,15 @@ impl Relay {
             application +=
                 application_records(bytes).with_context(|| format!("bytes of the {who}"))?;
         }
-        let hello = server.get(..1024.min(server.len())).unwrap_or_default();
+        // The first record of the server is its ServerHello, up to 16 KiB long.
+        let hello = server
+            .get(..(16 * 1024).min(server.len()))
+            .unwrap_or_default();
+        let length = match hello {
+            [22, _, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])) + 5,
+            _ => 0,
+        };
+        let hello = hello.get(..length).unwrap_or_default();
         let is_tls13 = hello
             .windows(CHOSE_TLS13.len())
             .any(|window| window == CHOSE_TLS13);
