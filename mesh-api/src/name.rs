@@ -354,6 +354,11 @@ impl DestinationName {
     pub fn new(service: ObjectName, port: Port) -> Self {
         Self { service, port }
     }
+
+    /// The host that names its Service from any namespace, `service.namespace`.
+    pub fn host(&self) -> String {
+        format!("{}.{}", self.service.name, self.service.namespace)
+    }
 }
 
 impl FromStr for DestinationName {

@@ -51,6 +51,8 @@ pub struct Answer {
     pub reached: Reached,
     /// Its head.
     pub head: ResponseHead,
+    /// What the peer's proxy says went wrong.
+    said: Option<Failure>,
 }
 
 /// What was tried, whatever came of it.
@@ -84,7 +86,7 @@ where
     loop {
         let tried = try_once(context, downstream, head, body, plan, tries).await;
         let failure = match &tried {
-            Ok(answer) => failure_of_answer(answer),
+            Ok(answer) => Some(failure_of_answer(answer)),
             Err(error) => failure_of_error(error),
         };
         let Some(failure) = failure else { return tried };
@@ -114,21 +116,23 @@ where
     }
 }
 
-/// What a retry rule may care about in a response: a status, or the peer's proxy saying that its
-/// app saw nothing. The latter counts only over an authenticated tunnel.
-fn failure_of_answer(answer: &Answer) -> Option<Failure> {
-    if answer.reached.tunnelled
-        && let Some(said) = answer.head.field("mesh-error")
-    {
-        let says = |word: &[u8]| memchr::memmem::find(said, word).is_some();
-        if says(b"unsent") {
-            return Some(Failure::Unsent);
-        }
-        if says(b"reason=reset") {
-            return Some(Failure::Reset);
-        }
+/// What a retry rule may care about in a response.
+fn failure_of_answer(answer: &Answer) -> Failure {
+    answer.said.unwrap_or(Failure::Status(answer.head.status()))
+}
+
+/// What the peer's proxy says of its app: that it saw nothing, or broke before it answered. Counts
+/// only over an authenticated tunnel.
+fn said_by_peer(reached: &Reached, head: &ResponseHead) -> Option<Failure> {
+    let said = head.field("mesh-error").filter(|_| reached.tunnelled)?;
+    let says = |word: &[u8]| memchr::memmem::find(said, word).is_some();
+    if says(b"unsent") {
+        Some(Failure::Unsent)
+    } else if says(b"reason=reset") {
+        Some(Failure::Reset)
+    } else {
+        None
     }
-    Some(Failure::Status(answer.head.status()))
 }
 
 fn failure_of_error(error: &Error) -> Option<Failure> {
@@ -172,12 +176,15 @@ where
         filter::write_request(head, &changes, reached.connection.queue_tail());
         let connection = &mut reached.connection;
         let answered = relay::exchange_heads(downstream, connection, body, head.method()).await;
+        let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
         let outcome = match &answered {
-            Ok(_) => AttemptOutcome::Answered,
-            Err(_) => AttemptOutcome::Broken,
+            Ok((None, _)) => AttemptOutcome::Answered,
+            Ok((Some(Failure::Unsent), _)) => AttemptOutcome::ConnectFailed,
+            Ok((Some(_), _)) | Err(_) => AttemptOutcome::Broken,
         };
         context.observe_answer(&reached, outcome);
-        Ok(Answer { head: answered?, reached })
+        let (said, head) = answered?;
+        Ok(Answer { head, reached, said })
     };
     match plan.per_try {
         None => attempt.await,

@@ -25,7 +25,7 @@ use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::relay::RequestBody;
 use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
 
-pub use respond::{mesh_error, refuse_plaintext};
+pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
 
 /// Idle time after which a downstream connection is closed.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -114,8 +114,20 @@ struct Outcome {
     bytes_out: u64,
 }
 
-/// Serves exchanges on `downstream` until either side is done with it.
-pub async fn serve<T>(context: &Rc<Context>, mut downstream: Connection<T>, scope: &Scope)
+/// A CONNECT to the forward proxy: from here on the connection carries bytes for `authority`.
+pub struct Handover<T> {
+    /// The connection; nothing was answered yet.
+    pub downstream: Connection<T>,
+    /// Host and port.
+    pub authority: String,
+}
+
+/// Serves exchanges on `downstream` until either side is done with it, or it is to carry bytes.
+pub async fn serve<T>(
+    context: &Rc<Context>,
+    mut downstream: Connection<T>,
+    scope: &Scope,
+) -> Option<Handover<T>>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -129,12 +141,17 @@ where
                 break;
             }
         };
+        if head.method() == "CONNECT" && matches!(scope, Scope::ForwardProxy) {
+            let authority = head.authority().to_owned();
+            return Some(Handover { downstream, authority });
+        }
         if Box::pin(handle(context, &mut downstream, &head, scope)).await == Next::Close {
             break;
         }
     }
     // The peer may be gone already; there is nobody left to tell.
     downstream.shutdown().await.unwrap_or_default();
+    None
 }
 
 /// True when a request's first bytes are there; false when the connection should end.

@@ -54,6 +54,8 @@ pub struct Connection<T> {
     scan: Option<Scan>,
     /// True once the one empty line that may come before a request was dropped.
     skipped: bool,
+    /// True behind an interim response: the final one follows.
+    interim: bool,
     /// Bytes the next read asks for; grows while reads fill it.
     room: usize,
     state: State,
@@ -84,6 +86,7 @@ impl<T> Connection<T> {
             out: Outgoing::default(),
             scan: None,
             skipped: false,
+            interim: false,
             room: MIN_READ,
             state: State::Idle,
         }
@@ -92,6 +95,7 @@ impl<T> Connection<T> {
     /// True if nothing is unread or unwritten and the last message ended: it may be used again.
     pub fn is_clean(&self) -> bool {
         self.state == State::Idle
+            && !self.interim
             && self.read.is_empty()
             && self.out.is_empty()
             && self.scan.is_none()
@@ -122,7 +126,8 @@ impl<T> Connection<T> {
         &mut self.io
     }
 
-    /// The connection and what was read and not taken: where another protocol goes on.
+    /// The connection and what was read and not taken: where another protocol goes on. What is
+    /// queued is lost: flush first.
     pub fn into_inner(self) -> (T, BytesMut) {
         (self.io, self.read.into_bytes())
     }
@@ -152,6 +157,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Reads the head of the next request; `None` if the peer closed before its first byte.
     ///
     /// Loses nothing if dropped and called again.
+    ///
+    /// # Errors
+    ///
+    /// A refused head, a connection that closed inside one, or an I/O error.
     pub async fn read_request(&mut self) -> Result<Option<RequestHead>, RequestFault> {
         let (complete, line) = loop {
             self.skip_line()?;
@@ -179,6 +188,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Waits until bytes of a next message are there (true) or the peer closed (false).
     ///
     /// Holds no buffer meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed.
     pub async fn wait_readable(&mut self) -> io::Result<bool> {
         if !self.read.is_empty() {
             return Ok(true);
@@ -192,10 +205,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Reads the head of a response to a request with `method`; after a 1xx, call it again.
+    ///
+    /// # Errors
+    ///
+    /// A refused head, a connection that closed before its end, or an I/O error; and whether a byte
+    /// of a response, interim ones included, had arrived.
     pub async fn read_response(&mut self, method: &str) -> Result<ResponseHead, ResponseFault> {
-        let started = !self.read.is_empty();
+        let started = self.interim || !self.read.is_empty();
         match self.next_response(method).await {
-            Ok(head) => Ok(head),
+            Ok(head) => {
+                self.interim = head.is_informational();
+                Ok(head)
+            }
             Err(fault) => {
                 let refused = matches!(fault, Fault::Refused(_));
                 Err(ResponseFault {
@@ -209,6 +230,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Reads the next part of the content; `None` at its end.
     ///
     /// After a fault the connection is over and the body failed.
+    ///
+    /// # Errors
+    ///
+    /// Refused content, a connection that closed inside it, or an I/O error.
     pub async fn read_body(&mut self, body: &mut Body) -> Result<Option<BodyPart>, BodyFault> {
         loop {
             match body.take(&mut self.read) {
@@ -240,11 +265,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Writes all that is queued, in as few writes as the connection takes.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or takes no more.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.out.poll_flush(&mut self.io, cx)).await
     }
 
     /// Writes all that is queued and says that no more comes.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or takes no more.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         self.flush().await?;
         poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await

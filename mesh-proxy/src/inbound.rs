@@ -134,7 +134,8 @@ async fn serve_port<T>(
         return;
     }
     let connection = Connection::with_read(stream, first);
-    exchange::serve(context, connection, &Scope::Receiving(receiving)).await;
+    // A CONNECT is refused there: only the forward proxy hands over.
+    drop(exchange::serve(context, connection, &Scope::Receiving(receiving)).await);
 }
 
 async fn opaque<T>(context: &Rc<Context>, downstream: T, upstream: Reached, first: &[u8])

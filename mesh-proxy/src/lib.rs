@@ -25,5 +25,7 @@ pub mod worker;
 pub mod listener;
 pub mod admin;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use run::{StartError, run};

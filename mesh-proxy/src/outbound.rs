@@ -16,26 +16,45 @@ use tokio::net::TcpStream;
 use crate::attempt;
 use crate::context::Context;
 use crate::detect::{self, Spoken};
-use crate::exchange::{self, Scope};
+use crate::error::Kind;
+use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
 use crate::tcp;
 
 /// Serves a connection to an explicit listener of `name`.
 pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
-    serve_stream(context, stream, name).await;
+    serve_stream(context, stream, BytesMut::new(), name).await;
 }
 
-/// Serves a connection to the HTTP forward proxy.
+/// Serves a connection to the HTTP forward proxy. After a CONNECT, what follows is handled as if
+/// the app had dialled the authority itself.
 pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
-    exchange::serve(context, Connection::new(stream), &Scope::ForwardProxy).await;
+    let connection = Connection::new(stream);
+    let handover = exchange::serve(context, connection, &Scope::ForwardProxy).await;
+    let Some(Handover { mut downstream, authority }) = handover else { return };
+    let host_and_port = authority.rsplit_once(':');
+    let name = host_and_port.and_then(|(host, port)| {
+        context.shared.config.destination_of(host, port.parse().ok()?)
+    });
+    let Some(name) = name else {
+        return exchange::refuse_connect(downstream, Kind::UnknownDestination).await;
+    };
+    downstream.queue(b"HTTP/1.1 200 OK\r\n\r\n");
+    if downstream.flush().await.is_ok() {
+        let (stream, first) = downstream.into_inner();
+        serve_stream(context, stream, first, &name).await;
+    }
 }
 
-/// Serves bytes that the workload sends to `name`, as its port is declared or detected.
-pub async fn serve_stream<T>(context: &Rc<Context>, mut stream: T, name: &DestinationName)
-where
+/// Serves bytes that the workload sends to `name`, `first` of which were read already.
+async fn serve_stream<T>(
+    context: &Rc<Context>,
+    mut stream: T,
+    mut first: BytesMut,
+    name: &DestinationName,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut first = BytesMut::new();
     let snapshot = context.shared.config.known(name, DEFAULTS.config_wait).await;
     let protocol = match snapshot.destinations.get(name) {
         Some(Known::Present(destination)) => destination.protocol,
@@ -49,7 +68,8 @@ where
     };
     if is_http {
         let connection = Connection::with_read(stream, first);
-        return exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
+        exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
+        return;
     }
     if let Some(Known::Present(destination)) = snapshot.destinations.get(name)
         && let Some(backend) = destination.backends.first()

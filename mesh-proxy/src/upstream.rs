@@ -34,6 +34,9 @@ const DECAY: Duration = Duration::from_secs(10);
 /// Assumed of an endpoint nothing is known of, in seconds.
 const FIRST_LATENCY: f64 = 0.001;
 
+/// The least a broken attempt counts as.
+const BROKEN_LATENCY: Duration = Duration::from_secs(1);
+
 /// What came of an attempt, as far as an endpoint's standing cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
@@ -120,7 +123,8 @@ impl Upstream {
                 health::succeed(&known.state)
             }
             AttemptOutcome::Broken => {
-                known.learn(latency, now);
+                // Failing fast must not look like being fast.
+                known.learn(latency.max(BROKEN_LATENCY), now);
                 None
             }
             AttemptOutcome::ConnectFailed => {

@@ -1,7 +1,10 @@
-//! Generated code: prost messages for mesh-api, tonic stubs for the proxy and the control plane.
+//! Generated code: prost messages for mesh-api, tonic stubs for the proxy and the control plane, and
+//! the pages of `docs/reference` that code can tell better than people.
 //!
 //! It is committed, so that a build needs no generator, and `codegen --check` compares it.
-//! May use `step`.
+//! May use `source` and `step`.
+
+mod metrics;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +22,7 @@ struct Generated {
 /// Writes the generated files, or with `check` fails where one differs.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let mut differing = Vec::new();
-    for file in generate()? {
+    for file in code()?.into_iter().chain(pages()?) {
         let path = step::root().join(&file.path);
         if std::fs::read_to_string(&path).unwrap_or_default() == file.text {
             continue;
@@ -37,8 +40,16 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that is generated. What is generated for `docs/reference` joins here.
-fn generate() -> anyhow::Result<Vec<Generated>> {
+/// The pages of `docs/reference` that are generated.
+fn pages() -> anyhow::Result<Vec<Generated>> {
+    Ok(vec![Generated {
+        path: PathBuf::from("docs/reference/metrics.md"),
+        text: metrics::page()?,
+    }])
+}
+
+/// Messages and stubs.
+fn code() -> anyhow::Result<Vec<Generated>> {
     let files = protox::compile(["mesh.proto"], [step::root().join("mesh-api/proto")])?;
     let messages = tonic_prost_build::configure()
         .build_client(false)

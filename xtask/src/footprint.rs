@@ -33,7 +33,7 @@ pub(crate) fn run(bootstrap: Option<&Path>) -> anyhow::Result<()> {
     let observe = observe(bootstrap)?;
     let mut command = Command::new(&binary);
     command
-        .arg("--bootstrap")
+        .arg("run")
         .arg(bootstrap)
         .stdin(Stdio::piped());
     let started = Instant::now();

@@ -180,7 +180,7 @@ pub enum RetryCondition {
     ConnectFailure,
     /// The connection broke before the response.
     Reset,
-    /// HTTP/2 REFUSED_STREAM.
+    /// HTTP/2 `REFUSED_STREAM`.
     RefusedStream,
     /// The try's own timeout passed.
     PerTryTimeout,
@@ -259,7 +259,7 @@ pub enum RetryAfter {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadBalancingSection {
-    /// PeakEwma where absent.
+    /// `PeakEwma` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmField>,
     /// What of the request picks the endpoint.

@@ -51,7 +51,7 @@ pub(super) fn backend(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filte
         };
         let reason = format!("{name} on a backendRef is not supported yet");
         faults.index(index, |faults| {
-            faults.field("type", |faults| faults.refuse(reason))
+            faults.field("type", |faults| faults.refuse(reason));
         });
     }
     all(filters, false, faults)
@@ -75,7 +75,7 @@ fn all(filters: &[HTTPRouteFilter], prefix: bool, faults: &mut Faults) -> Filter
         faults.index(index, |faults| {
             if !seen.insert(filter.r#type) && filter.r#type != HTTPRouteFilterType::ExtensionRef {
                 faults.field("type", |faults| {
-                    faults.refuse("is there twice; a rule has one filter of each type")
+                    faults.refuse("is there twice; a rule has one filter of each type");
                 });
             }
             one(filter, prefix, &mut checked, faults);
@@ -129,7 +129,7 @@ fn one(filter: &HTTPRouteFilter, prefix: bool, checked: &mut Filters, faults: &m
                 other => format!("{other:?}"),
             };
             faults.field("type", |faults| {
-                faults.refuse(format!("{name} is not supported yet"))
+                faults.refuse(format!("{name} is not supported yet"));
             });
         }
     }
@@ -138,7 +138,7 @@ fn one(filter: &HTTPRouteFilter, prefix: bool, checked: &mut Filters, faults: &m
 fn member<'a, T>(field: &str, value: Option<&'a T>, faults: &mut Faults) -> Option<&'a T> {
     if value.is_none() {
         faults.field(field, |faults| {
-            faults.refuse("is missing: the filter's type asks for it")
+            faults.refuse("is missing: the filter's type asks for it");
         });
     }
     value
@@ -183,7 +183,7 @@ fn members(filter: &HTTPRouteFilter, faults: &mut Faults) {
     ] {
         if is_set && kind != filter.r#type {
             faults.field(field, |faults| {
-                faults.refuse("does not belong to the filter's type")
+                faults.refuse("does not belong to the filter's type");
             });
         }
     }
@@ -254,7 +254,7 @@ fn redirect(filter: &HTTPRequestRedirectFilter, prefix: bool, faults: &mut Fault
     let status = filter.status_code.unwrap_or(302);
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {
         faults.field("statusCode", |faults| {
-            faults.refuse(format!("{status} is not 301, 302, 303, 307 or 308"))
+            faults.refuse(format!("{status} is not 301, 302, 303, 307 or 308"));
         });
     }
     Redirect {
@@ -307,7 +307,7 @@ fn path_rewrite(path: &HTTPPathModifier, prefix: bool, faults: &mut Faults) -> O
         HTTPPathModifierType::ReplaceFullPath => {
             if part.is_some() {
                 faults.field("replacePrefixMatch", |faults| {
-                    faults.refuse("does not belong to ReplaceFullPath")
+                    faults.refuse("does not belong to ReplaceFullPath");
                 });
             }
             let text = member("replaceFullPath", full, faults)?;
@@ -318,12 +318,12 @@ fn path_rewrite(path: &HTTPPathModifier, prefix: bool, faults: &mut Faults) -> O
         HTTPPathModifierType::ReplacePrefixMatch => {
             if full.is_some() {
                 faults.field("replaceFullPath", |faults| {
-                    faults.refuse("does not belong to ReplacePrefixMatch")
+                    faults.refuse("does not belong to ReplacePrefixMatch");
                 });
             }
             if !prefix {
                 faults.field("type", |faults| {
-                    faults.refuse("ReplacePrefixMatch needs exactly one match, on a PathPrefix")
+                    faults.refuse("ReplacePrefixMatch needs exactly one match, on a PathPrefix");
                 });
             }
             let text = member("replacePrefixMatch", part, faults)?;

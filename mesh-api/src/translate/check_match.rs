@@ -38,7 +38,7 @@ pub(super) fn one(given: &HTTPRouteMatch, faults: &mut Faults) -> Option<RouteMa
     });
     if given.method == Some(HTTPMethod::Connect) {
         faults.field("method", |faults| {
-            faults.refuse("CONNECT is not supported yet")
+            faults.refuse("CONNECT is not supported yet");
         });
     }
     let method = given.method.map(|method| method.as_str().to_owned());

@@ -22,12 +22,12 @@ use crate::translate::checked::{
 pub(super) fn mesh(mesh: &Mesh, faults: &mut Faults) -> Option<CheckedMesh> {
     if mesh.metadata.name.as_deref() != Some("default") {
         faults.field("metadata.name", |faults| {
-            faults.refuse("the Mesh is named default")
+            faults.refuse("the Mesh is named default");
         });
     }
     if mesh.metadata.namespace.is_some() {
         faults.field("metadata.namespace", |faults| {
-            faults.refuse("the Mesh has no namespace")
+            faults.refuse("the Mesh has no namespace");
         });
     }
     let spec = &mesh.spec;
@@ -145,7 +145,7 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
     ] {
         if is_set {
             faults.field("timeout", |faults| {
-                faults.field(field, |faults| faults.refuse(REASON))
+                faults.field(field, |faults| faults.refuse(REASON));
             });
         }
     }
@@ -177,20 +177,20 @@ fn traffic_target(
         "Namespace" | "Service" | "HTTPRoute" => {
             if target.group.as_deref().is_some_and(|given| given != group) {
                 faults.field("group", |faults| {
-                    faults.refuse(format!("{} is of the group {group:?}", target.kind))
+                    faults.refuse(format!("{} is of the group {group:?}", target.kind));
                 });
             }
         }
         "GRPCRoute" | "TCPRoute" | "TLSRoute" | "ExternalService" => {
             faults.field("kind", |faults| {
-                faults.refuse(format!("{} is not supported yet", target.kind))
+                faults.refuse(format!("{} is not supported yet", target.kind));
             });
             return None;
         }
         other => {
             let other: String = other.chars().take(80).collect();
             faults.field("kind", |faults| {
-                faults.refuse(format!("{other:?} is not Namespace, Service or HTTPRoute"))
+                faults.refuse(format!("{other:?} is not Namespace, Service or HTTPRoute"));
             });
             return None;
         }
@@ -202,7 +202,7 @@ fn traffic_target(
         }
         ("Namespace", Some(_), _) => {
             faults.field("sectionName", |faults| {
-                faults.refuse("is for a Service or a route only")
+                faults.refuse("is for a Service or a route only");
             });
             None
         }
@@ -225,7 +225,7 @@ fn own_namespace(name: &Name, namespace: &Namespace, faults: &mut Faults) -> boo
     let own = name.as_str() == namespace.as_str();
     if !own {
         faults.field("name", |faults| {
-            faults.refuse(format!("a policy targets its own namespace, {namespace}"))
+            faults.refuse(format!("a policy targets its own namespace, {namespace}"));
         });
     }
     own
@@ -280,7 +280,7 @@ fn namespace_target(target: &TargetRef, namespace: &Namespace, faults: &mut Faul
         faults.field("kind", |faults| {
             faults.refuse(format!(
                 "a target of kind {kind:?} is not supported yet; Namespace is"
-            ))
+            ));
         });
         return;
     }
@@ -293,7 +293,7 @@ fn namespace_target(target: &TargetRef, namespace: &Namespace, faults: &mut Faul
         .is_some_and(|group| !group.is_empty())
     {
         faults.field("group", |faults| {
-            faults.refuse("Namespace is of the group \"\"")
+            faults.refuse("Namespace is of the group \"\"");
         });
     }
     if let Some(name) = faults.field("name", |faults| faults.take(target.name.parse::<Name>())) {

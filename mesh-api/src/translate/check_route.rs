@@ -80,7 +80,7 @@ fn unique_names(rules: &[HTTPRouteRule], faults: &mut Faults) {
         let earlier = rules.iter().take(index);
         if rule.name.is_some() && earlier.filter(|other| other.name == rule.name).count() > 0 {
             faults.index(index, |faults| {
-                faults.field("name", |faults| faults.refuse("another rule has this name"))
+                faults.field("name", |faults| faults.refuse("another rule has this name"));
             });
         }
     }
@@ -147,7 +147,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     } = filters;
     if redirect.is_some() && !rule.backend_refs.is_empty() {
         faults.field("backendRefs", |faults| {
-            faults.refuse("a rule with a RequestRedirect filter has no backendRefs")
+            faults.refuse("a rule with a RequestRedirect filter has no backendRefs");
         });
     }
     let mut backends = Vec::new();
@@ -165,7 +165,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
             && per_try > request
         {
             faults.field("backendRequest", |faults| {
-                faults.refuse("is longer than request")
+                faults.refuse("is longer than request");
             });
         }
         (request, per_try)
@@ -241,9 +241,10 @@ fn target_of(backend: &HTTPBackendRef, own: &Namespace, faults: &mut Faults) -> 
     }
     let name = faults.field("name", |faults| faults.take(backend.name.parse()));
     let namespace = namespace_of(backend.namespace.as_deref(), own, faults);
-    let number = faults.field("port", |faults| match backend.port {
-        Some(number) => port(number, faults),
-        None => {
+    let number = faults.field("port", |faults| {
+        if let Some(number) = backend.port {
+            port(number, faults)
+        } else {
             faults.refuse("is missing: a Service is named with its port");
             None
         }

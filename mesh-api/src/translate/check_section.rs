@@ -90,6 +90,7 @@ fn timeouts(section: &TimeoutSection, faults: &mut Faults) -> Timeouts {
 }
 
 /// Reads a time limit: `0s` is none.
+#[expect(clippy::option_option, reason = "not set and no limit differ")]
 pub(super) fn limit(
     field: &str,
     text: Option<&DurationField>,
@@ -139,7 +140,7 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
     let max_body_bytes = section.max_body_bytes.unwrap_or(default.max_body_bytes);
     if max_body_bytes > MAX_BODY {
         faults.field("maxBodyBytes", |faults| {
-            faults.refuse(format!("is over {MAX_BODY}"))
+            faults.refuse(format!("is over {MAX_BODY}"));
         });
     }
     RetryPolicy {
@@ -180,7 +181,7 @@ fn retry_on(
             RetryCondition::PerTryTimeout => conditions.per_try_timeout = true,
             RetryCondition::RefusedStream => faults.field("conditions", |faults| {
                 faults.index(index, |faults| {
-                    faults.refuse("RefusedStream is not supported yet")
+                    faults.refuse("RefusedStream is not supported yet");
                 });
             }),
         }
@@ -226,7 +227,7 @@ fn methods(methods: Option<&RetryMethodsField>, faults: &mut Faults) -> RetryMet
                     || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
                 {
                     faults.index(index, |faults| {
-                        faults.refuse("is not a method in upper case")
+                        faults.refuse("is not a method in upper case");
                     });
                 }
             }
@@ -262,7 +263,7 @@ fn backoff(field: Option<&BackoffField>, faults: &mut Faults) -> Backoff {
         Some(JitterField::Full) | None => Jitter::Full,
         Some(JitterField::Decorrelated) => {
             faults.field("jitter", |faults| {
-                faults.refuse("Decorrelated is not supported yet")
+                faults.refuse("Decorrelated is not supported yet");
             });
             Jitter::Full
         }
@@ -298,7 +299,7 @@ fn load_balancing_of(section: &LoadBalancingSection, faults: &mut Faults) -> Alg
         Some(AlgorithmField::RoundRobin) => Algorithm::RoundRobin,
         Some(other) => {
             faults.field("algorithm", |faults| {
-                faults.refuse(format!("{other:?} is not supported yet"))
+                faults.refuse(format!("{other:?} is not supported yet"));
             });
             Algorithm::PeakEwma
         }

@@ -24,7 +24,7 @@ pub(super) fn service(service: &core::Service, faults: &mut Faults) -> Option<Ch
         };
         if spec.type_.as_deref() == Some("ExternalName") {
             faults.field("type", |faults| {
-                faults.refuse("ExternalName is not supported yet")
+                faults.refuse("ExternalName is not supported yet");
             });
         }
         let addresses = cluster_ips(spec, faults);
@@ -164,7 +164,7 @@ pub(super) fn slice(
     });
     if slice.address_type == "FQDN" {
         faults.field("addressType", |faults| {
-            faults.refuse("FQDN is not supported yet")
+            faults.refuse("FQDN is not supported yet");
         });
         return None;
     }

@@ -128,6 +128,7 @@ impl Parent {
 }
 
 /// A checked rule.
+#[expect(clippy::option_option, reason = "not set and no limit differ")]
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CheckedRule {
     /// Its name.
@@ -223,6 +224,7 @@ pub(super) struct Sections {
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.
+#[expect(clippy::option_option, reason = "not set and no limit differ")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Timeouts {
     /// For the whole exchange.

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "fixtures are right")]
+
 use super::*;
 use crate::fixture::catalog;
 use crate::manifest;
@@ -9,7 +11,7 @@ use crate::resource::ResourceKey;
 mod check;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
-const BASE: &str = r#"
+const BASE: &str = r"
 apiVersion: v1
 kind: Service
 metadata: { name: catalog, namespace: demo }
@@ -42,7 +44,7 @@ apiVersion: mesh.dev/v1alpha1
 kind: Workload
 metadata: { name: v2-0, namespace: demo, labels: { app: catalog, version: v2 } }
 spec: { address: 127.0.0.3, ports: { http: 9090 }, serviceAccount: catalog }
-"#;
+";
 
 const CANARY: &str = r#"
 ---
@@ -229,6 +231,7 @@ fn policy(name: &str, created: &str, target: &str, sections: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of levels")]
 fn the_most_specific_section_wins_whole() {
     let mesh = "\n---\napiVersion: mesh.dev/v1alpha1\nkind: Mesh\nmetadata: { name: default }\nspec: { traffic: { timeout: { request: 9s, perTry: 8s, connect: 7s, idle: 6s }, loadBalancing: { algorithm: RoundRobin } } }\n";
     let age = "2026-01-01T00:00:00Z";
@@ -439,7 +442,7 @@ spec: { selector: { matchLabels: { version: v2 } }, mode: Permissive }
 
 #[test]
 fn slices_add_addresses_outside_the_mesh() {
-    let slice = r#"
+    let slice = r"
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -450,7 +453,7 @@ endpoints:
 - { addresses: [127.0.0.9] }
 - { addresses: [127.0.0.8], conditions: { ready: false } }
 - { addresses: [127.0.0.2] }
-"#;
+";
     let mut catalog = with(slice);
     catalog.set_stale(&"demo/v1-0".parse().unwrap(), true);
     let endpoints = seen(&catalog, "demo/catalog:80", "demo")

@@ -104,12 +104,26 @@ pub(super) fn take_roots(shared: &Shared, roots: Roots, folder: &Path) {
 }
 
 async fn until_renewal(held: &Credentials) {
-    let time = identity::renew_at(held.not_before(), held.not_after(), fastrand::f64());
+    // Not before a second has passed, so that a certificate that is always due cannot make a storm.
+    tokio::time::sleep(RETRY.0).await;
+    let time = renewal_time(held.not_before(), held.not_after(), now(), fastrand::f64());
     while let Ok(left) = time.duration_since(SystemTime::now()) {
         if left.is_zero() {
             return;
         }
         tokio::time::sleep(left.min(LOOK)).await;
+    }
+}
+
+/// When to renew. Of a certificate that is overdue as it is taken (short-lived ones are, for their
+/// start is set back), a third of what is left is waited for.
+fn renewal_time(not_before: i64, not_after: i64, now: i64, jitter: f64) -> SystemTime {
+    let time = identity::renew_at(not_before, not_after, jitter);
+    let taken = UNIX_EPOCH + Duration::from_secs(u64::try_from(now).unwrap_or(0));
+    if time > taken {
+        time
+    } else {
+        identity::renew_at(now.min(not_after), not_after, jitter)
     }
 }
 
@@ -206,6 +220,20 @@ fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_lived_certificates_are_not_renewed_in_a_storm() {
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        for (not_before, not_after, now, expected) in [
+            (0, 86_400, 10, 28_800),
+            (0, 86_400, 43_200, 57_600),
+            (880, 1_006, 1_000, 1_002),
+            (0, 100, 200, 100),
+        ] {
+            let time = renewal_time(not_before, not_after, now, 0.0);
+            assert_eq!(seconds(time), expected, "{not_before} {not_after} {now}");
+        }
+    }
 
     #[test]
     fn root_hashes_are_read() {

@@ -15,7 +15,7 @@ pub struct Status {
     pub connected: bool,
     /// Why it is not, as last seen.
     pub last_error: Option<String>,
-    /// Whether what is in force was read from disk and not yet confirmed.
+    /// Whether what is in force was read from disk, and no control plane reached since.
     pub from_disk: bool,
     /// Of the snapshot in force.
     pub generation: u64,
@@ -67,7 +67,11 @@ pub enum EntryState {
 
 /// State of the workload's lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "state"
+)]
 pub enum LeaseStatus {
     /// This proxy keeps none.
     #[default]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_api::model::entry::EntryName;
 use mesh_api::token::JoinToken;
@@ -45,6 +45,7 @@ pub struct ControlTask {
     last_good: LastGood,
     token: Option<JoinToken>,
     lease: Option<Lease>,
+    keeps_lease: bool,
 }
 
 impl ControlTask {
@@ -62,6 +63,7 @@ impl ControlTask {
             last_good: LastGood::new(&bootstrap.state_dir, &bootstrap.workload),
             token,
             lease: Lease::of(bootstrap),
+            keeps_lease: bootstrap.registration.is_some(),
         };
         task.restore();
         task
@@ -123,9 +125,17 @@ impl ControlTask {
             Err(error) => return error,
         };
         self.shared.channel.send_replace(Some(channel));
-        self.shared.facts().connected = true;
+        {
+            // What is in force was offered with its versions: no batch means that it is current.
+            let mut facts = self.shared.facts();
+            facts.connected = true;
+            facts.from_disk = false;
+        }
         self.shared.telemetry.control_connected(address);
-        session.run(self, admin, was_served).await
+        let opened = Instant::now();
+        let error = session.run(self, admin, was_served).await;
+        *was_served |= opened.elapsed() > RECONNECT.1;
+        error
     }
 
     fn lost(&mut self, address: &str, reason: &SessionError) {
@@ -141,7 +151,12 @@ impl ControlTask {
     }
 
     /// Applies `batch` as one, and returns what was refused.
-    pub(super) fn apply(&mut self, batch: Batch) -> Vec<Refusal> {
+    pub(super) fn apply(&mut self, mut batch: Batch) -> Vec<Refusal> {
+        if self.keeps_lease {
+            // The own inbound side goes with the lease, but what peers sent meanwhile is served.
+            let own = EntryName::Inbound(self.shared.workload.clone()).to_string();
+            batch.remove.retain(|name| *name != own);
+        }
         let shared = Arc::clone(&self.shared);
         let current = shared.cell.load();
         let outcome = {
@@ -225,7 +240,6 @@ impl ControlTask {
 
     fn note_refused(&self, outcome: &Outcome) -> Vec<Refusal> {
         let mut facts = self.shared.facts();
-        facts.from_disk = false;
         for (name, version) in &outcome.taken {
             let status = EntryStatus {
                 state: EntryState::Held,

@@ -27,7 +27,7 @@ static UNCHANGED: HeaderChanges =
 /// Everything a decision reads, held for the exchange.
 pub(super) struct Sources<'h> {
     target: Target<'h>,
-    host: &'h str,
+    host: Cow<'h, str>,
     toward: Toward,
 }
 
@@ -61,6 +61,11 @@ pub(super) async fn gather<'h>(
         Scope::Receiving(Receiving { backend, .. }) => Toward::Backend(Arc::clone(backend)),
         Scope::Calling(name) => Toward::Destination(find(context, name).await?),
         Scope::ForwardProxy => by_host(context, host).await?,
+    };
+    // HTTP/1.0 may come without a Host; upstream is HTTP/1.1, which may not.
+    let host = match host {
+        "" => Cow::Owned(toward.name().host()),
+        host => Cow::Borrowed(host),
     };
     Ok(Sources { target, host, toward })
 }
@@ -116,13 +121,19 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
     (!host.is_empty() && port != 0).then_some((host, port))
 }
 
+impl Toward {
+    fn name(&self) -> &DestinationName {
+        match self {
+            Self::Destination(table) => &table.name,
+            Self::Backend(backend) => &backend.name,
+        }
+    }
+}
+
 impl Sources<'_> {
     /// What metrics and logs call where it went.
     pub(super) fn label(&self) -> DestinationName {
-        match &self.toward {
-            Toward::Destination(table) => table.name.clone(),
-            Toward::Backend(backend) => backend.name.clone(),
-        }
+        self.toward.name().clone()
     }
 
     /// Decides.
@@ -134,7 +145,7 @@ impl Sources<'_> {
         let request = Request {
             method: head.method(),
             scheme: "http",
-            authority: self.host,
+            authority: &self.host,
             port: table.name.port.number(),
             path: &self.target.path,
             query: self.target.query,
@@ -153,7 +164,7 @@ impl Sources<'_> {
             rule: forward.rule,
             backend: forward.backend,
             target: forward.target.map_or_else(|| self.path_and_query(), Cow::Owned),
-            host: forward.host.map_or(Cow::Borrowed(self.host), |host| Cow::Borrowed(host.as_str())),
+            host: forward.host.map_or(Cow::Borrowed(&*self.host), |host| Cow::Borrowed(host.as_str())),
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
             request_timeout: forward.timeouts.request.value,
@@ -172,7 +183,7 @@ impl Sources<'_> {
             rule: None,
             backend,
             target: self.path_and_query(),
-            host: Cow::Borrowed(self.host),
+            host: Cow::Borrowed(&self.host),
             request_headers: [&UNCHANGED; 2],
             response_headers: [&UNCHANGED; 2],
             request_timeout: None,

@@ -42,7 +42,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (head, body) = request;
-    let Answer { mut reached, head: response } = answer;
+    let Answer { mut reached, head: response, .. } = answer;
     outcome.status = response.status();
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");
@@ -201,6 +201,19 @@ where
         Ok(()) if !close => Next::KeepAlive,
         _ => Next::Close,
     }
+}
+
+/// Refuses a CONNECT.
+pub async fn refuse_connect<T>(mut downstream: Connection<T>, kind: Kind)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let value = mesh_error("outbound", kind);
+    let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
+    let body = format!("{}\n", kind.reason());
+    filter::write_reply(kind.status(), &fields, body.as_bytes(), downstream.queue_tail());
+    // The peer may be gone; a refusal owes it nothing more.
+    downstream.shutdown().await.unwrap_or_default();
 }
 
 /// Refuses a plaintext peer, in words if it speaks HTTP/1.

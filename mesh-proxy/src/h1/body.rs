@@ -118,7 +118,7 @@ impl Body {
                         return Ok(Taken::More);
                     };
                     self.state = State::Done;
-                    return trailers(read.split_to(complete.len).freeze());
+                    return trailers(&read.split_to(complete.len).freeze());
                 }
                 State::ChunkEnd | State::Size { .. } | State::Extension { .. } => {
                     if !self.take_framing(read)? {
@@ -234,14 +234,14 @@ fn take_crlf(read: &mut BytesMut, bad: Refusal) -> Result<bool, Refusal> {
     }
 }
 
-fn trailers(section: Bytes) -> Result<Taken, Refusal> {
+fn trailers(section: &Bytes) -> Result<Taken, Refusal> {
     let lines = section.slice(..section.len().saturating_sub(2));
     if lines.is_empty() {
         return Ok(Taken::End);
     }
-    let fields = Fields::read(&section, 0).map_err(|_| Refusal::BadTrailer)?;
+    let fields = Fields::read(section, 0).map_err(|_| Refusal::BadTrailer)?;
     let bad = |name: &[u8]| Kind::of(name) != Kind::Other || is_forbidden(name);
-    if fields.iter().any(|field| bad(field.name.of(&section))) {
+    if fields.iter().any(|field| bad(field.name.of(section))) {
         return Err(Refusal::BadTrailer);
     }
     Ok(Taken::Part(BodyPart::Trailers(lines)))

@@ -38,6 +38,7 @@ pub fn requests() -> Vec<Case> {
         .chain(bodies)
         .chain(legal)
         .chain(long_requests())
+        .chain(long_contents())
         .chain(binary_requests())
         .collect()
 }
@@ -72,12 +73,6 @@ fn long_requests() -> Vec<Case> {
             "t".repeat(target)
         )
     };
-    let fields = |count: usize| {
-        (0..count)
-            .map(|n| format!("x-{n}: v\r\n"))
-            .collect::<String>()
-    };
-    let chunked = |content: String| format!("{CHUNKED}{content}");
     vec![
         case(
             "target of 16 KiB and one",
@@ -103,6 +98,11 @@ fn long_requests() -> Vec<Case> {
             Expect::RefuseHead(431),
         ),
         case(
+            "Connection with 33 options",
+            &get(0, &format!("Connection: {}\r\n", "a,".repeat(33))),
+            Expect::RefuseHead(400),
+        ),
+        case(
             "method of 33 letters",
             &format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(33)),
             Expect::RefuseHead(400),
@@ -112,6 +112,12 @@ fn long_requests() -> Vec<Case> {
             &format!("{}\r\n\r\n", "M".repeat(70_000)),
             Expect::RefuseHead(400),
         ),
+    ]
+}
+
+fn long_contents() -> Vec<Case> {
+    let chunked = |content: String| format!("{CHUNKED}{content}");
+    vec![
         case(
             "chunk extension over 256 bytes",
             &chunked(format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(257))),
@@ -141,6 +147,11 @@ fn long_requests() -> Vec<Case> {
             Expect::Pass(2_000),
         ),
     ]
+}
+
+fn fields(count: usize) -> String {
+    let lines: Vec<_> = (0..count).map(|n| format!("x-{n}: v\r\n")).collect();
+    lines.concat()
 }
 
 fn binary_requests() -> Vec<Case> {

@@ -89,11 +89,10 @@ impl Fields {
         let lines = head.get(start..).unwrap_or_default();
         let count = match httparse::parse_headers(lines, &mut parsed) {
             Ok(Status::Complete((_, found))) => found.len(),
-            Ok(Status::Partial) => return Err(Refusal::BadFieldName),
             Err(httparse::Error::HeaderValue) => return Err(Refusal::BadFieldValue),
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
             Err(httparse::Error::NewLine) => return Err(Refusal::BareCr),
-            Err(_) => return Err(Refusal::BadFieldName),
+            Ok(Status::Partial) | Err(_) => return Err(Refusal::BadFieldName),
         };
         let mut fields = Self(
             TABLES

@@ -6,6 +6,9 @@ use crate::h1::field::{Field, Fields, Kind};
 use crate::h1::line::{self, Form, RequestLine, Span, StatusLine};
 use crate::h1::reject::Refusal;
 
+/// Options that all Connection fields of a head may list.
+const MAX_OPTIONS: usize = 32;
+
 /// How the end of a message's content is known (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -298,7 +301,7 @@ impl Meaning {
                 Kind::ContentLength => meaning.take_length(value)?,
                 Kind::TransferEncoding => meaning.take_encoding(value, minor)?,
                 Kind::Te => {
-                    meaning.trailers |= tokens(value).any(|t| t.eq_ignore_ascii_case(b"trailers"))
+                    meaning.trailers |= tokens(value).any(|t| t.eq_ignore_ascii_case(b"trailers"));
                 }
                 Kind::Authorization if std::mem::replace(&mut authorised, true) => {
                     return Err(Refusal::SeveralCredentials);
@@ -341,7 +344,7 @@ impl Meaning {
 
     /// Connection: whether it stays open, and which fields are for this connection alone.
     fn take_options(&mut self, head: &[u8], fields: &mut Fields) -> Result<(), Refusal> {
-        let (mut close, mut keep, mut upgrade) = (false, false, false);
+        let (mut close, mut keep, mut upgrade, mut options) = (false, false, false, 0);
         for at in 0..fields.as_slice().len() {
             let Some(field) = fields
                 .as_slice()
@@ -351,6 +354,10 @@ impl Meaning {
                 continue;
             };
             for option in tokens(field.value.of(head)) {
+                options += 1;
+                if options > MAX_OPTIONS {
+                    return Err(Refusal::ManyOptions);
+                }
                 match option.to_ascii_lowercase_in(&mut [0; 16]) {
                     b"close" => close = true,
                     b"keep-alive" => keep = true,

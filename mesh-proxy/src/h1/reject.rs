@@ -57,6 +57,7 @@ refusals! {
     TooManyFields 431 "head-too-large" "the head has more than 100 fields";
     SeveralCredentials 400 "bad-field" "there is more than one Authorization";
     ProtectedOption 400 "bad-field" "Connection names a field that must not be dropped";
+    ManyOptions 400 "bad-field" "Connection lists more than 32 options";
     BadExpectation 417 "bad-expectation" "Expect is not 100-continue";
     // Host (RFC 9112 section 3.2)
     MissingHost 400 "bad-host" "an HTTP/1.1 request has no Host";

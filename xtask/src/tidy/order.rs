@@ -48,6 +48,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "worker",
             "listener",
             "admin",
+            "run",
         ],
     ),
     (

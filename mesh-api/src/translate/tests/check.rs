@@ -28,6 +28,7 @@ fn policy(sections: &str) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of faults")]
 fn rules_are_checked_as_the_gateway_api_says() {
     let path = |kind: &str, value: &str| {
         route(&format!(

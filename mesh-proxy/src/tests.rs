@@ -1,0 +1,6 @@
+//! Whole proxies, as a user starts them: two sidecars with the last good configuration on disk,
+//! real sockets on loopback, and no control plane.
+
+mod harness;
+mod http;
+mod messages;

@@ -1,0 +1,279 @@
+//! Two sidecars and scripted apps.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use mesh_api::model::entry::Entry;
+use mesh_api::wire::generated::{Batch, VersionedEntry};
+use mesh_api::{fixture, wire};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::bootstrap::{Bootstrap, UpstreamListener};
+use crate::identity::fixture::Authority;
+
+/// The port of the callers' outbound listener.
+const OUTBOUND: u16 = 19080;
+
+/// A loopback address of one test workload's own.
+pub(super) fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    // The process's number keeps test programs that run side by side apart.
+    let process = u8::try_from(std::process::id() % 200).unwrap_or(0);
+    Ipv4Addr::new(127, 77, process, NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// A proxy under test; drained when dropped.
+pub(super) struct Proxy {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+    pub(super) bootstrap: Bootstrap,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    /// Begins the drain.
+    pub(super) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the proxy panicked");
+        }
+    }
+}
+
+/// `catalog`'s workloads, each an app behind a sidecar, and one caller with a listener for it.
+pub(super) struct Mesh {
+    pub(super) caller: Proxy,
+    pub(super) servers: Vec<Proxy>,
+    pub(super) outbound: SocketAddr,
+}
+
+impl Mesh {
+    /// Starts a sidecar for each of `apps`, all of one port, and the caller's. `extra` is added to
+    /// the manifests.
+    pub(super) fn start(apps: &[SocketAddr], extra: &str) -> Self {
+        let authority = Authority::new();
+        Self::start_with(apps, extra, &authority, &authority, "catalog")
+    }
+
+    /// As `start`, with authorities and an account of the servers' of the test's choice.
+    pub(super) fn start_with(
+        apps: &[SocketAddr],
+        extra: &str,
+        callers: &Authority,
+        servers: &Authority,
+        account: &str,
+    ) -> Self {
+        let addresses: Vec<IpAddr> = apps.iter().map(|_| own_address()).collect();
+        let yaml = manifests(apps, &addresses, extra);
+        let catalog = fixture::catalog(&yaml);
+        let entries = |workload: &str| {
+            let name = "demo/catalog:80".parse().unwrap();
+            let destination = catalog.destination(&name, &"demo".parse().unwrap());
+            let inbound = catalog.inbound(&workload.parse().unwrap());
+            let mut entries = vec![Entry::Mesh(catalog.mesh())];
+            entries.extend(destination.map(Entry::Destination));
+            entries.extend(inbound.map(Entry::Inbound));
+            entries
+        };
+        let servers = apps
+            .iter()
+            .zip(&addresses)
+            .enumerate()
+            .map(|(index, (app, address))| {
+                let name = format!("demo/catalog-{index}");
+                proxy(&name, *address, &entries(&name), (servers, account), |bootstrap| {
+                    bootstrap.app_address = app.ip();
+                })
+            })
+            .collect();
+        let address = own_address();
+        let outbound = SocketAddr::new(address, OUTBOUND);
+        let caller = proxy("demo/shop", address, &entries("demo/shop"), (callers, "shop"), |bootstrap| {
+            let upstream = UpstreamListener { host: "catalog".into(), port: 80, listen: outbound };
+            bootstrap.upstreams.push(upstream);
+        });
+        let mesh = Self { caller, servers, outbound };
+        mesh.wait(&addresses);
+        mesh
+    }
+
+    /// A connection to the caller's outbound listener.
+    pub(super) fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.outbound).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    /// Sends `request` on a connection of its own and reads to the end of the answer.
+    pub(super) fn ask(&self, request: &str) -> String {
+        let mut stream = self.dial();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn wait(&self, addresses: &[IpAddr]) {
+        await_listener(self.outbound);
+        for address in addresses {
+            await_listener(SocketAddr::new(*address, 15008));
+        }
+    }
+}
+
+fn await_listener(address: SocketAddr) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(address).is_err() {
+        assert!(std::time::Instant::now() < deadline, "nothing listens on {address}");
+        thread::yield_now();
+    }
+}
+
+fn proxy(
+    workload: &str,
+    address: IpAddr,
+    entries: &[Entry],
+    identity: (&Authority, &str),
+    adjust: impl FnOnce(&mut Bootstrap),
+) -> Proxy {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, account) = identity;
+    let workload = workload.parse().unwrap();
+    let mut bootstrap =
+        Bootstrap::new(workload, account.parse().unwrap(), address, folder.path());
+    bootstrap.drain = Duration::from_secs(5);
+    adjust(&mut bootstrap);
+    let upsert = entries.iter().map(versioned).collect();
+    crate::config::save_last_good(&bootstrap, &Batch { nonce: 0, upsert, remove: vec![] });
+    let credentials = authority.credentials("demo", account);
+    crate::identity::save(&bootstrap.identity_dir, &credentials).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let own = bootstrap.clone();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let shutdown = async { drop(stopped.await) };
+        runtime.block_on(crate::run(own, shutdown)).unwrap();
+    });
+    Proxy { stop: Some(stop), thread: Some(thread), bootstrap, _folder: folder }
+}
+
+fn versioned(entry: &Entry) -> VersionedEntry {
+    let encoded = wire::encode(entry);
+    VersionedEntry {
+        name: encoded.name.to_string(),
+        version: encoded.version.to_string(),
+        entry: encoded.bytes,
+        features: encoded.features,
+    }
+}
+
+fn manifests(apps: &[SocketAddr], addresses: &[IpAddr], extra: &str) -> String {
+    let port = apps.first().map_or(8080, SocketAddr::port);
+    let mut yaml = format!(
+        "
+apiVersion: mesh.dev/v1alpha1
+kind: Mesh
+metadata: {{ name: default }}
+spec: {{ trustDomain: mesh.test }}
+---
+apiVersion: v1
+kind: Service
+metadata: {{ name: catalog, namespace: demo }}
+spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPort: {port}, appProtocol: http }}] }}
+"
+    );
+    for (index, address) in addresses.iter().enumerate() {
+        yaml += &format!(
+            "---
+apiVersion: mesh.dev/v1alpha1
+kind: Workload
+metadata: {{ name: catalog-{index}, namespace: demo, labels: {{ app: catalog }} }}
+spec: {{ address: {address}, ports: {{ http: {port} }}, serviceAccount: catalog }}
+"
+        );
+    }
+    if !extra.is_empty() {
+        yaml += &format!("---\n{extra}");
+    }
+    yaml
+}
+
+/// An app that records every byte and answers each head with what `answer` makes of it.
+pub(super) struct App {
+    pub(super) address: SocketAddr,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl App {
+    /// Listens on a free port of `ip`. An empty answer closes the connection.
+    pub(super) fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::start_on("127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    /// Listens on `address`.
+    pub(super) fn start_on(
+        address: SocketAddr,
+        answer: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::<Mutex<Vec<u8>>>::default();
+        let (all, answer) = (Arc::clone(&received), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+                thread::spawn(move || serve(stream, &all, &*answer));
+            }
+        });
+        Self { address, received }
+    }
+
+    /// An app that answers every request with 200 and `ok`.
+    pub(super) fn ok() -> Self {
+        Self::start(|_| "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".into())
+    }
+
+    /// Everything received so far.
+    pub(super) fn received(&self) -> String {
+        String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
+
+    /// Forgets what was received.
+    pub(super) fn forget(&self) {
+        self.received.lock().unwrap().clear();
+    }
+}
+
+/// Answers each head as it is complete; content is recorded and not waited for.
+fn serve(mut stream: TcpStream, all: &Mutex<Vec<u8>>, answer: &dyn Fn(&str) -> String) {
+    let mut pending = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        all.lock().unwrap().extend_from_slice(&buffer[..read]);
+        pending.extend_from_slice(&buffer[..read]);
+        while let Some(end) = pending.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head: Vec<u8> = pending.drain(..end + 4).collect();
+            let head = String::from_utf8_lossy(&head).into_owned();
+            // What ends in an empty line without a request line is content: trailers, or chunks.
+            if !head.contains(" HTTP/1.1\r\n") {
+                continue;
+            }
+            let text = answer(&head);
+            if text.is_empty() || stream.write_all(text.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
