@@ -25,7 +25,7 @@ const RATE: u32 = 2000;
 /// Connections the generator keeps.
 const CONNECTIONS: u32 = 32;
 /// Longest a single check may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]

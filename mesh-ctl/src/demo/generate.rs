@@ -106,7 +106,7 @@ impl Load {
             self.latency_ms[1]
         );
         for (kind, count) in self.failed.iter().take(3) {
-            text.push_str(&format!("; {count} x {kind}"));
+            text.push_str(&["; ", &count.to_string(), " x ", kind].concat());
         }
         text
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Figure;
+use crate::demo::digest::sha256;
 use crate::demo::mesh::Mesh;
 use crate::source::http::{Connection, get, request};
 
@@ -140,9 +140,8 @@ async fn pipelined(address: SocketAddr) -> anyhow::Result<()> {
         } else {
             ""
         };
-        text.push_str(&format!(
-            "GET /items/{number} HTTP/1.1\r\nHost: catalog\r\n{close}\r\n"
-        ));
+        let head = format!("GET /items/{number} HTTP/1.1\r\nHost: catalog\r\n{close}\r\n");
+        text.push_str(&head);
     }
     let answer = exchange(address, text.as_bytes()).await?;
     let mut rest = answer.as_str();
@@ -260,13 +259,9 @@ fn echoed(response: &str) -> anyhow::Result<Value> {
 }
 
 fn is_body(echo: &Value, expected: &[u8]) -> anyhow::Result<()> {
-    let digest: String = Sha256::digest(expected)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let body = &echo["body"];
     ensure!(
-        body["sha256"] == *digest,
+        body["sha256"] == sha256(expected),
         "the body came as {body}, not {} bytes",
         expected.len()
     );

@@ -12,7 +12,7 @@ use super::MARKER;
 
 /// Bytes kept in each direction.
 const KEEP: usize = 1024 * 1024;
-/// `supported_versions` of a ServerHello that chose TLS 1.3 (RFC 8446 section 4.2.1).
+/// `supported_versions` of a `ServerHello` that chose TLS 1.3 (RFC 8446 section 4.2.1).
 const CHOSE_TLS13: [u8; 6] = [0x00, 0x2b, 0x00, 0x02, 0x03, 0x04];
 
 /// The relay; it ends when dropped.
@@ -50,7 +50,7 @@ impl Relay {
             application +=
                 application_records(bytes).with_context(|| format!("bytes of the {who}"))?;
         }
-        // The first record of the server is its ServerHello, up to 16 KiB long.
+        // The first record of the server is its `ServerHello`, up to 16 KiB long.
         let hello = server
             .get(..(16 * 1024).min(server.len()))
             .unwrap_or_default();
