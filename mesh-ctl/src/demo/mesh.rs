@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use mesh_api::name::{Name, Namespace, ObjectName};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -38,10 +38,30 @@ const DIALLED: [&str; 6] = [
 /// Between two looks at something awaited.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Names a folder of manifests as a demo's own; hidden, so no manifest.
+const MARKER: &str = ".demo";
+
+/// Takes the folder for this demo, or says that another has it.
+fn lock(state: &StateFolder) -> anyhow::Result<fs::File> {
+    state.create(state.root())?;
+    let path = state.root().join("demo.lock");
+    let file = fs::File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "a demo runs in {} already; end it, or choose another folder with --state",
+            state.root().display()
+        ),
+        Err(fs::TryLockError::Error(error)) => Err(error).context(path.display().to_string()),
+    }
+}
+
 /// A running mesh.
 pub(crate) struct Mesh {
     /// Where everything is kept.
     pub(crate) state: StateFolder,
+    /// Held while the demo runs: two in one folder would undo each other.
+    _lock: fs::File,
     control: Option<Process>,
     listen: SocketAddr,
     workloads: BTreeMap<String, Process>,
@@ -56,6 +76,7 @@ impl Mesh {
         let local = Ipv4Addr::LOCALHOST.into();
         let listen = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
         let mut mesh = Self {
+            _lock: lock(&state)?,
             state,
             control: None,
             listen,
@@ -78,9 +99,18 @@ impl Mesh {
     fn prepare(&self) -> anyhow::Result<()> {
         let manifests = self.state.manifests();
         self.state.create(&manifests)?;
-        for entry in fs::read_dir(&manifests)? {
-            fs::remove_file(entry?.path())?;
+        let marker = manifests.join(MARKER);
+        let entries = fs::read_dir(&manifests)?.collect::<Result<Vec<_>, _>>()?;
+        // Only what a demo wrote is a demo's to remove.
+        ensure!(
+            entries.is_empty() || marker.exists(),
+            "{} holds manifests of your own; give the demo another folder with --state",
+            manifests.display()
+        );
+        for entry in entries {
+            fs::remove_file(entry.path())?;
         }
+        fs::write(&marker, "")?;
         for (name, text) in MANIFESTS {
             self.write_manifest(name, text)?;
         }

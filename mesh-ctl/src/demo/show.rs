@@ -42,7 +42,6 @@ struct Up {
 pub(crate) async fn run(arguments: DemoArgs, state: &StateArg) -> anyhow::Result<u8> {
     let started = std::time::Instant::now();
     let state = state.folder()?;
-    state.prepare_admin_socket()?;
     let mut mesh = Mesh::start(state).await?;
     let result = tokio::select! {
         result = Box::pin(act(&mut mesh, &arguments, started)) => result,

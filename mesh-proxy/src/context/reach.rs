@@ -74,10 +74,9 @@ impl Context {
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
         let key = PoolKey::new(endpoint, credentials.as_deref());
-        let started = Instant::now();
         let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
         let pooled =
-            if fresh { None } else { self.pool.borrow_mut().checkout(&key, started) };
+            if fresh { None } else { self.pool.borrow_mut().checkout(&key, Instant::now()) };
         let Kept { connection, place } = match pooled {
             Some(kept) => kept,
             None => self.dial(backend, index, endpoint).await?,
@@ -88,7 +87,8 @@ impl Context {
             index,
             tunnelled: matches!(endpoint.transport, Transport::Hbone { .. }),
             key,
-            started,
+            // The app's latency: a handshake says nothing of it.
+            started: Instant::now(),
             place,
             _outstanding: outstanding,
         })

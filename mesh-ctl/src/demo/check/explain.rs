@@ -88,7 +88,7 @@ fn generate(random: &mut fastrand::Rng, number: usize) -> (Asked, String) {
         "/old/x%20y",
         "/older",
         "/home",
-        "/home/",
+        "/homes",
         "/moved/a?b=c",
         "/moved",
         "/items/7",
