@@ -109,7 +109,7 @@ mod tests {
         let mut faults = Faults::default();
         faults.field("spec", |f| {
             f.field("rules", |f| {
-                f.index(2, |f| f.field("path", |f| f.refuse("must start with /")))
+                f.index(2, |f| f.field("path", |f| f.refuse("must start with /")));
             });
             f.refuse("is empty");
         });

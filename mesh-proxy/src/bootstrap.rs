@@ -276,7 +276,7 @@ mod tests {
                 b.identity_dir = b.state_dir.clone();
             }),
             ("adminSocket: must be at most", |b| {
-                b.admin_socket = format!("/{}", "a".repeat(101)).into()
+                b.admin_socket = format!("/{}", "a".repeat(101)).into();
             }),
             ("control: must be host:port", |b| {
                 b.control = Some("localhost".into());

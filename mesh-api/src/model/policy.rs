@@ -213,7 +213,7 @@ pub struct Defaults {
 /// The table.
 pub const DEFAULTS: Defaults = Defaults {
     connect_timeout: Duration::from_secs(1),
-    pool_idle: Duration::from_secs(300),
+    pool_idle: Duration::from_mins(5),
     max_connections: 1024,
     max_requests: 10_000,
     max_head_bytes: 65_536,
@@ -223,5 +223,5 @@ pub const DEFAULTS: Defaults = Defaults {
     base_ejection: Duration::from_secs(1),
     max_ejected_percent: 50,
     config_wait: Duration::from_secs(5),
-    leaf_lifetime: Duration::from_secs(24 * 3600),
+    leaf_lifetime: Duration::from_hours(24),
 };
