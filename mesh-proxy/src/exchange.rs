@@ -28,7 +28,7 @@ use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
 
 /// Idle time after which a downstream connection is closed.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 /// How long a draining proxy leaves an idle tunnelled connection to its peer to close.
 const DRAIN_LINGER: Duration = Duration::from_secs(2);
 

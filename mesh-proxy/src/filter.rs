@@ -1,13 +1,13 @@
 //! Writes heads: a checked head's own bytes where nothing changes, and a decision's changes to it.
 //!
 //! Host, framing and fields that belong to one connection (RFC 9110 section 7.6.1) are never
-//! copied: they are written anew. Header changes of these names have no effect. May use
-//! [`crate::h1`].
+//! copied: they are written anew. May use [`crate::h1`].
 
 use bytes::BytesMut;
+use mesh_api::decide::change;
 use mesh_api::model::route::HeaderChanges;
 
-use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead};
+use crate::h1::{Field, Fields, Framing, RequestHead, ResponseHead};
 
 /// How a request's head goes on.
 #[derive(Clone, Copy, Debug)]
@@ -141,13 +141,6 @@ pub fn write_reply(status: u16, fields: &[(&str, &str)], body: &[u8], out: &mut 
     }
 }
 
-/// A field of the new head.
-#[derive(Clone, Copy)]
-enum Piece<'a> {
-    Received(&'a Field),
-    New(&'a str, &'a [u8]),
-}
-
 fn write_fields(
     head: &[u8],
     fields: &Fields,
@@ -155,80 +148,30 @@ fn write_fields(
     strip: &[&'static str],
     out: &mut BytesMut,
 ) {
-    let kept = fields
-        .iter()
-        .filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
-    if changes.iter().all(|list| list.is_empty()) {
-        return write_pieces(head, kept.map(Piece::Received), out);
+    let kept = fields.iter().filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
+    if change::is_noop(&changes) {
+        return splice(head, kept, out);
     }
-    let mut pieces: Vec<Piece<'_>> = kept.map(Piece::Received).collect();
-    for list in changes {
-        change(head, list, &mut pieces);
-    }
-    write_pieces(head, pieces.into_iter(), out);
-}
-
-/// Carries out one list: set replaces the first field of the name in place, drops the others and
-/// appends where there is none; add appends; remove drops.
-fn change<'a>(head: &[u8], list: &'a HeaderChanges, pieces: &mut Vec<Piece<'a>>) {
-    let is = |piece: &Piece<'_>, name: &str| match piece {
-        Piece::Received(field) => field.name.of(head).eq_ignore_ascii_case(name.as_bytes()),
-        Piece::New(own, _) => own.eq_ignore_ascii_case(name),
-    };
-    let own = |name: &str| Kind::of(name.as_bytes()).is_own();
-    for (name, value) in list.set.iter().filter(|(name, _)| !own(name.as_str())) {
-        let mut new = Some(Piece::New(name.as_str(), value.as_str().as_bytes()));
-        pieces.retain_mut(|piece| {
-            if !is(piece, name.as_str()) {
-                return true;
-            }
-            new.take().map(|new| *piece = new).is_some()
-        });
-        pieces.extend(new);
-    }
-    for (name, value) in list.add.iter().filter(|(name, _)| !own(name.as_str())) {
-        pieces.push(Piece::New(name.as_str(), value.as_str().as_bytes()));
-    }
-    for name in &list.remove {
-        pieces.retain(|piece| !is(piece, name.as_str()));
+    let received = kept.map(|field| (field.name.of(head), field.value.of(head)));
+    for (name, value) in change::fields(&changes, received) {
+        put(out, &[name, b": ", value, b"\r\n"]);
     }
 }
 
-/// Writes fields; neighbours that are canonical go out as one run of the received bytes.
-fn write_pieces<'a>(head: &[u8], pieces: impl Iterator<Item = Piece<'a>>, out: &mut BytesMut) {
+/// Writes received fields; neighbours that are canonical go out as one run of the received bytes.
+fn splice<'f>(head: &[u8], fields: impl Iterator<Item = &'f Field>, out: &mut BytesMut) {
     let mut run = 0..0;
-    for piece in pieces {
-        match piece {
-            Piece::Received(field) if field.canonical => {
-                let line = field.name.start as usize..field.value.end as usize + 2;
-                if line.start == run.end {
-                    run.end = line.end;
-                    continue;
-                }
-                put(
-                    out,
-                    &[head
-                        .get(std::mem::replace(&mut run, line))
-                        .unwrap_or_default()],
-                );
-            }
-            Piece::Received(field) => {
-                put(
-                    out,
-                    &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
-                );
-                put(
-                    out,
-                    &[field.name.of(head), b": ", field.value.of(head), b"\r\n"],
-                );
-            }
-            Piece::New(name, value) => {
-                put(
-                    out,
-                    &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
-                );
-                put(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
-            }
+    for field in fields {
+        let line = field.name.start as usize..field.value.end as usize + 2;
+        if field.canonical && line.start == run.end {
+            run.end = line.end;
+            continue;
+        }
+        put(out, &[head.get(std::mem::take(&mut run)).unwrap_or_default()]);
+        if field.canonical {
+            run = line;
+        } else {
+            put(out, &[field.name.of(head), b": ", field.value.of(head), b"\r\n"]);
         }
     }
     put(out, &[head.get(run).unwrap_or_default()]);

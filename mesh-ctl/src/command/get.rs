@@ -85,7 +85,8 @@ fn resources(found: &Value) -> String {
         for fault in object["faults"].as_array().into_iter().flatten() {
             let (line, column) = (&fault["line"], &fault["column"]);
             let (path, reason) = (text_of(fault, "path"), text_of(fault, "reason"));
-            faults.push_str(&format!("{file}:{line}:{column}: {path}: {reason}\n"));
+            faults.push_str(&[file, ":", &line.to_string(), ":", &column.to_string()].concat());
+            faults.push_str(&[": ", path, ": ", reason, "\n"].concat());
         }
     }
     format!("{}{faults}", rows.to_text())
@@ -125,9 +126,9 @@ pub(crate) fn rows(objects: &Value) -> Rows {
     }
     // Names come first, whatever order the fields have.
     columns.sort_by_key(|column| match column.as_str() {
-        "kind" => 0,
+        "destination" | "kind" => 0,
         "namespace" => 1,
-        "name" | "workload" => 2,
+        "name" | "workload" | "backend" | "route" => 2,
         "state" | "status" => 3,
         _ => 4,
     });

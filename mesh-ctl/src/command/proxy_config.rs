@@ -79,25 +79,54 @@ pub(crate) fn workload_name(text: &str) -> anyhow::Result<ObjectName> {
         .with_context(|| format!("{text:?} is no workload (namespace/name)"))
 }
 
-/// Every list or object under a field called `name`, wherever it is, as one list.
+/// Every item under the fields called `name`, each with the names of what it is in.
 fn collect(config: &Value, name: &str) -> Value {
     let mut found = Vec::new();
-    walk(config, name, &mut found);
+    for listener in list(config, "listeners").filter(|_| name == "listeners") {
+        found.push(listener.clone());
+    }
+    for destination in list(config, "destinations") {
+        let of = &destination["name"];
+        match name {
+            "routes" => {
+                for route in list(destination, "routes") {
+                    let rules = list(route, "rules");
+                    let rules = rules.map(|rule| {
+                        within(rule, &[("destination", of), ("route", &route["name"])])
+                    });
+                    found.extend(rules);
+                }
+            }
+            "backends" => {
+                let backends = list(destination, "backends");
+                found.extend(backends.map(|backend| {
+                    let mut backend = within(backend, &[("destination", of)]);
+                    let count = list(&backend, "endpoints").count();
+                    backend["endpoints"] = count.into();
+                    backend
+                }));
+            }
+            "endpoints" => {
+                for backend in list(destination, "backends") {
+                    let endpoints = list(backend, "endpoints");
+                    let outer = [("destination", of), ("backend", &backend["name"])];
+                    found.extend(endpoints.map(|endpoint| within(endpoint, &outer)));
+                }
+            }
+            _ => {}
+        }
+    }
     Value::Array(found)
 }
 
-fn walk(value: &Value, name: &str, found: &mut Vec<Value>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| walk(item, name, found)),
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match value {
-                    Value::Array(items) if key == name => found.extend(items.iter().cloned()),
-                    value if key == name => found.push(value.clone()),
-                    value => walk(value, name, found),
-                }
-            }
-        }
-        _ => {}
+fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value[field].as_array().into_iter().flatten()
+}
+
+fn within(item: &Value, outer: &[(&str, &Value)]) -> Value {
+    let mut item = item.clone();
+    for (field, value) in outer {
+        item[*field] = (*value).clone();
     }
+    item
 }

@@ -16,7 +16,7 @@ pub(crate) async fn run(output: Output, state: &StateArg) -> anyhow::Result<u8> 
 /// One line per proxy, then every refused entry with its reasons.
 fn table(proxies: &Value) -> String {
     let mut rows = Rows::new(&["WORKLOAD", "STATE", "AGE", "ENTRIES", "IDENTITY", "BUILD"]);
-    let mut refused = String::new();
+    let mut refused = Vec::new();
     let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or("-").to_owned();
     for proxy in proxies.as_array().into_iter().flatten() {
@@ -31,15 +31,11 @@ fn table(proxies: &Value) -> String {
         ]);
         for entry in &entries {
             for fault in list(entry, "faults") {
-                refused.push_str(&format!(
-                    "{} refused {}: {}: {}\n",
-                    text(proxy, "workload"),
-                    text(entry, "name"),
-                    text(&fault, "path"),
-                    text(&fault, "reason")
-                ));
+                let (who, what) = (text(proxy, "workload"), text(entry, "name"));
+                let (path, reason) = (text(&fault, "path"), text(&fault, "reason"));
+                refused.push(format!("{who} refused {what}: {path}: {reason}\n"));
             }
         }
     }
-    format!("{}{refused}", rows.to_text())
+    format!("{}{}", rows.to_text(), refused.concat())
 }

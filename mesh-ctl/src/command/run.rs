@@ -123,7 +123,7 @@ pub(crate) async fn run(run: Run, state: &StateArg) -> anyhow::Result<u8> {
     let bootstrap = bootstrap::of(&settled);
     bootstrap.check()?;
     write_private(&file, &serde_json::to_vec_pretty(&bootstrap)?)?;
-    state.create(&settled.memory)?;
+    state.create_guarded(&settled.memory)?;
     let ended = supervise::run(&settled, &file, &command, with_parent).await;
     // The key leaves memory with the workload; what is left of a failed removal dies at a reboot.
     std::fs::remove_dir_all(&settled.memory).ok();
@@ -143,13 +143,12 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
         );
     }
     let ports = settle_ports(run.ports)?;
-    let address = match run.address {
-        Some(address) => address,
-        None => {
-            let mut needed: Vec<u16> = ports.values().copied().collect();
-            needed.push(TUNNEL_PORT);
-            own_address(&format!("{} {name}", state.root().display()), &needed)?
-        }
+    let address = if let Some(address) = run.address {
+        address
+    } else {
+        let mut needed: Vec<u16> = ports.values().copied().collect();
+        needed.push(TUNNEL_PORT);
+        own_address(&format!("{} {name}", state.root().display()), &needed)?
     };
     let tunnel_port = if cfg!(target_os = "linux") {
         TUNNEL_PORT

@@ -48,13 +48,13 @@ pub(crate) fn run(arguments: &Validate) -> anyhow::Result<u8> {
         faults: faults.iter().map(Fault::of).collect(),
     };
     show(arguments.output, &report, || {
-        let mut text: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
         let (resources, files) = (report.resources, report.files);
-        text.push_str(&format!(
-            "{resources} resources in {files} files, {} faults\n",
-            faults.len()
+        let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let count = lines.len();
+        lines.push(format!(
+            "{resources} resources in {files} files, {count} faults\n"
         ));
-        text
+        lines.join("\n")
     })?;
     Ok(u8::from(!faults.is_empty()))
 }

@@ -6,7 +6,7 @@ use crate::render::{Output, Rows, show};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Version {
+struct Build {
     version: &'static str,
     rust: &'static str,
     system: &'static str,
@@ -15,18 +15,18 @@ struct Version {
 
 /// Prints the version of this binary, which carries control plane and data plane as well.
 pub(crate) fn run(output: Output) -> anyhow::Result<u8> {
-    let version = Version {
+    let build = Build {
         version: env!("CARGO_PKG_VERSION"),
         rust: env!("CARGO_PKG_RUST_VERSION"),
         system: std::env::consts::OS,
         architecture: std::env::consts::ARCH,
     };
-    show(output, &version, || {
+    show(output, &build, || {
         let mut rows = Rows::new(&["VERSION", "RUST", "SYSTEM"]);
         rows.push([
-            version.version.to_owned(),
-            format!(">= {}", version.rust),
-            format!("{}/{}", version.system, version.architecture),
+            build.version.to_owned(),
+            format!(">= {}", build.rust),
+            format!("{}/{}", build.system, build.architecture),
         ]);
         rows.to_text()
     })?;

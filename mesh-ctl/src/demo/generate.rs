@@ -98,16 +98,22 @@ impl Load {
     /// One line for people: counts with their denominator.
     pub(crate) fn figure(&self) -> String {
         let mut text = format!(
-            "{} failed, {} cut after the first byte, of {}; p99 {:.1} ms",
+            "{} failed, {} cut after the first byte, of {} at {:.0}/s; p99 {:.1} ms",
             self.failures(),
             self.cut.len(),
             self.sent,
+            self.rate(),
             self.latency_ms[1]
         );
         for (kind, count) in self.failed.iter().take(3) {
-            text.push_str(&format!("; {count} x {kind}"));
+            text.push_str(&["; ", &count.to_string(), " x ", kind].concat());
         }
         text
+    }
+
+    /// Requests per second, as sent and answered.
+    fn rate(&self) -> f64 {
+        f64::from(u32::try_from(self.sent).unwrap_or(u32::MAX)) / self.seconds.max(0.001)
     }
 
     fn record(&mut self, number: u64, due: Instant, sent: Instant, result: Result<Good, Failure>) {

@@ -229,7 +229,7 @@ impl Mesh {
         process.stop(Duration::from_secs(45)).await.map(drop)
     }
 
-    /// Takes a workload out of the books without ending it: its processes are killed by the caller.
+    /// Kills supervisor, sidecar and app of a workload at once, as a machine that dies does.
     pub(crate) async fn kill_workload(&mut self, name: &str) -> anyhow::Result<()> {
         let pids = self.pids(name)?;
         for pid in [Some(pids.run), Some(pids.proxy), pids.app]
@@ -244,6 +244,36 @@ impl Mesh {
             .remove(name)
             .with_context(|| format!("no {name} runs"))?;
         process.kill().await.map(drop)
+    }
+
+    /// Tells the supervisor of a workload to end it.
+    pub(crate) fn tell(&self, name: &str, what: rustix::process::Signal) -> anyhow::Result<()> {
+        let process = self
+            .workloads
+            .get(name)
+            .with_context(|| format!("no {name} runs"))?;
+        process.tell(what);
+        Ok(())
+    }
+
+    /// Waits until the control plane no longer knows a workload.
+    pub(crate) async fn wait_unregistered(
+        &self,
+        name: &str,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let limit = Instant::now() + limit;
+        loop {
+            let workloads = self.admin().get("/workloads").await?;
+            let mut rows = workloads.as_array().into_iter().flatten();
+            if !rows.any(|row| row["name"] == *name) {
+                return Ok(());
+            }
+            if Instant::now() > limit {
+                bail!("{name} is still registered");
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// The processes of a workload.
@@ -269,11 +299,6 @@ impl Mesh {
         Admin::of(&self.state)
     }
 
-    /// Where proxies reach the control plane.
-    pub(crate) fn control_address(&self) -> SocketAddr {
-        self.listen
-    }
-
     /// Writes a manifest in one step, as `kubectl` or an editor would.
     pub(crate) fn write_manifest(&self, name: &str, text: &str) -> anyhow::Result<()> {
         write_private(&self.state.manifests().join(name), text.as_bytes())
@@ -283,11 +308,6 @@ impl Mesh {
     pub(crate) fn remove_manifest(&self, name: &str) -> anyhow::Result<()> {
         let path = self.state.manifests().join(name);
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
-    }
-
-    /// Names of the workloads that should run.
-    pub(crate) fn workloads(&self) -> Vec<String> {
-        self.workloads.keys().cloned().collect()
     }
 
     /// Waits until every workload's proxy is SYNCED and all its endpoints are there.

@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: DemoArgs, state: &StateArg) -> anyhow::Result
     let mut mesh = Mesh::start(state).await?;
     let result = tokio::select! {
         result = Box::pin(act(&mut mesh, &arguments, started)) => result,
-        _ = signal::stop() => Ok(130),
+        _ = signal::stop(), if arguments.check => Ok(1),
     };
     if !arguments.check {
         note("ending: every workload drains and leaves");

@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use mesh_api::name::ObjectName;
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +80,29 @@ impl StateFolder {
     }
 
     /// Creates `folder` and its parents for this user alone.
+    #[expect(
+        clippy::unused_self,
+        reason = "folders are made in the name of a state folder"
+    )]
     pub(crate) fn create(&self, folder: &Path) -> anyhow::Result<()> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot create {}", folder.display()))
+    }
+
+    /// Creates `folder`, and refuses one that others own or may enter: its place is shared with them.
+    pub(crate) fn create_guarded(&self, folder: &Path) -> anyhow::Result<()> {
+        self.create(folder)?;
+        let found = fs::symlink_metadata(folder)?;
+        let own = rustix::process::geteuid().as_raw();
+        ensure!(
+            found.is_dir() && found.uid() == own && found.mode() % 0o100 == 0,
+            "{} is not a folder of this user alone; remove it",
+            folder.display()
+        );
+        Ok(())
     }
 
     /// Where a workload's key and its admin socket live: in memory where the system offers that,

@@ -1,5 +1,6 @@
 //! Two sidecars and scripted apps.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -195,17 +196,19 @@ spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPo
 "
     );
     for (index, address) in addresses.iter().enumerate() {
-        yaml += &format!(
+        write!(
+            yaml,
             "---
 apiVersion: mesh.dev/v1alpha1
 kind: Workload
 metadata: {{ name: catalog-{index}, namespace: demo, labels: {{ app: catalog }} }}
 spec: {{ address: {address}, ports: {{ http: {port} }}, serviceAccount: catalog }}
 "
-        );
+        )
+        .unwrap();
     }
     if !extra.is_empty() {
-        yaml += &format!("---\n{extra}");
+        write!(yaml, "---\n{extra}").unwrap();
     }
     yaml
 }

@@ -21,7 +21,6 @@ fn what_is_refused_never_reaches_the_app_and_what_is_legal_does() {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).map(drop).unwrap_or_default();
         let answer = String::from_utf8_lossy(&answer);
-        let name = case.name;
         let (name, received) = (case.name, app.received());
         let right = match case.expect {
             Expect::RefuseHead(status) => {

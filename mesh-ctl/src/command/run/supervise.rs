@@ -79,7 +79,7 @@ impl Pair<'_> {
             if with_parent {
                 signal::parent_gone().await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::pin!(stop, parent);

@@ -12,11 +12,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::Listen;
 use super::content::{Content, Reply, json, reply, set};
 use super::serve::{App, Call, serve};
+use crate::demo::digest::sha256;
 use crate::source::http::{Connection, get};
 
 /// Largest request body read, in bytes.
@@ -167,10 +167,7 @@ async fn echo(call: Call) -> Reply {
         Ok(body) => body,
         Err(error) => return json(400, &json!({ "error": error.to_string() })),
     };
-    let trailers = body
-        .trailers()
-        .map(|trailers| pairs(trailers))
-        .unwrap_or_default();
+    let trailers = body.trailers().map(pairs).unwrap_or_default();
     let body = body.to_bytes();
     let mut lines = head.split("\r\n");
     let mut start = lines.next().unwrap_or_default().splitn(3, ' ');
@@ -185,7 +182,7 @@ async fn echo(call: Call) -> Reply {
             "target": start.next(),
             "version": start.next(),
             "headers": headers,
-            "body": { "length": body.len(), "sha256": hex(&Sha256::digest(&body)) },
+            "body": { "length": body.len(), "sha256": sha256(&body) },
             "trailers": trailers,
         }),
     )
@@ -225,11 +222,6 @@ fn status(code: &str) -> Reply {
         Ok(code @ 200..=599) => json(code, &json!({ "status": code })),
         _ => json(400, &json!({ "error": "a status from 200 to 599" })),
     }
-}
-
-/// `bytes` as lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

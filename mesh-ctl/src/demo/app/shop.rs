@@ -100,6 +100,7 @@ async fn call_catalog(settings: Settings, counts: &Mutex<Counts>) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut connection = None;
+    let mut has_begun = false;
     for number in 0.. {
         ticks.tick().await;
         let started = Instant::now();
@@ -108,10 +109,12 @@ async fn call_catalog(settings: Settings, counts: &Mutex<Counts>) {
         if answer.is_err() {
             connection = None;
         }
-        counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(line);
+        // Until the first good answer the mesh is still starting: nothing is counted.
+        has_begun |= line.status == 200;
+        if has_begun {
+            let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.add(line);
+        }
     }
 }
 
