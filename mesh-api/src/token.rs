@@ -158,9 +158,9 @@ mod tests {
         for bad in [
             "",
             "mesh-join-1.7b7d.00",
-            &text[1..],
+            text.strip_prefix('m').unwrap(),
             &format!("{text}.00"),
-            &text[..text.len() - 1],
+            text.get(..text.len() - 1).unwrap(),
         ] {
             assert_eq!(bad.parse::<JoinToken>(), Err(BadToken), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! Checked resources to entries: a pure planner over everything that is known.
 //!
-//! [`check`] refuses a resource with all its faults; [`Catalog`] holds what passed and answers with
+//! `check` refuses a resource with all its faults; [`Catalog`] holds what passed and answers with
 //! entries. May use `resource`, `model` and what is above them; does no I/O.
 
 mod backend;

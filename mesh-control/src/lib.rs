@@ -8,8 +8,9 @@ pub mod telemetry;
 pub mod bootstrap;
 mod state;
 
-pub mod ca;
 pub mod lease;
+
+pub mod ca;
 pub mod status;
 pub mod watch;
 

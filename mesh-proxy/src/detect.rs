@@ -40,7 +40,9 @@ pub async fn protocol<T: AsyncRead + Unpin>(io: &mut T, buffer: &mut BytesMut) -
             }
         }
     };
-    tokio::time::timeout(WAIT, read).await.unwrap_or(Spoken::Opaque)
+    tokio::time::timeout(WAIT, read)
+        .await
+        .unwrap_or(Spoken::Opaque)
 }
 
 /// What `bytes` begin, or `None` while more could change the answer.
@@ -53,14 +55,21 @@ fn judge(bytes: &[u8]) -> Option<Spoken> {
             Some(_) => Some(Spoken::Opaque),
         };
     }
-    let common = bytes.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
+    let common = bytes
+        .iter()
+        .zip(PREFACE)
+        .take_while(|(a, b)| a == b)
+        .count();
     if common == PREFACE.len() {
         return Some(Spoken::Http2);
     }
     if common == bytes.len() {
         return None;
     }
-    let method = bytes.iter().take(LONGEST_METHOD).position(|&b| !b.is_ascii_uppercase());
+    let method = bytes
+        .iter()
+        .take(LONGEST_METHOD)
+        .position(|&b| !b.is_ascii_uppercase());
     match method {
         Some(0) => Some(Spoken::Opaque),
         // After `METHOD ` a target begins with `/`, `*`, or a letter or digit (absolute, authority).
@@ -100,7 +109,12 @@ mod tests {
             (b"\0", Some(Spoken::Opaque)),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(judge(bytes), *expected, "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                judge(bytes),
+                *expected,
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 

@@ -65,7 +65,11 @@ impl Watch {
 
     async fn reached(&mut self, phase: Phase) {
         // The sender is gone only when the whole proxy is: that is a cut.
-        self.0.wait_for(|current| *current >= phase).await.map(drop).unwrap_or_default();
+        self.0
+            .wait_for(|current| *current >= phase)
+            .await
+            .map(drop)
+            .unwrap_or_default();
     }
 }
 

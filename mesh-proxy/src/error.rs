@@ -121,17 +121,29 @@ impl Kind {
 impl Error {
     /// A failure towards the app.
     pub fn upstream(kind: Kind) -> Self {
-        Self { kind, side: Side::Upstream, source: None }
+        Self {
+            kind,
+            side: Side::Upstream,
+            source: None,
+        }
     }
 
     /// A failure of the caller.
     pub fn downstream(kind: Kind) -> Self {
-        Self { kind, side: Side::Downstream, source: None }
+        Self {
+            kind,
+            side: Side::Downstream,
+            source: None,
+        }
     }
 
     /// A refusal of our own.
     pub fn internal(kind: Kind) -> Self {
-        Self { kind, side: Side::Internal, source: None }
+        Self {
+            kind,
+            side: Side::Internal,
+            source: None,
+        }
     }
 
     /// Adds what caused it.

@@ -98,10 +98,23 @@ pub fn write_response(head: &ResponseHead, changes: &ResponseChanges<'_>, out: &
 
 /// Writes a 1xx head on its way down: status and end-to-end fields, as received.
 pub fn write_informational(head: &ResponseHead, out: &mut BytesMut) {
-    let unchanged = &HeaderChanges { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+    let unchanged = &HeaderChanges {
+        set: Vec::new(),
+        add: Vec::new(),
+        remove: Vec::new(),
+    };
     let changes = [unchanged; 2];
     let framing = Framing::Empty;
-    write_response(head, &ResponseChanges { changes, framing, append: &[], strip: &[] }, out);
+    write_response(
+        head,
+        &ResponseChanges {
+            changes,
+            framing,
+            append: &[],
+            strip: &[],
+        },
+        out,
+    );
 }
 
 /// Writes an answer the mesh makes itself, with its length; no content where `body` is `None` or

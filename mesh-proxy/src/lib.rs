@@ -4,27 +4,38 @@
 
 pub mod error;
 pub mod telemetry;
+
 pub mod drain;
+
 pub mod bootstrap;
 pub mod identity;
+
 pub mod config;
+
 pub mod buffer;
 pub mod h1;
 pub mod tunnel;
 pub mod upstream;
+
 pub mod filter;
+
 pub mod context;
 pub mod relay;
+
 pub mod attempt;
 pub mod exchange;
 pub mod tcp;
+
 pub mod detect;
 pub mod inbound;
 pub mod outbound;
 pub mod worker;
+
 pub mod listener;
+
 pub mod admin;
 mod run;
+
 #[cfg(test)]
 mod tests;
 

@@ -15,9 +15,15 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["run", path] => match run(Path::new(path)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => say(&format!("mesh-proxy: {}", chain(error.as_ref())), ExitCode::FAILURE),
+            Err(error) => say(
+                &format!("mesh-proxy: {}", chain(error.as_ref())),
+                ExitCode::FAILURE,
+            ),
         },
-        ["--version"] => say(concat!("mesh-proxy ", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
+        ["--version"] => say(
+            concat!("mesh-proxy ", env!("CARGO_PKG_VERSION")),
+            ExitCode::SUCCESS,
+        ),
         _ => say(USAGE, ExitCode::from(2)),
     }
 }
@@ -25,9 +31,14 @@ fn main() -> ExitCode {
 /// Runs the proxy until SIGTERM or SIGINT, on this thread's runtime.
 fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let filter = EnvFilter::try_from_env("MESH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let bootstrap = Bootstrap::load(path)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;

@@ -129,7 +129,10 @@ impl Telemetry {
 
     /// Records a message that breaks HTTP/1.1.
     pub fn message_refused(&self, direction: Direction, reason: &'static str) {
-        self.add(metric::MESSAGES_REFUSED, vec![direction.as_str().into(), reason.into()]);
+        self.add(
+            metric::MESSAGES_REFUSED,
+            vec![direction.as_str().into(), reason.into()],
+        );
     }
 
     /// Records a connection that was not served.

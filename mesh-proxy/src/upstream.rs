@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_api::decide::balance::{self, Candidate};
 use mesh_api::decide::Random;
+use mesh_api::decide::balance::{self, Candidate};
 use mesh_api::model::backend::{Backend, Endpoint};
 
 pub use self::budget::RetryBudget;
@@ -93,7 +93,12 @@ impl Upstream {
             self.gather(backend, tried, stale, now);
             if self.candidates.iter().any(|candidate| candidate.usable) {
                 let algorithm = backend.settings.algorithm.value;
-                return balance::pick(algorithm, &self.candidates, turn, &mut Dice(&mut self.random));
+                return balance::pick(
+                    algorithm,
+                    &self.candidates,
+                    turn,
+                    &mut Dice(&mut self.random),
+                );
             }
         }
         None

@@ -32,10 +32,7 @@ pub(crate) fn run(bootstrap: Option<&Path>) -> anyhow::Result<()> {
     };
     let observe = observe(bootstrap)?;
     let mut command = Command::new(&binary);
-    command
-        .arg("run")
-        .arg(bootstrap)
-        .stdin(Stdio::piped());
+    command.arg("run").arg(bootstrap).stdin(Stdio::piped());
     let started = Instant::now();
     let mut proxy = command
         .spawn()

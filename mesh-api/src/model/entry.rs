@@ -10,6 +10,10 @@ use crate::name::{DestinationName, ObjectName};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most entries are destinations, and those that are kept are boxed"
+)]
 pub enum Entry {
     /// A destination with its closure.
     Destination(Destination),

@@ -32,7 +32,10 @@ pub(super) fn fail(
     total: usize,
     now: u64,
 ) -> Option<EjectionChange> {
-    let mut ejection = state.ejection.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ejection = state
+        .ejection
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let at = Duration::from_millis(now);
     let next = ejection.on_connect_failure(at, &DEFAULTS);
     let began = next.until.filter(|_| next != *ejection && next.is_out(at));
@@ -45,7 +48,10 @@ pub(super) fn fail(
         state.ejected_until.fetch_max(1, Relaxed);
         return None;
     };
-    state.ejected_until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    state.ejected_until.store(
+        u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
+        Relaxed,
+    );
     Some(EjectionChange::Ejected(until.saturating_sub(at)))
 }
 
@@ -54,7 +60,10 @@ pub(super) fn succeed(state: &EndpointState) -> Option<EjectionChange> {
     if state.ejected_until.load(Relaxed) == 0 {
         return None;
     }
-    let mut ejection = state.ejection.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ejection = state
+        .ejection
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     *ejection = ejection.on_success();
     let until = state.ejected_until.swap(0, Relaxed);
     (until > 1).then_some(EjectionChange::Returned)
