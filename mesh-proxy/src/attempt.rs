@@ -80,7 +80,10 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = context.limits(&plan.backend.name);
-    let _place = limits.requests.enter().ok_or_else(|| Error::internal(Kind::OverLimit))?;
+    let _place = limits
+        .requests
+        .enter()
+        .ok_or_else(|| Error::internal(Kind::OverLimit))?;
     let budget = context.budget(&plan.backend.name, plan.retry.budget);
     budget.exchange(Instant::now());
     loop {
@@ -184,7 +187,11 @@ where
         };
         context.observe_answer(&reached, outcome);
         let (said, head) = answered?;
-        Ok(Answer { reached, head, said })
+        Ok(Answer {
+            reached,
+            head,
+            said,
+        })
     };
     match plan.per_try {
         None => attempt.await,
@@ -206,7 +213,12 @@ pub async fn connect(context: &Rc<Context>, backend: &Arc<Backend>) -> Result<Re
         let index = index.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         match context.reach(backend, index, true).await {
             Err(error) if error.kind.is_unsent() && tried.len() < policy.attempts as usize => {
-                tried.extend(backend.endpoints.get(index).map(|endpoint| endpoint.address));
+                tried.extend(
+                    backend
+                        .endpoints
+                        .get(index)
+                        .map(|endpoint| endpoint.address),
+                );
             }
             reached => return reached,
         }

@@ -26,7 +26,7 @@ use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
 use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
-use crate::upstream::{Dice, Dialer, Endpoints, Limits, Pool, RetryBudget, Upstream};
+use crate::upstream::{Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
 const MAX_DESTINATIONS: usize = 4096;
@@ -55,7 +55,15 @@ impl Shared {
         let start = Instant::now();
         let endpoints = Arc::new(Endpoints::new(start));
         let (limits, budgets) = (Mutex::default(), Mutex::default());
-        Self { bootstrap, config, endpoints, drain, limits, budgets, start }
+        Self {
+            bootstrap,
+            config,
+            endpoints,
+            drain,
+            limits,
+            budgets,
+            start,
+        }
     }
 
     /// The recorder of cold events.
@@ -141,8 +149,10 @@ impl Context {
     /// TLS settings for peers that open tunnels here; `None` before the first certificate.
     pub fn tunnel_server(&self) -> Option<Arc<ServerConfig>> {
         let snapshot = self.snapshot();
-        let aliases: &[TrustDomain] =
-            snapshot.mesh.as_ref().map_or(&[], |facts| &facts.trust_domain_aliases);
+        let aliases: &[TrustDomain] = snapshot
+            .mesh
+            .as_ref()
+            .map_or(&[], |facts| &facts.trust_domain_aliases);
         match self.credentials()?.server_config(aliases) {
             Ok(settings) => Some(settings),
             Err(error) => {
@@ -159,7 +169,8 @@ impl Context {
 
     /// What `name` may have open at a time, in all workers.
     pub fn limits(&self, name: &DestinationName) -> Arc<Limits> {
-        let find = |name: &DestinationName| shared_value(&self.shared.limits, name, Limits::default);
+        let find =
+            |name: &DestinationName| shared_value(&self.shared.limits, name, Limits::default);
         worker_value(&self.limits, name.clone(), find)
     }
 
@@ -172,14 +183,28 @@ impl Context {
 
     /// Records a connection that is not served.
     pub fn refuse_connection(&self, direction: Direction, reason: &'static str, peer: SocketAddr) {
-        let event = ConnectionRefused { direction, reason, peer: Some(peer) };
+        let event = ConnectionRefused {
+            direction,
+            reason,
+            peer: Some(peer),
+        };
         self.shared.telemetry().connection_refused(&event);
     }
 
     /// Records a peer's handshake that failed.
-    pub fn handshake_failed(&self, peer: SocketAddr, reason: &'static str, detail: &dyn fmt::Display) {
+    pub fn handshake_failed(
+        &self,
+        peer: SocketAddr,
+        reason: &'static str,
+        detail: &dyn fmt::Display,
+    ) {
         let direction = Direction::Inbound;
-        let event = TlsHandshakeFailed { direction, reason, peer: Some(peer), detail };
+        let event = TlsHandshakeFailed {
+            direction,
+            reason,
+            peer: Some(peer),
+            detail,
+        };
         self.shared.telemetry().tls_handshake_failed(&event);
     }
 

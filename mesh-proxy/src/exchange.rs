@@ -54,12 +54,21 @@ pub struct Receiving {
 
 impl Receiving {
     /// A call to `port` of the workload of `entry`, whose app listens there on `address`.
-    pub fn new(context: &Context, entry: &Arc<Inbound>, port: Port, peer: Option<Identity>) -> Self {
+    pub fn new(
+        context: &Context,
+        entry: &Arc<Inbound>,
+        port: Port,
+        peer: Option<Identity>,
+    ) -> Self {
         let app = SocketAddr::new(context.shared.bootstrap.app_address, port.number());
         let services = entry.ports.iter().find(|known| known.port == port);
         let service = services.and_then(|known| known.services.first());
         let name = DestinationName::new(service.unwrap_or(&entry.workload).clone(), port);
-        Self { entry: Arc::clone(entry), backend: plain_backend(name, [app]), peer }
+        Self {
+            entry: Arc::clone(entry),
+            backend: plain_backend(name, [app]),
+            peer,
+        }
     }
 }
 
@@ -143,7 +152,10 @@ where
         };
         if head.method() == "CONNECT" && matches!(scope, Scope::ForwardProxy) {
             let authority = head.authority().to_owned();
-            return Some(Handover { downstream, authority });
+            return Some(Handover {
+                downstream,
+                authority,
+            });
         }
         if Box::pin(handle(context, &mut downstream, &head, scope)).await == Next::Close {
             break;
@@ -243,12 +255,28 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut body = RequestBody::new(head.framing(), plan.retry.max_body_bytes);
-    let sent = attempt::send(context, downstream, head, &mut body, plan, &mut outcome.tries).await;
+    let sent = attempt::send(
+        context,
+        downstream,
+        head,
+        &mut body,
+        plan,
+        &mut outcome.tries,
+    )
+    .await;
     outcome.bytes_in = body.bytes();
     let answer = sent?;
     // From here on a response has begun: a failure can only cut it.
     outcome.responding = true;
-    let next = respond::relay(context, downstream, (head, &mut body), answer, plan, outcome).await;
+    let next = respond::relay(
+        context,
+        downstream,
+        (head, &mut body),
+        answer,
+        plan,
+        outcome,
+    )
+    .await;
     outcome.bytes_in = body.bytes();
     next
 }
@@ -262,8 +290,13 @@ async fn refuse_head<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(refusal) = fault.refusal() else { return };
-    context.shared.telemetry().message_refused(scope.direction(), refusal.reason());
+    let Some(refusal) = fault.refusal() else {
+        return;
+    };
+    context
+        .shared
+        .telemetry()
+        .message_refused(scope.direction(), refusal.reason());
     respond::refuse_message(downstream, scope, refusal.status(), refusal.text()).await;
 }
 
@@ -277,7 +310,10 @@ fn record(
 ) {
     let name = |name: &Option<DestinationName>| name.as_ref().map(ToString::to_string);
     let destination = name(&outcome.destination).unwrap_or_else(|| "unknown".to_owned());
-    let backend = outcome.backend.as_ref().map(|backend| backend.name.to_string());
+    let backend = outcome
+        .backend
+        .as_ref()
+        .map(|backend| backend.name.to_string());
     let event = ExchangeEvent {
         direction: scope.direction(),
         destination: &destination,

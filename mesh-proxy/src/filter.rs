@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use mesh_api::decide::change;
 use mesh_api::model::route::HeaderChanges;
 
-use crate::h1::{Field, Fields, Framing, RequestHead, ResponseHead};
+use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead};
 
 /// How a request's head goes on.
 #[derive(Clone, Copy, Debug)]
@@ -148,12 +148,17 @@ fn write_fields(
     strip: &[&'static str],
     out: &mut BytesMut,
 ) {
-    let kept = fields.iter().filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
+    let kept = fields
+        .iter()
+        .filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
     if change::is_noop(&changes) {
         return splice(head, kept, out);
     }
     let received = kept.map(|field| (field.name.of(head), field.value.of(head)));
-    for (name, value) in change::fields(&changes, received) {
+    // Entries with changes of the connection's own fields are refused; were one to come, it would
+    // still not get onto the wire.
+    let changed = change::fields(&changes, received);
+    for (name, value) in changed.iter().filter(|(name, _)| !Kind::of(name).is_own()) {
         put(out, &[name, b": ", value, b"\r\n"]);
     }
 }
@@ -167,11 +172,17 @@ fn splice<'f>(head: &[u8], fields: impl Iterator<Item = &'f Field>, out: &mut By
             run.end = line.end;
             continue;
         }
-        put(out, &[head.get(std::mem::take(&mut run)).unwrap_or_default()]);
+        put(
+            out,
+            &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
+        );
         if field.canonical {
             run = line;
         } else {
-            put(out, &[field.name.of(head), b": ", field.value.of(head), b"\r\n"]);
+            put(
+                out,
+                &[field.name.of(head), b": ", field.value.of(head), b"\r\n"],
+            );
         }
     }
     put(out, &[head.get(run).unwrap_or_default()]);

@@ -24,7 +24,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 pub use body::{Body, BodyPart};
-pub(crate) use field::{Field, Fields};
+pub(crate) use field::{Field, Fields, Kind};
 pub use head::{Framing, RequestHead, ResponseHead};
 pub use line::{Form, MAX_TARGET};
 pub use reject::{Fault, Refusal, ResponseFault};

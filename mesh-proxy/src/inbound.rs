@@ -64,7 +64,10 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
         .filter(|entry| entry.address == request.authority.ip())
         .and_then(|entry| find_port(entry, request.authority.port()));
     let (Some(entry), Some(port)) = (entry, port) else {
-        return request.refuse(StatusCode::NOT_FOUND, Some(&mesh_error("inbound", Kind::NotHere)));
+        return request.refuse(
+            StatusCode::NOT_FOUND,
+            Some(&mesh_error("inbound", Kind::NotHere)),
+        );
     };
     let peer = Some(Identity::clone(&request.peer));
     let receiving = Receiving::new(context, entry, port.port, peer);
@@ -99,8 +102,12 @@ pub async fn serve_plain(
     port: Port,
 ) {
     let snapshot = context.snapshot();
-    let Some(entry) = snapshot.inbound.get(workload) else { return };
-    let Some(accepts) = find_port(entry, port.number()) else { return };
+    let Some(entry) = snapshot.inbound.get(workload) else {
+        return;
+    };
+    let Some(accepts) = find_port(entry, port.number()) else {
+        return;
+    };
     let receiving = Receiving::new(context, entry, port, None);
     if accepts.mutual_tls.value == MutualTls::Strict {
         let mut first = BytesMut::new();

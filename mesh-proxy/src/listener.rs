@@ -68,7 +68,11 @@ async fn accept(address: SocketAddr, role: Role, workers: Workers) {
         let accepted = async {
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(Accepted { stream: stream.into_std()?, peer, role: role.clone() })
+            Ok::<_, io::Error>(Accepted {
+                stream: stream.into_std()?,
+                peer,
+                role: role.clone(),
+            })
         };
         match accepted.await {
             Ok(accepted) => workers.hand(accepted),
@@ -83,7 +87,11 @@ async fn accept(address: SocketAddr, role: Role, workers: Workers) {
 
 /// A socket listening on `address`; reusable at once after a restart.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -93,5 +101,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | InvalidInput | NotConnected)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | InvalidInput | NotConnected
+    )
 }

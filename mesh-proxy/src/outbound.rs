@@ -31,10 +31,19 @@ pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationN
 pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
     let connection = Connection::new(stream);
     let handover = exchange::serve(context, connection, &Scope::ForwardProxy).await;
-    let Some(Handover { mut downstream, authority }) = handover else { return };
+    let Some(Handover {
+        mut downstream,
+        authority,
+    }) = handover
+    else {
+        return;
+    };
     let host_and_port = authority.rsplit_once(':');
     let name = host_and_port.and_then(|(host, port)| {
-        context.shared.config.destination_of(host, port.parse().ok()?)
+        context
+            .shared
+            .config
+            .destination_of(host, port.parse().ok()?)
     });
     let Some(name) = name else {
         return exchange::refuse_connect(downstream, Kind::UnknownDestination).await;
@@ -55,7 +64,11 @@ async fn serve_stream<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let snapshot = context.shared.config.known(name, DEFAULTS.config_wait).await;
+    let snapshot = context
+        .shared
+        .config
+        .known(name, DEFAULTS.config_wait)
+        .await;
     let protocol = match snapshot.destinations.get(name) {
         Some(Known::Present(destination)) => destination.protocol,
         // Refused with a reason, which only HTTP can carry.

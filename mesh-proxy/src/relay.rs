@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::{Error, Kind};
 use crate::filter;
-use crate::h1::{Body, BodyFault, BodyPart, Connection, Fault, Framing, ResponseFault, ResponseHead};
+use crate::h1::{
+    Body, BodyFault, BodyPart, Connection, Fault, Framing, ResponseFault, ResponseHead,
+};
 
 /// A request's body on its way up, kept while it may be needed again.
 pub struct RequestBody {
@@ -211,7 +213,10 @@ where
             };
             if ended && flushed {
                 let upstream_complete = request.sent_to_end && upstream.is_clean();
-                return Poll::Ready(Ok(Relayed { bytes: *bytes, upstream_complete }));
+                return Poll::Ready(Ok(Relayed {
+                    bytes: *bytes,
+                    upstream_complete,
+                }));
             }
             if !ended && !downstream.needs_flush() {
                 match poll_body(upstream, &mut body, task) {
@@ -249,7 +254,9 @@ where
 
 fn bad_body(fault: BodyFault) -> Error {
     match fault.refusal() {
-        Some(refusal) => Error::downstream(Kind::BadMessage(refusal.status())).because(refusal.text()),
+        Some(refusal) => {
+            Error::downstream(Kind::BadMessage(refusal.status())).because(refusal.text())
+        }
         None => Error::downstream(Kind::DownstreamGone).because(fault),
     }
 }

@@ -48,12 +48,19 @@ pub enum StartError {
 ///
 /// # Errors
 /// It could not start. Later trouble is reported and outlived.
-pub async fn run(bootstrap: Bootstrap, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn run(
+    bootstrap: Bootstrap,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     let telemetry = Telemetry::new(bootstrap.workload.clone(), &bootstrap.access_log.sink())
         .map_err(StartError::AccessLog)?;
     let (config, control) = Config::open(&bootstrap, Arc::clone(&telemetry))?;
     let drain = Drain::default();
-    let shared = Arc::new(Shared::new(bootstrap.clone(), config.clone(), drain.watch()));
+    let shared = Arc::new(Shared::new(
+        bootstrap.clone(),
+        config.clone(),
+        drain.watch(),
+    ));
     let (workers, threads) =
         Workers::start(bootstrap.workers, &shared).map_err(StartError::Thread)?;
     let (listeners, acceptor) = start_acceptor(workers)?;
@@ -65,7 +72,12 @@ pub async fn run(bootstrap: Bootstrap, shutdown: impl Future<Output = ()>) -> Re
         None => None,
     };
     tasks.spawn(control.run(admin.handler()));
-    tasks.spawn(follow(config.clone(), bootstrap.clone(), listeners.clone(), Arc::clone(&shared)));
+    tasks.spawn(follow(
+        config.clone(),
+        bootstrap.clone(),
+        listeners.clone(),
+        Arc::clone(&shared),
+    ));
     admin.listening();
     shutdown.await;
 
@@ -111,7 +123,9 @@ async fn follow(
         changes.borrow_and_update();
         let snapshot = config.snapshot();
         shared.endpoints.retain(&endpoints_of(&snapshot));
-        let next = wanted(&bootstrap, &snapshot, |host, port| config.destination_of(host, port));
+        let next = wanted(&bootstrap, &snapshot, |host, port| {
+            config.destination_of(host, port)
+        });
         if next != last {
             last.clone_from(&next);
             if listeners.send(next).await.is_err() {
@@ -126,12 +140,18 @@ async fn follow(
 
 /// Every endpoint that some destination has.
 fn endpoints_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
-    let tables = snapshot.destinations.values().filter_map(|known| match known {
-        Known::Present(table) => Some(table),
-        Known::Absent | Known::Failed(_) => None,
-    });
+    let tables = snapshot
+        .destinations
+        .values()
+        .filter_map(|known| match known {
+            Known::Present(table) => Some(table),
+            Known::Absent | Known::Failed(_) => None,
+        });
     let backends = tables.flat_map(|table| &table.backends);
-    backends.flat_map(|backend| &backend.endpoints).map(|endpoint| endpoint.address).collect()
+    backends
+        .flat_map(|backend| &backend.endpoints)
+        .map(|endpoint| endpoint.address)
+        .collect()
 }
 
 /// What the admin socket tells of endpoints.

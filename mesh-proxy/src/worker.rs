@@ -63,28 +63,43 @@ impl Workers {
     ///
     /// # Errors
     /// A thread or runtime that cannot be made.
-    pub fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Self, Vec<thread::JoinHandle<()>>)> {
+    pub fn start(
+        count: usize,
+        shared: &Arc<Shared>,
+    ) -> io::Result<(Self, Vec<thread::JoinHandle<()>>)> {
         let mut handles = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let (queue, accepted) = mpsc::channel(QUEUE);
             let connections = Arc::new(AtomicUsize::new(0));
-            handles.push(Handle { queue, connections: Arc::clone(&connections) });
+            handles.push(Handle {
+                queue,
+                connections: Arc::clone(&connections),
+            });
             let (shared, drain) = (Arc::clone(shared), shared.drain.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let body = move || {
                 let context = Rc::new(Context::new(index, shared));
                 let tasks = LocalSet::new();
                 tasks.block_on(&runtime, run(context, accepted, connections, drain));
             };
-            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(body)?);
+            threads.push(
+                thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(body)?,
+            );
         }
         Ok((Self(handles.into()), threads))
     }
 
     /// Hands a connection to the worker with the fewest; a full one closes it.
     pub fn hand(&self, accepted: Accepted) {
-        let least = self.0.iter().min_by_key(|handle| handle.connections.load(Ordering::Relaxed));
+        let least = self
+            .0
+            .iter()
+            .min_by_key(|handle| handle.connections.load(Ordering::Relaxed));
         let Some(handle) = least else { return };
         if handle.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
             tracing::debug!(peer = %accepted.peer, "connection closed: too many are open");
@@ -153,11 +168,15 @@ async fn run(
 
 async fn serve(context: &Rc<Context>, accepted: Accepted) {
     let Accepted { stream, peer, role } = accepted;
-    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
+        return;
+    };
     match role {
         Role::Outbound(name) => outbound::serve(context, stream, &name).await,
         Role::ForwardProxy => outbound::serve_forward_proxy(context, stream).await,
-        Role::Inbound { workload, port } => inbound::serve_plain(context, stream, peer, &workload, port).await,
+        Role::Inbound { workload, port } => {
+            inbound::serve_plain(context, stream, peer, &workload, port).await
+        }
         Role::Tunnel(workload) => inbound::serve_tunnel(context, stream, peer, &workload).await,
     }
 }

@@ -61,7 +61,11 @@ impl Context {
         let mut upstream = self.upstream.borrow_mut();
         let now = Instant::now();
         upstream.pick(backend, tried, now).or_else(|| {
-            if tried.is_empty() { None } else { upstream.pick(backend, &[], now) }
+            if tried.is_empty() {
+                None
+            } else {
+                upstream.pick(backend, &[], now)
+            }
         })
     }
 
@@ -69,14 +73,22 @@ impl Context {
     ///
     /// # Errors
     /// Nothing was sent in any case.
-    pub async fn reach(&self, backend: &Arc<Backend>, index: usize, fresh: bool) -> Result<Reached, Error> {
+    pub async fn reach(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        fresh: bool,
+    ) -> Result<Reached, Error> {
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
         let key = PoolKey::new(endpoint, credentials.as_deref());
         let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
-        let pooled =
-            if fresh { None } else { self.pool.borrow_mut().checkout(&key, Instant::now()) };
+        let pooled = if fresh {
+            None
+        } else {
+            self.pool.borrow_mut().checkout(&key, Instant::now())
+        };
         let Kept { connection, place } = match pooled {
             Some(kept) => kept,
             None => self.dial(backend, index, endpoint).await?,
@@ -94,17 +106,35 @@ impl Context {
         })
     }
 
-    async fn dial(&self, backend: &Backend, index: usize, endpoint: &Endpoint) -> Result<Kept, Error> {
+    async fn dial(
+        &self,
+        backend: &Backend,
+        index: usize,
+        endpoint: &Endpoint,
+    ) -> Result<Kept, Error> {
         let place = self.limits(&backend.name).connections.enter();
         let place = place.ok_or_else(|| Error::internal(Kind::OverLimit))?;
         let credentials = self.credentials();
         let limit = backend.settings.connect_timeout.value;
         let started = Instant::now();
-        let dialled = self.dialer.dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit).await;
-        dialled.map(|stream| Kept { connection: Connection::new(stream), place }).map_err(|error| {
-            self.observe(backend, index, AttemptOutcome::ConnectFailed, started.elapsed());
-            Error::upstream(kind_of(&error)).because(error)
-        })
+        let dialled = self
+            .dialer
+            .dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit)
+            .await;
+        dialled
+            .map(|stream| Kept {
+                connection: Connection::new(stream),
+                place,
+            })
+            .map_err(|error| {
+                self.observe(
+                    backend,
+                    index,
+                    AttemptOutcome::ConnectFailed,
+                    started.elapsed(),
+                );
+                Error::upstream(kind_of(&error)).because(error)
+            })
     }
 
     /// Reaches the local app, the only endpoint of `backend`.
@@ -117,12 +147,20 @@ impl Context {
 
     /// Records what came of a try on `reached`.
     pub fn observe_answer(&self, reached: &Reached, outcome: AttemptOutcome) {
-        self.observe(&reached.backend, reached.index, outcome, reached.started.elapsed());
+        self.observe(
+            &reached.backend,
+            reached.index,
+            outcome,
+            reached.started.elapsed(),
+        );
     }
 
     fn observe(&self, backend: &Backend, index: usize, outcome: AttemptOutcome, latency: Duration) {
         let now = Instant::now();
-        let change = self.upstream.borrow_mut().observe(backend, index, outcome, latency, now);
+        let change = self
+            .upstream
+            .borrow_mut()
+            .observe(backend, index, outcome, latency, now);
         if let Some(EjectionChange::Ejected(duration)) = change
             && let Some(endpoint) = backend.endpoints.get(index)
         {
@@ -140,8 +178,13 @@ impl Context {
     pub fn give_back(&self, reached: Reached, reuse: bool) {
         if reuse && reached.connection.is_clean() && !self.shared.drain.is_draining() {
             let idle = reached.backend.settings.pool_idle.value;
-            let kept = Kept { connection: reached.connection, place: reached.place };
-            self.pool.borrow_mut().checkin(reached.key, kept, idle, Instant::now());
+            let kept = Kept {
+                connection: reached.connection,
+                place: reached.place,
+            };
+            self.pool
+                .borrow_mut()
+                .checkin(reached.key, kept, idle, Instant::now());
         }
     }
 
@@ -151,7 +194,9 @@ impl Context {
     /// The host does not resolve.
     pub async fn resolve_outside(&self, host: &str, port: u16) -> Result<Arc<Backend>, Error> {
         let failed = |error: io::Error| Error::upstream(Kind::ConnectFailed).because(error);
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
+        let addresses = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(failed)?;
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
         Ok(plain_backend(name, addresses))
     }
@@ -160,7 +205,10 @@ impl Context {
 /// The label of everything outside the mesh: bounded, whatever hosts are called.
 fn outside_name() -> Option<DestinationName> {
     let (namespace, name): (Namespace, Name) = ("outside".parse().ok()?, "unknown".parse().ok()?);
-    Some(DestinationName::new(ObjectName::new(namespace, name), Port::new(80)?))
+    Some(DestinationName::new(
+        ObjectName::new(namespace, name),
+        Port::new(80)?,
+    ))
 }
 
 /// A backend of plain endpoints.
@@ -177,7 +225,11 @@ pub fn plain_backend(
     };
     let endpoints = addresses.into_iter().map(endpoint).collect();
     let settings = mesh_api::model::policy::BackendSettings::default();
-    Arc::new(Backend { name, settings, endpoints })
+    Arc::new(Backend {
+        name,
+        settings,
+        endpoints,
+    })
 }
 
 fn kind_of(error: &ConnectError) -> Kind {
@@ -192,4 +244,3 @@ fn kind_of(error: &ConnectError) -> Kind {
         }
     }
 }
-

@@ -21,8 +21,11 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::RequestHead;
 
-static UNCHANGED: HeaderChanges =
-    HeaderChanges { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+static UNCHANGED: HeaderChanges = HeaderChanges {
+    set: Vec::new(),
+    add: Vec::new(),
+    remove: Vec::new(),
+};
 
 /// Everything a decision reads, held for the exchange.
 pub(super) struct Sources<'h> {
@@ -67,12 +70,21 @@ pub(super) async fn gather<'h>(
         "" => Cow::Owned(toward.name().host()),
         host => Cow::Borrowed(host),
     };
-    Ok(Sources { target, host, toward })
+    Ok(Sources {
+        target,
+        host,
+        toward,
+    })
 }
 
 /// A destination that the control plane is expected to know.
-async fn find(context: &Rc<Context>, name: &DestinationName) -> Result<Arc<DestinationTable>, Error> {
-    lookup(context, name).await?.ok_or_else(|| Error::internal(Kind::UnknownDestination))
+async fn find(
+    context: &Rc<Context>,
+    name: &DestinationName,
+) -> Result<Arc<DestinationTable>, Error> {
+    lookup(context, name)
+        .await?
+        .ok_or_else(|| Error::internal(Kind::UnknownDestination))
 }
 
 /// A destination, or `None` where the control plane says that there is none.
@@ -82,7 +94,11 @@ async fn lookup(
 ) -> Result<Option<Arc<DestinationTable>>, Error> {
     let mut snapshot = context.snapshot();
     if !snapshot.destinations.contains_key(name) {
-        snapshot = context.shared.config.known(name, DEFAULTS.config_wait).await;
+        snapshot = context
+            .shared
+            .config
+            .known(name, DEFAULTS.config_wait)
+            .await;
     }
     match snapshot.destinations.get(name) {
         Some(Known::Present(table)) => Ok(Some(Arc::clone(table))),
@@ -96,9 +112,13 @@ async fn lookup(
 
 /// The destination of a forward-proxy request, by its host.
 async fn by_host(context: &Rc<Context>, authority: &str) -> Result<Toward, Error> {
-    let (host, port) = split_authority(authority).ok_or_else(|| Error::downstream(Kind::BadTarget))?;
+    let (host, port) =
+        split_authority(authority).ok_or_else(|| Error::downstream(Kind::BadTarget))?;
     let snapshot = context.snapshot();
-    let facts = snapshot.mesh.as_ref().ok_or_else(|| Error::internal(Kind::ConfigPending))?;
+    let facts = snapshot
+        .mesh
+        .as_ref()
+        .ok_or_else(|| Error::internal(Kind::ConfigPending))?;
     let consumer = &context.shared.bootstrap.workload.namespace;
     if let Resolution::Service(name) = destination::resolve(facts, consumer, host, port)
         && let Some(table) = lookup(context, &name).await?
@@ -107,7 +127,9 @@ async fn by_host(context: &Rc<Context>, authority: &str) -> Result<Toward, Error
     }
     match facts.unknown_destinations {
         UnknownDestinations::Deny => Err(Error::internal(Kind::UnknownDestination)),
-        UnknownDestinations::Allow => Ok(Toward::Backend(context.resolve_outside(host, port).await?)),
+        UnknownDestinations::Allow => {
+            Ok(Toward::Backend(context.resolve_outside(host, port).await?))
+        }
     }
 }
 
@@ -117,7 +139,10 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
         _ => (authority, 80),
     };
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     (!host.is_empty() && port != 0).then_some((host, port))
 }
 
@@ -137,7 +162,12 @@ impl Sources<'_> {
     }
 
     /// Decides.
-    pub(super) fn decide(&self, context: &Context, head: &RequestHead, scope: &Scope) -> Planned<'_> {
+    pub(super) fn decide(
+        &self,
+        context: &Context,
+        head: &RequestHead,
+        scope: &Scope,
+    ) -> Planned<'_> {
         let table = match &self.toward {
             Toward::Backend(backend) => return Planned::Forward(self.direct(backend, scope)),
             Toward::Destination(table) => table,
@@ -151,7 +181,8 @@ impl Sources<'_> {
             query: self.target.query,
             headers: head,
         };
-        let step = context.with_random(|random| decide::request(table, &request, random, &mut Silent));
+        let step =
+            context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
             Step::Done(Decision::Forward(forward)) => Planned::Forward(self.plan(*forward)),
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
@@ -163,8 +194,12 @@ impl Sources<'_> {
         Plan {
             rule: forward.rule,
             backend: forward.backend,
-            target: forward.target.map_or_else(|| self.path_and_query(), Cow::Owned),
-            host: forward.host.map_or(Cow::Borrowed(&*self.host), |host| Cow::Borrowed(host.as_str())),
+            target: forward
+                .target
+                .map_or_else(|| self.path_and_query(), Cow::Owned),
+            host: forward.host.map_or(Cow::Borrowed(&*self.host), |host| {
+                Cow::Borrowed(host.as_str())
+            }),
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
             request_timeout: forward.timeouts.request.value,
@@ -201,6 +236,9 @@ impl Sources<'_> {
 }
 
 /// Towards the local app: once more on a new connection, for a pooled one that the app just closed.
-static LOCAL_RETRY: std::sync::LazyLock<RetryPolicy> =
-    std::sync::LazyLock::new(|| RetryPolicy { attempts: 1, ..RetryPolicy::default() });
-static OUTSIDE_RETRY: std::sync::LazyLock<RetryPolicy> = std::sync::LazyLock::new(RetryPolicy::default);
+static LOCAL_RETRY: std::sync::LazyLock<RetryPolicy> = std::sync::LazyLock::new(|| RetryPolicy {
+    attempts: 1,
+    ..RetryPolicy::default()
+});
+static OUTSIDE_RETRY: std::sync::LazyLock<RetryPolicy> =
+    std::sync::LazyLock::new(RetryPolicy::default);

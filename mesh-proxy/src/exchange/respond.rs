@@ -42,7 +42,11 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (head, body) = request;
-    let Answer { mut reached, head: response, .. } = answer;
+    let Answer {
+        mut reached,
+        head: response,
+        ..
+    } = answer;
     outcome.status = response.status();
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");
@@ -50,10 +54,19 @@ where
     let close = !head.keep_alive() || context.shared.drain.is_draining() || !body.is_read();
     let framing = framing_down(head, response.framing());
     // An app cannot speak for the mesh; a peer's proxy can, over its tunnel.
-    let strip: &[&str] = if reached.tunnelled { &[] } else { &["mesh-error"] };
+    let strip: &[&str] = if reached.tunnelled {
+        &[]
+    } else {
+        &["mesh-error"]
+    };
     let close = close || framing == Framing::UntilClose;
     let append = connection_field(head, close);
-    let changes = ResponseChanges { changes: plan.response_headers, framing, append, strip };
+    let changes = ResponseChanges {
+        changes: plan.response_headers,
+        framing,
+        append,
+        strip,
+    };
     filter::write_response(&response, &changes, downstream.queue_tail());
     let bodies = (Body::new(response.framing()), framing);
     let relayed = relay::exchange_bodies(
@@ -66,7 +79,11 @@ where
     .await?;
     let reuse = relayed.upstream_complete && response.keep_alive();
     context.give_back(reached, reuse);
-    Ok(if close || !body.is_read() { Next::Close } else { Next::KeepAlive })
+    Ok(if close || !body.is_read() {
+        Next::Close
+    } else {
+        Next::KeepAlive
+    })
 }
 
 /// What an HTTP/1.0 or an ending connection is told.
@@ -105,7 +122,11 @@ where
     outcome.reason = Some(error.kind.reason());
     if outcome.responding || error.kind == Kind::DownstreamGone {
         // A response begun cannot be taken back: it ends visibly unfinished, and is never completed.
-        outcome.status = if outcome.responding { outcome.status } else { error.kind.status() };
+        outcome.status = if outcome.responding {
+            outcome.status
+        } else {
+            error.kind.status()
+        };
         return Next::Close;
     }
     outcome.status = error.kind.status();
@@ -118,7 +139,13 @@ where
     };
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str())];
     let close = !may_keep(context, head);
-    send_reply(downstream, head, (error.kind.status(), &fields, text.as_bytes()), close).await
+    send_reply(
+        downstream,
+        head,
+        (error.kind.status(), &fields, text.as_bytes()),
+        close,
+    )
+    .await
 }
 
 /// Answers a message that breaks HTTP/1.1, and says no more.
@@ -132,7 +159,12 @@ pub(super) async fn refuse_message<T>(
 {
     let value = mesh_error(scope.origin(), Kind::BadMessage(status));
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
-    filter::write_reply(status, &fields, format!("{text}\n").as_bytes(), downstream.queue_tail());
+    filter::write_reply(
+        status,
+        &fields,
+        format!("{text}\n").as_bytes(),
+        downstream.queue_tail(),
+    );
     // The peer may be gone; a refusal owes it nothing more.
     downstream.flush().await.unwrap_or_default();
 }
@@ -150,7 +182,9 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     outcome.status = respond.status;
-    outcome.rule = respond.rule.map(|rule| (rule.route.clone(), rule.rule.index));
+    outcome.rule = respond
+        .rule
+        .map(|rule| (rule.route.clone(), rule.rule.index));
     let mut fields: Vec<(&str, &str)> = Vec::new();
     let (value, text);
     if let Some(refusal) = &respond.refusal {
@@ -166,13 +200,27 @@ where
         fields.push(("location", location));
     }
     let changes: Vec<&HeaderChanges> = respond.response_headers.into_iter().collect();
-    let bytes = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let bytes = fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let changed = change::fields(&changes, bytes);
     let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let changed: Vec<_> = changed.iter().map(|(n, v)| (text_of(n), text_of(v))).collect();
-    let fields: Vec<_> = changed.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let changed: Vec<_> = changed
+        .iter()
+        .map(|(n, v)| (text_of(n), text_of(v)))
+        .collect();
+    let fields: Vec<_> = changed
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
     let close = !may_keep(context, head);
-    send_reply(downstream, head, (respond.status, &fields, text.as_bytes()), close).await
+    send_reply(
+        downstream,
+        head,
+        (respond.status, &fields, text.as_bytes()),
+        close,
+    )
+    .await
 }
 
 /// True if the connection can carry another request after a reply that read none of this one's body.
@@ -211,7 +259,12 @@ where
     let value = mesh_error("outbound", kind);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = format!("{}\n", kind.reason());
-    filter::write_reply(kind.status(), &fields, body.as_bytes(), downstream.queue_tail());
+    filter::write_reply(
+        kind.status(),
+        &fields,
+        body.as_bytes(),
+        downstream.queue_tail(),
+    );
     // The peer may be gone; a refusal owes it nothing more.
     downstream.shutdown().await.unwrap_or_default();
 }
@@ -228,7 +281,12 @@ where
     let value = mesh_error("inbound", Kind::TlsRequired);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = b"tls-required: this port takes mutual TLS only\n";
-    filter::write_reply(Kind::TlsRequired.status(), &fields, body, downstream.queue_tail());
+    filter::write_reply(
+        Kind::TlsRequired.status(),
+        &fields,
+        body,
+        downstream.queue_tail(),
+    );
     // The peer may be gone; a refusal owes it nothing more.
     downstream.shutdown().await.unwrap_or_default();
 }

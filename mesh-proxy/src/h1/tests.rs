@@ -317,7 +317,7 @@ async fn heads_are_written_anew_only_where_they_must() {
     write_request(&head, &changed, &mut out);
     assert_eq!(
         out,
-        "GET /c HTTP/1.1\r\nhost: b\r\nx-one: 9\r\nx-two: 2\r\nx-new: 6\r\nx-two: 7\r\n\
+        "GET /c HTTP/1.1\r\nhost: b\r\nX-One: 9\r\nx-two: 2\r\nx-new: 6\r\nx-two: 7\r\n\
          te: trailers\r\nconnection: te\r\ntransfer-encoding: chunked\r\n\r\n"
     );
 }

@@ -30,13 +30,19 @@ pub fn wanted(
     }
     let workload = &bootstrap.workload;
     let entry = snapshot.inbound.get(workload);
-    let registered = bootstrap.registration.as_ref().map(|registration| registration.tunnel_port);
+    let registered = bootstrap
+        .registration
+        .as_ref()
+        .map(|registration| registration.tunnel_port);
     let tunnel = entry.map(|entry| entry.tunnel_port.number()).or(registered);
     let tunnel = SocketAddr::new(bootstrap.address, tunnel.unwrap_or(TUNNEL_PORT));
     wanted.insert(tunnel, Role::Tunnel(workload.clone()));
     for port in entry.map_or(&[][..], |entry| &entry.ports) {
         let address = SocketAddr::new(bootstrap.address, port.port.number());
-        let role = Role::Inbound { workload: workload.clone(), port: port.port };
+        let role = Role::Inbound {
+            workload: workload.clone(),
+            port: port.port,
+        };
         wanted.entry(address).or_insert(role);
     }
     wanted

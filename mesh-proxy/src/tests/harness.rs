@@ -94,18 +94,38 @@ impl Mesh {
             .enumerate()
             .map(|(index, (app, address))| {
                 let name = format!("demo/catalog-{index}");
-                proxy(&name, *address, &entries(&name), (servers, account), |bootstrap| {
-                    bootstrap.app_address = app.ip();
-                })
+                proxy(
+                    &name,
+                    *address,
+                    &entries(&name),
+                    (servers, account),
+                    |bootstrap| {
+                        bootstrap.app_address = app.ip();
+                    },
+                )
             })
             .collect();
         let address = own_address();
         let outbound = SocketAddr::new(address, OUTBOUND);
-        let caller = proxy("demo/shop", address, &entries("demo/shop"), (callers, "shop"), |bootstrap| {
-            let upstream = UpstreamListener { host: "catalog".into(), port: 80, listen: outbound };
-            bootstrap.upstreams.push(upstream);
-        });
-        let mesh = Self { caller, servers, outbound };
+        let caller = proxy(
+            "demo/shop",
+            address,
+            &entries("demo/shop"),
+            (callers, "shop"),
+            |bootstrap| {
+                let upstream = UpstreamListener {
+                    host: "catalog".into(),
+                    port: 80,
+                    listen: outbound,
+                };
+                bootstrap.upstreams.push(upstream);
+            },
+        );
+        let mesh = Self {
+            caller,
+            servers,
+            outbound,
+        };
         mesh.wait(&addresses);
         mesh
     }
@@ -113,7 +133,9 @@ impl Mesh {
     /// A connection to the caller's outbound listener.
     pub(super) fn dial(&self) -> TcpStream {
         let stream = TcpStream::connect(self.outbound).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         stream
     }
 
@@ -137,7 +159,10 @@ impl Mesh {
 fn await_listener(address: SocketAddr) {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(address).is_err() {
-        assert!(std::time::Instant::now() < deadline, "nothing listens on {address}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "nothing listens on {address}"
+        );
         thread::yield_now();
     }
 }
@@ -152,22 +177,36 @@ fn proxy(
     let folder = tempfile::tempdir().unwrap();
     let (authority, account) = identity;
     let workload = workload.parse().unwrap();
-    let mut bootstrap =
-        Bootstrap::new(workload, account.parse().unwrap(), address, folder.path());
+    let mut bootstrap = Bootstrap::new(workload, account.parse().unwrap(), address, folder.path());
     bootstrap.drain = Duration::from_secs(5);
     adjust(&mut bootstrap);
     let upsert = entries.iter().map(versioned).collect();
-    crate::config::save_last_good(&bootstrap, &Batch { nonce: 0, upsert, remove: vec![] });
+    crate::config::save_last_good(
+        &bootstrap,
+        &Batch {
+            nonce: 0,
+            upsert,
+            remove: vec![],
+        },
+    );
     let credentials = authority.credentials("demo", account);
     crate::identity::save(&bootstrap.identity_dir, &credentials).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let own = bootstrap.clone();
     let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let shutdown = async { drop(stopped.await) };
         runtime.block_on(crate::run(own, shutdown)).unwrap();
     });
-    Proxy { stop: Some(stop), thread: Some(thread), bootstrap, _folder: folder }
+    Proxy {
+        stop: Some(stop),
+        thread: Some(thread),
+        bootstrap,
+        _folder: folder,
+    }
 }
 
 fn versioned(entry: &Entry) -> VersionedEntry {

@@ -19,10 +19,19 @@ fn a_request_crosses_two_sidecars() {
         "GET /a/../items?x=1 HTTP/1.1\r\nHost: catalog\r\nTraceparent: 00-1-2-3\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nMesh-Error: forged\r\n\r\n",
     );
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nok") && answer.contains("x-app: yes\r\n"), "{answer}");
-    assert!(!answer.contains("forged"), "an app cannot speak for the mesh: {answer}");
+    assert!(
+        answer.ends_with("\r\n\r\nok") && answer.contains("x-app: yes\r\n"),
+        "{answer}"
+    );
+    assert!(
+        !answer.contains("forged"),
+        "an app cannot speak for the mesh: {answer}"
+    );
     let head = app.received();
-    assert!(head.starts_with("GET /items?x=1 HTTP/1.1\r\nhost: catalog\r\n"), "{head}");
+    assert!(
+        head.starts_with("GET /items?x=1 HTTP/1.1\r\nhost: catalog\r\n"),
+        "{head}"
+    );
     assert!(head.contains("Traceparent: 00-1-2-3\r\n"), "{head}");
     for absent in ["X-Hop", "forged", "Connection"] {
         assert!(!head.contains(absent), "{absent} in {head}");
@@ -33,7 +42,10 @@ fn a_request_crosses_two_sidecars() {
 fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let app = App::start(|head| {
         let target = head.split(' ').nth(1).unwrap_or_default();
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len())
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}",
+            target.len()
+        )
     });
     let mesh = Mesh::start(&[app.address], "");
     let mut stream = mesh.dial();
@@ -44,7 +56,11 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
     for n in 0..20 {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert_ne!(reader.read_line(&mut head).unwrap(), 0, "closed after {head}");
+            assert_ne!(
+                reader.read_line(&mut head).unwrap(),
+                0,
+                "closed after {head}"
+            );
         }
         let expected = format!("/{n}");
         let mut body = vec![0; expected.len()];
@@ -56,17 +72,33 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
 #[test]
 fn chunks_trailers_and_continue_pass_both_ways() {
     let app = App::start(|head| {
-        let hint = if head.contains("100-continue") { "HTTP/1.1 100 Continue\r\n\r\n" } else { "" };
-        format!("{hint}HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n")
+        let hint = if head.contains("100-continue") {
+            "HTTP/1.1 100 Continue\r\n\r\n"
+        } else {
+            ""
+        };
+        format!(
+            "{hint}HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"
+        )
     });
     let mesh = Mesh::start(&[app.address], "");
     let answer = mesh.ask(
         "POST /echo HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-tail: t\r\n\r\n",
     );
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("transfer-encoding: chunked") && answer.ends_with("2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("transfer-encoding: chunked")
+            && answer.ends_with("2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"),
+        "{answer}"
+    );
     let received = app.received();
-    assert!(received.ends_with("3\r\nabc\r\n0\r\nx-tail: t\r\n\r\n"), "{received}");
+    assert!(
+        received.ends_with("3\r\nabc\r\n0\r\nx-tail: t\r\n\r\n"),
+        "{received}"
+    );
 }
 
 #[test]
@@ -77,9 +109,15 @@ fn head_and_old_clients_get_what_they_can_read() {
     });
     let mesh = Mesh::start(&[app.address], "");
     let head = mesh.ask("HEAD / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\n\r\n");
-    assert!(head.contains("content-length: 1234\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(
+        head.contains("content-length: 1234\r\n") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
     let old = mesh.ask("GET / HTTP/1.0\r\nhost: catalog\r\n\r\n");
-    assert!(!old.contains("chunked") && old.ends_with("\r\n\r\nok"), "{old}");
+    assert!(
+        !old.contains("chunked") && old.ends_with("\r\n\r\nok"),
+        "{old}"
+    );
 }
 
 #[test]
@@ -92,7 +130,10 @@ fn peers_of_another_authority_or_identity_are_refused() {
     drop(foreign);
     let other = Mesh::start_with(&[app.address], "", &ours, &ours, "thief");
     let answer = other.ask(GET);
-    assert!(answer.contains("mesh-error: origin=outbound; reason=wrong-identity"), "{answer}");
+    assert!(
+        answer.contains("mesh-error: origin=outbound; reason=wrong-identity"),
+        "{answer}"
+    );
     assert_eq!(app.received(), "");
 }
 
@@ -105,7 +146,10 @@ fn plaintext_is_refused_in_words() {
     stream.write_all(GET.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("reason=tls-required"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("reason=tls-required"),
+        "{answer}"
+    );
     assert_eq!(app.received(), "");
 }
 
@@ -134,12 +178,25 @@ spec: { targetRefs: [{ kind: Service, name: catalog }], loadBalancing: { algorit
         let answer = mesh.ask(GET);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    assert!(count.load(Ordering::Relaxed) > 0, "the broken one was never tried");
-    let post = "POST / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+    assert!(
+        count.load(Ordering::Relaxed) > 0,
+        "the broken one was never tried"
+    );
+    let post =
+        "POST / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
     let answers: Vec<String> = (0..20).map(|_| mesh.ask(post)).collect();
-    let failed = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 502 ")).count();
-    let said = answers.iter().filter(|answer| answer.contains("reason=reset")).count();
-    assert!(failed > 0 && failed == said, "{failed} failed, {said} said why");
+    let failed = answers
+        .iter()
+        .filter(|answer| answer.starts_with("HTTP/1.1 502 "))
+        .count();
+    let said = answers
+        .iter()
+        .filter(|answer| answer.contains("reason=reset"))
+        .count();
+    assert!(
+        failed > 0 && failed == said,
+        "{failed} failed, {said} said why"
+    );
 }
 
 #[test]
@@ -147,7 +204,8 @@ fn an_absent_app_is_unsent_and_any_method_goes_elsewhere() {
     let good = App::ok();
     let absent = ([127, 78, 0, 2], good.address.port()).into();
     let mesh = Mesh::start(&[absent, good.address], "");
-    let post = "POST / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
+    let post =
+        "POST / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi";
     for _ in 0..20 {
         let answer = mesh.ask(post);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -160,7 +218,9 @@ fn a_draining_caller_finishes_what_is_open() {
     let app = App::ok();
     let mut mesh = Mesh::start(&[app.address], "");
     let mut stream = mesh.dial();
-    stream.write_all(b"POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\n\r\nab").unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\n\r\nab")
+        .unwrap();
     while !app.received().contains("ab") {
         std::thread::yield_now();
     }
@@ -171,5 +231,8 @@ fn a_draining_caller_finishes_what_is_open() {
     stream.write_all(b"cd").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
 }

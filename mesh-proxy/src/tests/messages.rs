@@ -19,7 +19,10 @@ fn what_is_refused_never_reaches_the_app_and_what_is_legal_does() {
         stream.write_all(&case.bytes).unwrap_or_default();
         stream.shutdown(Shutdown::Write).unwrap_or_default();
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).map(drop).unwrap_or_default();
+        stream
+            .read_to_end(&mut answer)
+            .map(drop)
+            .unwrap_or_default();
         let answer = String::from_utf8_lossy(&answer);
         let (name, received) = (case.name, app.received());
         let right = match case.expect {
@@ -41,9 +44,14 @@ fn what_is_refused_never_reaches_the_app_and_what_is_legal_does() {
             }
         };
         if !right {
-            wrong.push(format!("{name}: answered {answer:?}, the app got {received:?}"));
+            wrong.push(format!(
+                "{name}: answered {answer:?}, the app got {received:?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(heads + bodies >= 60 && passed >= 20, "{heads} heads, {bodies} bodies, {passed} passed");
+    assert!(
+        heads + bodies >= 60 && passed >= 20,
+        "{heads} heads, {bodies} bodies, {passed} passed"
+    );
 }
