@@ -175,7 +175,7 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
         Role::Outbound(name) => outbound::serve(context, stream, &name).await,
         Role::ForwardProxy => outbound::serve_forward_proxy(context, stream).await,
         Role::Inbound { workload, port } => {
-            inbound::serve_plain(context, stream, peer, &workload, port).await
+            inbound::serve_plain(context, stream, peer, &workload, port).await;
         }
         Role::Tunnel(workload) => inbound::serve_tunnel(context, stream, peer, &workload).await,
     }
