@@ -13,16 +13,19 @@ pub(crate) const BINARIES: [&str; 3] = ["mesh-proxy", "mesh-control", "meshctl"]
 /// Builds all three and prints their sizes.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut steps = Steps::within(Duration::from_mins(30));
-    if steps.run("build for shipping", build) {
+    if steps.run("build for shipping", || build(&["mesh-proxy", "mesh-control", "mesh-ctl"])) {
         steps.run("sizes", print_sizes);
     }
     steps.finish()
 }
 
-/// Builds all three binaries with the `dist` profile.
-pub(crate) fn build() -> anyhow::Result<()> {
+/// Builds the binaries of `packages` with the `dist` profile.
+pub(crate) fn build(packages: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo(["build", "--profile", "dist", "--locked"]);
-    step::run(command.args(["-p", "mesh-proxy", "-p", "mesh-control", "-p", "mesh-ctl"]))
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    step::run(&mut command)
 }
 
 /// Where a binary of the `dist` profile is.
