@@ -60,6 +60,8 @@ pub struct Answer {
 pub struct Tries {
     /// How many.
     pub count: u32,
+    /// True once a try before the last may have reached the app.
+    pub may_have_arrived: bool,
     /// Endpoints, in order.
     pub endpoints: Vec<SocketAddr>,
 }
@@ -79,11 +81,6 @@ pub async fn send<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = context.limits(&plan.backend.name);
-    let _place = limits
-        .requests
-        .enter()
-        .ok_or_else(|| Error::internal(Kind::OverLimit))?;
     let budget = context.budget(&plan.backend.name, plan.retry.budget);
     budget.exchange(Instant::now());
     loop {
@@ -110,6 +107,7 @@ where
             }
             Verdict::Again { wait, .. } => {
                 drop(tried);
+                tries.may_have_arrived |= failure != Failure::Unsent;
                 body.rewind();
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
@@ -128,7 +126,10 @@ fn failure_of_answer(answer: &Answer) -> Failure {
 /// only over an authenticated tunnel.
 fn said_by_peer(reached: &Reached, head: &ResponseHead) -> Option<Failure> {
     let said = head.field("mesh-error").filter(|_| reached.tunnelled)?;
-    let says = |word: &[u8]| memchr::memmem::find(said, word).is_some();
+    let says = |word: &[u8]| {
+        said.split(|byte| *byte == b';')
+            .any(|part| part.trim_ascii() == word)
+    };
     if says(b"unsent") {
         Some(Failure::Unsent)
     } else if says(b"reason=reset") {
@@ -174,11 +175,15 @@ where
             changes: plan.request_headers,
             framing: body.framing(),
             append: &[],
-            strip: &["mesh-error"],
+            strip: if head.minor() == 0 {
+                &["mesh-error", "expect"]
+            } else {
+                &["mesh-error"]
+            },
         };
         filter::write_request(head, &changes, reached.connection.queue_tail());
         let connection = &mut reached.connection;
-        let answered = relay::exchange_heads(downstream, connection, body, head.method()).await;
+        let answered = relay::exchange_heads(downstream, connection, body, head).await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
         let outcome = match &answered {
             Ok((None, _)) => AttemptOutcome::Answered,

@@ -24,13 +24,17 @@ use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::relay::RequestBody;
 use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
+use crate::upstream::Reset;
 
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
 
 /// Idle time after which a downstream connection is closed.
 const IDLE: Duration = Duration::from_hours(1);
-/// How long a draining proxy leaves an idle tunnelled connection to its peer to close.
-const DRAIN_LINGER: Duration = Duration::from_secs(2);
+/// How long a draining proxy still takes a request on an idle connection: one may be on its way.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+/// How long the end of a connection may take: what the peer still sends is read and dropped, so
+/// that a reset does not overtake the last response.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Whose exchange it is.
 pub enum Scope {
@@ -46,6 +50,8 @@ pub enum Scope {
 pub struct Receiving {
     /// The workload's entry, as of the connection's start.
     pub entry: Arc<Inbound>,
+    /// Which port.
+    pub port: Port,
     /// The app, as a backend of one endpoint.
     pub backend: Arc<Backend>,
     /// The peer, if it proved who it is.
@@ -66,6 +72,7 @@ impl Receiving {
         let name = DestinationName::new(service.unwrap_or(&entry.workload).clone(), port);
         Self {
             entry: Arc::clone(entry),
+            port,
             backend: plain_backend(name, [app]),
             peer,
         }
@@ -92,11 +99,6 @@ impl Scope {
     pub fn origin(&self) -> &'static str {
         self.direction().as_str()
     }
-
-    /// True for a peer's tunnelled connection, which its own proxy pools.
-    fn is_tunnelled(&self) -> bool {
-        self.peer().is_some()
-    }
 }
 
 /// What follows an exchange on its downstream connection.
@@ -106,6 +108,8 @@ enum Next {
     KeepAlive,
     /// Nothing.
     Close,
+    /// Nothing, and the peer must see that what it got is not whole.
+    Abort,
 }
 
 /// What an exchange came to, for its record.
@@ -138,9 +142,9 @@ pub async fn serve<T>(
     scope: &Scope,
 ) -> Option<Handover<T>>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    while await_request(context, &mut downstream, scope).await {
+    while await_request(context, &mut downstream).await {
         let read = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
         let head = match read.await {
             Ok(Ok(Some(head))) => head,
@@ -157,26 +161,36 @@ where
                 authority,
             });
         }
-        if Box::pin(handle(context, &mut downstream, &head, scope)).await == Next::Close {
-            break;
+        match Box::pin(handle(context, &mut downstream, &head, scope)).await {
+            Next::KeepAlive => {}
+            Next::Close => break,
+            Next::Abort => {
+                downstream.into_inner().0.reset();
+                return None;
+            }
         }
     }
-    // The peer may be gone already; there is nobody left to tell.
-    downstream.shutdown().await.unwrap_or_default();
+    let ending = async {
+        // The peer may be gone already; there is nobody left to tell.
+        if downstream.shutdown().await.is_ok() {
+            downstream.discard().await;
+        }
+    };
+    tokio::time::timeout(LAST_WORDS, ending)
+        .await
+        .unwrap_or_default();
     None
 }
 
 /// True when a request's first bytes are there; false when the connection should end.
-async fn await_request<T>(context: &Context, downstream: &mut Connection<T>, scope: &Scope) -> bool
+async fn await_request<T>(context: &Context, downstream: &mut Connection<T>) -> bool
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut drain = context.shared.drain.clone();
     let draining = async {
         drain.draining().await;
-        if scope.is_tunnelled() {
-            tokio::time::sleep(DRAIN_LINGER).await;
-        }
+        tokio::time::sleep(DRAIN_LINGER).await;
     };
     tokio::select! {
         biased;
@@ -254,6 +268,12 @@ async fn forward<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let limits = context.limits(&plan.backend.name);
+    // Held until the response's last byte.
+    let _place = limits
+        .requests
+        .enter()
+        .ok_or_else(|| Error::internal(Kind::OverLimit))?;
     let mut body = RequestBody::new(head.framing(), plan.retry.max_body_bytes);
     let sent = attempt::send(
         context,

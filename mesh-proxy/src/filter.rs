@@ -111,7 +111,7 @@ pub fn write_informational(head: &ResponseHead, out: &mut BytesMut) {
             changes,
             framing,
             append: &[],
-            strip: &[],
+            strip: &["mesh-error"],
         },
         out,
     );

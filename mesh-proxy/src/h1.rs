@@ -283,6 +283,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         poll_fn(|cx| Pin::new(&mut self.io).poll_shutdown(cx)).await
     }
 
+    /// Ready once the peer broke off while its answer is being made. A peer that only ended its
+    /// side still reads. What it pipelined meanwhile is kept, within one buffer.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state != State::Idle || !self.read.is_empty() {
+            return Poll::Pending;
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(0)) => {
+                self.state = State::Over;
+                Poll::Pending
+            }
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads and drops what the peer still sends, until it ends.
+    pub async fn discard(&mut self) {
+        loop {
+            self.read.clear();
+            if !matches!(poll_fn(|cx| self.poll_fill(cx)).await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
     /// Ready once a connection at rest cannot be used: its peer closed it or sent something.
     pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_clean() {

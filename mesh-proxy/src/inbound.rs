@@ -23,6 +23,7 @@ use crate::exchange::{self, Receiving, Scope, mesh_error};
 use crate::h1::Connection;
 use crate::telemetry::Direction;
 use crate::tunnel::server::ConnectRequest;
+use crate::upstream::Reset;
 use crate::{tcp, tunnel};
 
 /// Time allowed to a peer's TLS handshake.
@@ -66,7 +67,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(
             StatusCode::NOT_FOUND,
-            Some(&mesh_error("inbound", Kind::NotHere)),
+            Some(&mesh_error("inbound", Kind::NotHere, false)),
         );
     };
     let peer = Some(Identity::clone(&request.peer));
@@ -75,7 +76,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let reached = match context.reach_app(&receiving.backend).await {
         Ok(reached) => reached,
         Err(error) => {
-            let said = mesh_error("inbound", error.kind);
+            let said = mesh_error("inbound", error.kind, false);
             return request.refuse(StatusCode::SERVICE_UNAVAILABLE, Some(&said));
         }
     };
@@ -129,7 +130,7 @@ async fn serve_port<T>(
     protocol: Protocol,
     receiving: Receiving,
 ) where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let mut first = BytesMut::new();
     if protocol == Protocol::Detect
@@ -147,7 +148,7 @@ async fn serve_port<T>(
 
 async fn opaque<T>(context: &Rc<Context>, downstream: T, upstream: Reached, first: &[u8])
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let drain = context.shared.drain.clone();
     let carried = tcp::forward(downstream, upstream.into_stream(), first, drain).await;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::worker::{Accepted, Role, Workers};
 
@@ -29,53 +29,65 @@ const BIND_RETRY: Duration = Duration::from_millis(500);
 /// Every listener the proxy should have, by address; replaces the set before.
 pub type Wanted = HashMap<SocketAddr, Role>;
 
-/// Opens and closes listeners as `wanted` says, until it closes.
+/// Opens and closes listeners as `wanted` says, until it closes; then hands out what the kernel
+/// has accepted already, and ends.
 pub async fn serve(mut wanted: mpsc::Receiver<Wanted>, workers: Workers) {
     let mut tasks = JoinSet::new();
-    let mut open: HashMap<SocketAddr, (Role, AbortHandle)> = HashMap::new();
+    // Dropping the sender stops a listener.
+    let mut open: HashMap<SocketAddr, (Role, oneshot::Sender<()>)> = HashMap::new();
     while let Some(wanted) = wanted.recv().await {
-        open.retain(|address, (role, task)| {
-            let keep = wanted.get(address) == Some(role);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
+        open.retain(|address, (role, _)| wanted.get(address) == Some(role));
         for (address, role) in wanted {
             open.entry(address).or_insert_with(|| {
-                let task = tasks.spawn(accept(address, role.clone(), workers.clone()));
-                (role, task)
+                let (stop, stopped) = oneshot::channel();
+                tasks.spawn(accept(address, role.clone(), workers.clone(), stopped));
+                (role, stop)
             });
         }
         while tasks.try_join_next().is_some() {}
     }
-    tasks.shutdown().await;
+    drop(open);
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Binds `address`, trying again while it is taken, and hands out what it accepts.
-async fn accept(address: SocketAddr, role: Role, workers: Workers) {
+async fn accept(
+    address: SocketAddr,
+    role: Role,
+    workers: Workers,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let listener = loop {
         match bind(address) {
             Ok(listener) => break listener,
             Err(error) => {
                 tracing::warn!(%address, %error, "cannot listen; trying again");
-                tokio::time::sleep(BIND_RETRY).await;
+                tokio::select! {
+                    () = tokio::time::sleep(BIND_RETRY) => {}
+                    _ = &mut stopped => return,
+                }
             }
         }
     };
     tracing::debug!(%address, ?role, "listening");
     loop {
         let accepted = async {
-            let (stream, peer) = listener.accept().await?;
+            let (stream, peer) = tokio::select! {
+                // Who is in the kernel's queue already is served before the listener stops.
+                biased;
+                accepted = listener.accept() => accepted?,
+                _ = &mut stopped => return Ok(None),
+            };
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>(Accepted {
+            Ok::<_, io::Error>(Some(Accepted {
                 stream: stream.into_std()?,
                 peer,
                 role: role.clone(),
-            })
+            }))
         };
         match accepted.await {
-            Ok(accepted) => workers.hand(accepted),
+            Ok(Some(accepted)) => workers.hand(accepted),
+            Ok(None) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%address, %error, "cannot accept");

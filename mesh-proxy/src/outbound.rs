@@ -20,6 +20,7 @@ use crate::error::Kind;
 use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
 use crate::tcp;
+use crate::upstream::Reset;
 
 /// Serves a connection to an explicit listener of `name`.
 pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
@@ -62,7 +63,7 @@ async fn serve_stream<T>(
     mut first: BytesMut,
     name: &DestinationName,
 ) where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let snapshot = context
         .shared

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::{Error, Kind};
 use crate::filter;
 use crate::h1::{
-    Body, BodyFault, BodyPart, Connection, Fault, Framing, ResponseFault, ResponseHead,
+    Body, BodyFault, BodyPart, Connection, Fault, Framing, RequestHead, ResponseFault, ResponseHead,
 };
 
 /// A request's body on its way up, kept while it may be needed again.
@@ -134,7 +134,7 @@ pub async fn exchange_heads<D, U>(
     downstream: &mut Connection<D>,
     upstream: &mut Connection<U>,
     body: &mut RequestBody,
-    method: &str,
+    head: &RequestHead,
 ) -> Result<ResponseHead, Error>
 where
     D: AsyncRead + AsyncWrite + Unpin,
@@ -152,14 +152,14 @@ where
                 sent?;
                 moved = true;
             }
-            match poll_response(upstream, method, task) {
-                Poll::Ready(Ok(head)) if head.is_informational() => {
-                    filter::write_informational(&head, downstream.queue_tail());
-                    moved = true;
-                }
-                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(Err(fault)) => return Poll::Ready(Err(no_response(fault))),
+            match poll_answer(downstream, upstream, head, task) {
+                Poll::Ready(Ok(None)) => moved = true,
+                Poll::Ready(Ok(Some(answer))) => return Poll::Ready(Ok(answer)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}
+            }
+            if body.read_to_end && downstream.poll_broken(task).is_ready() {
+                return Poll::Ready(Err(Error::downstream(Kind::DownstreamGone)));
             }
             if let Poll::Ready(Err(error)) = poll_flush(downstream, task) {
                 let gone = Error::downstream(Kind::DownstreamGone);
@@ -171,6 +171,36 @@ where
         }
     })
     .await
+}
+
+/// A final response head; or `None` once a 1xx was passed on, which HTTP/1.0 does not know.
+fn poll_answer<D, U>(
+    downstream: &mut Connection<D>,
+    upstream: &mut Connection<U>,
+    head: &RequestHead,
+    task: &mut Task<'_>,
+) -> Poll<Result<Option<ResponseHead>, Error>>
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    if downstream.needs_flush() {
+        return Poll::Pending;
+    }
+    poll_response(upstream, head.method(), task).map(|answer| {
+        let answer = answer.map_err(no_response)?;
+        if answer.status() == 101 {
+            // Nobody asked for it: no upgrade is ever passed on.
+            return Err(Error::upstream(Kind::BadResponse));
+        }
+        if !answer.is_informational() {
+            return Ok(Some(answer));
+        }
+        if head.minor() > 0 {
+            filter::write_informational(&answer, downstream.queue_tail());
+        }
+        Ok(None)
+    })
 }
 
 /// How a response's body ended.

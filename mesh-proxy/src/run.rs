@@ -72,12 +72,8 @@ pub async fn run(
         None => None,
     };
     tasks.spawn(control.run(admin.handler()));
-    tasks.spawn(follow(
-        config.clone(),
-        bootstrap.clone(),
-        listeners.clone(),
-        Arc::clone(&shared),
-    ));
+    let orders = listeners.clone();
+    let following = tasks.spawn(follow(config.clone(), bootstrap.clone(), orders, shared));
     admin.listening();
     shutdown.await;
 
@@ -85,13 +81,13 @@ pub async fn run(
     admin.draining();
     config.deregister().await;
     tokio::time::sleep(FAREWELL).await;
+    // Everything accepted reaches a worker before workers stop taking.
+    following.abort();
+    drop(listeners);
+    wait_for(vec![acceptor], LAST_WORDS).await;
     drain.enter(Phase::Draining);
-    // No listener is wanted any more; the acceptor ends with its last order.
-    listeners.send(Wanted::new()).await.unwrap_or_default();
     finish(&drain, threads, bootstrap.drain).await;
     tasks.shutdown().await;
-    drop(listeners);
-    drop(acceptor);
     telemetry.flush();
     Ok(())
 }
@@ -160,21 +156,30 @@ fn health(shared: &Arc<Shared>) -> crate::admin::EndpointHealth {
     Arc::new(move || json!({ "ejected": shared.endpoints.ejected(std::time::Instant::now()) }))
 }
 
-/// Waits for the workers, cuts what is left after `limit`, and waits a little more.
+/// Waits for the workers; cuts what is left after `limit`.
 async fn finish(drain: &Drain, threads: Vec<thread::JoinHandle<()>>, limit: Duration) {
+    let cut = async {
+        tokio::time::sleep(limit).await;
+        tracing::warn!("drain time is over; what is left is cut");
+        drain.enter(Phase::Cut);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = cut => {}
+        () = wait_for(threads, limit + LAST_WORDS) => {}
+    }
+}
+
+/// Waits until `threads` have ended, at most `limit`.
+async fn wait_for(threads: Vec<thread::JoinHandle<()>>, limit: Duration) {
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             if thread.join().is_err() {
-                tracing::error!("a worker panicked");
+                tracing::error!("a thread panicked");
             }
         }
     });
-    let mut joined = std::pin::pin!(joined);
-    if tokio::time::timeout(limit, &mut joined).await.is_err() {
-        tracing::warn!("drain time is over; what is left is cut");
-        drain.enter(Phase::Cut);
-        if tokio::time::timeout(LAST_WORDS, joined).await.is_err() {
-            tracing::error!("a worker does not end");
-        }
+    if tokio::time::timeout(limit, joined).await.is_err() {
+        tracing::error!("a thread does not end");
     }
 }

@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 use mesh_api::decide::Random;
 use mesh_api::decide::balance::{self, Candidate};
 use mesh_api::model::backend::{Backend, Endpoint};
+use mesh_api::model::policy::DEFAULTS;
 
 pub use self::budget::RetryBudget;
 pub use self::connect::{ConnectError, Dialer};
 pub use self::health::EjectionChange;
 pub use self::load::{EndpointState, Endpoints, Limits, Outstanding};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
-pub use self::stream::Stream;
+pub use self::stream::{Reset, Stream};
 
 /// Weight of the past in the moving average falls by 1/e in this time.
 const DECAY: Duration = Duration::from_secs(10);
@@ -84,7 +85,8 @@ impl Upstream {
     }
 
     /// Chooses an endpoint of `backend` for an attempt: its index. Those `tried` and those ejected
-    /// are left out; stale ones serve where there is no other; an ejected one never does.
+    /// are left out; stale ones serve where there is no other. Ejection is heeded only while at most
+    /// the allowed share of the backend is out.
     pub fn pick(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> Option<usize> {
         self.forget_gone();
         let turn = self.turn;
@@ -148,6 +150,12 @@ impl Upstream {
         let at = self.shared.since_start(now);
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
+        let total = backend.endpoints.len() as u64;
+        let ejected =
+            |endpoint: &&Endpoint| health::is_ejected(&self.known(endpoint.address).state, at);
+        let out = backend.endpoints.iter().filter(ejected).count() as u64;
+        // The set may have shrunk since: the share that is out holds for the set as it is.
+        let heed = out * 100 <= total * u64::from(DEFAULTS.max_ejected_percent);
         candidates.extend(backend.endpoints.iter().map(|endpoint: &Endpoint| {
             let known = self.known(endpoint.address);
             Candidate {
@@ -155,7 +163,7 @@ impl Upstream {
                 load: known.load(now),
                 usable: endpoint.stale == stale
                     && !tried.contains(&endpoint.address)
-                    && !health::is_ejected(&known.state, at),
+                    && !(heed && health::is_ejected(&known.state, at)),
             }
         }));
         self.candidates = candidates;

@@ -12,7 +12,7 @@ use mesh_api::name::{DestinationName, ObjectName, Port};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::context::{Context, Shared};
+use crate::context::{Context, Shared, keep_tidy};
 use crate::{drain, inbound, outbound};
 
 /// Accepted connections that wait for a worker; more are closed at once.
@@ -128,6 +128,8 @@ async fn run(
     connections: Arc<AtomicUsize>,
     mut drain: drain::Watch,
 ) {
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn_local(keep_tidy(Rc::clone(&context)));
     let mut tasks = JoinSet::new();
     let mut cut = drain.clone();
     loop {

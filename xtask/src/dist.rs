@@ -13,7 +13,9 @@ pub(crate) const BINARIES: [&str; 3] = ["mesh-proxy", "mesh-control", "meshctl"]
 /// Builds all three and prints their sizes.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut steps = Steps::within(Duration::from_mins(30));
-    if steps.run("build for shipping", || build(&["mesh-proxy", "mesh-control", "mesh-ctl"])) {
+    if steps.run("build for shipping", || {
+        build(&["mesh-proxy", "mesh-control", "mesh-ctl"])
+    }) {
         steps.run("sizes", print_sizes);
     }
     steps.finish()

@@ -51,7 +51,9 @@ fn start_and_watch(bootstrap: &Path) -> anyhow::Result<()> {
         ready.push(time.as_millis());
     }
     ready.sort_unstable();
-    println!("ready     {ready:?} ms after its start, {RUNS} starts, the first question 1 ms apart");
+    println!(
+        "ready     {ready:?} ms after its start, {RUNS} starts, the first question 1 ms apart"
+    );
     println!("VmRSS     {memory}, idle for {} s", SETTLE.as_secs());
     Ok(())
 }
@@ -72,9 +74,15 @@ fn started(bootstrap: &Path) -> anyhow::Result<(Duration, Guard)> {
     let observe = observe(bootstrap)?;
     let binary = dist::binary("mesh-proxy");
     let mut command = Command::new(&binary);
-    command.arg("run").arg(bootstrap).stdin(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("run")
+        .arg(bootstrap)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
     let begun = Instant::now();
-    let child = command.spawn().with_context(|| binary.display().to_string())?;
+    let child = command
+        .spawn()
+        .with_context(|| binary.display().to_string())?;
     let mut proxy = Guard(child);
     let ready = watch(&mut proxy.0, observe, begun)?;
     Ok((ready, proxy))
@@ -90,11 +98,7 @@ fn observe(bootstrap: &Path) -> anyhow::Result<SocketAddr> {
         .parse()?)
 }
 
-fn watch(
-    proxy: &mut Child,
-    observe: SocketAddr,
-    started: Instant,
-) -> anyhow::Result<Duration> {
+fn watch(proxy: &mut Child, observe: SocketAddr, started: Instant) -> anyhow::Result<Duration> {
     while !is_ready(observe) {
         if let Some(status) = proxy.try_wait()? {
             bail!("the proxy ended with {status}");

@@ -112,7 +112,12 @@ impl Context {
         index: usize,
         endpoint: &Endpoint,
     ) -> Result<Kept, Error> {
-        let place = self.limits(&backend.name).connections.enter();
+        let limits = self.limits(&backend.name);
+        // A dead connection that waits in the pool must not keep a new one out.
+        let place = limits.connections.enter().or_else(|| {
+            self.tidy();
+            limits.connections.enter()
+        });
         let place = place.ok_or_else(|| Error::internal(Kind::OverLimit))?;
         let credentials = self.credentials();
         let limit = backend.settings.connect_timeout.value;

@@ -10,7 +10,7 @@ use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::mesh::UnknownDestinations;
-use mesh_api::model::policy::{DEFAULTS, RetryPolicy};
+use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{DestinationTable, Known};
@@ -61,7 +61,10 @@ pub(super) async fn gather<'h>(
         None => head.authority(),
     };
     let toward = match scope {
-        Scope::Receiving(Receiving { backend, .. }) => Toward::Backend(Arc::clone(backend)),
+        Scope::Receiving(receiving) => {
+            check_still_open(context, receiving)?;
+            Toward::Backend(Arc::clone(&receiving.backend))
+        }
         Scope::Calling(name) => Toward::Destination(find(context, name).await?),
         Scope::ForwardProxy => by_host(context, host).await?,
     };
@@ -75,6 +78,21 @@ pub(super) async fn gather<'h>(
         host,
         toward,
     })
+}
+
+/// A plaintext connection is served only while the mode in force takes plaintext.
+fn check_still_open(context: &Context, receiving: &Receiving) -> Result<(), Error> {
+    if receiving.peer.is_some() {
+        return Ok(());
+    }
+    let snapshot = context.snapshot();
+    let entry = snapshot.inbound.get(&receiving.entry.workload);
+    let ports = entry.map_or(&[][..], |entry| &entry.ports);
+    let port = ports.iter().find(|known| known.port == receiving.port);
+    match port.map(|known| known.mutual_tls.value) {
+        Some(MutualTls::Disabled | MutualTls::Permissive) => Ok(()),
+        Some(MutualTls::Strict) | None => Err(Error::downstream(Kind::TlsRequired)),
+    }
 }
 
 /// A destination that the control plane is expected to know.

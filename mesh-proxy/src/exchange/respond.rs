@@ -19,9 +19,11 @@ const CLOSE: (&str, &str) = ("connection", "close");
 
 /// The value of `mesh-error` for `kind`, made at `origin` (`outbound` or `inbound`).
 ///
-/// `unsent` tells the peer's proxy that the app saw nothing.
-pub fn mesh_error(origin: &str, kind: Kind) -> String {
-    let unsent = if kind.is_unsent() || matches!(kind, Kind::OverLimit | Kind::NotHere) {
+/// `unsent` tells the peer's proxy that the app saw nothing; not said where a try before the last
+/// may have reached it.
+pub fn mesh_error(origin: &str, kind: Kind, may_have_arrived: bool) -> String {
+    let refused = matches!(kind, Kind::OverLimit | Kind::NotHere);
+    let unsent = if !may_have_arrived && (kind.is_unsent() || refused) {
         "; unsent"
     } else {
         ""
@@ -127,10 +129,10 @@ where
         } else {
             error.kind.status()
         };
-        return Next::Close;
+        return Next::Abort;
     }
     outcome.status = error.kind.status();
-    let value = mesh_error(scope.origin(), error.kind);
+    let value = mesh_error(scope.origin(), error.kind, outcome.tries.may_have_arrived);
     let text = match (&source, error.side) {
         (Some(source), Side::Internal | Side::Downstream) => {
             format!("{}: {source}\n", error.kind.reason())
@@ -157,7 +159,7 @@ pub(super) async fn refuse_message<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let value = mesh_error(scope.origin(), Kind::BadMessage(status));
+    let value = mesh_error(scope.origin(), Kind::BadMessage(status), false);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     filter::write_reply(
         status,
@@ -256,7 +258,7 @@ pub async fn refuse_connect<T>(mut downstream: Connection<T>, kind: Kind)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let value = mesh_error("outbound", kind);
+    let value = mesh_error("outbound", kind, false);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = format!("{}\n", kind.reason());
     filter::write_reply(
@@ -278,7 +280,7 @@ where
         return;
     }
     let mut downstream = Connection::new(stream);
-    let value = mesh_error("inbound", Kind::TlsRequired);
+    let value = mesh_error("inbound", Kind::TlsRequired, false);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = b"tls-required: this port takes mutual TLS only\n";
     filter::write_reply(

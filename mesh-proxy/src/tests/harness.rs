@@ -256,6 +256,8 @@ spec: {{ address: {address}, ports: {{ http: {port} }}, serviceAccount: catalog 
 pub(super) struct App {
     pub(super) address: SocketAddr,
     received: Arc<Mutex<Vec<u8>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    ended: Arc<AtomicU8>,
 }
 
 impl App {
@@ -273,13 +275,32 @@ impl App {
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Vec<u8>>>::default();
         let (all, answer) = (Arc::clone(&received), Arc::new(answer));
+        let (open, ended) = (
+            Arc::<Mutex<Vec<TcpStream>>>::default(),
+            Arc::new(AtomicU8::new(0)),
+        );
+        let (streams, count) = (Arc::clone(&open), Arc::clone(&ended));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &all, &*answer));
+                streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let (all, answer, count) =
+                    (Arc::clone(&all), Arc::clone(&answer), Arc::clone(&count));
+                thread::spawn(move || {
+                    let closer = stream.try_clone().unwrap();
+                    serve(stream, &all, &*answer);
+                    closer
+                        .shutdown(std::net::Shutdown::Both)
+                        .unwrap_or_default();
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
             }
         });
-        Self { address, received }
+        Self {
+            address,
+            received,
+            open,
+            ended,
+        }
     }
 
     /// An app that answers every request with 200 and `ok`.
@@ -290,6 +311,27 @@ impl App {
     /// Everything received so far.
     pub(super) fn received(&self) -> String {
         String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
+
+    /// Closes every connection.
+    pub(super) fn hang_up(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            stream
+                .shutdown(std::net::Shutdown::Both)
+                .unwrap_or_default();
+        }
+    }
+
+    /// Waits until a peer has closed a connection.
+    pub(super) fn await_hang_up(&self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while self.ended.load(Ordering::Relaxed) == 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the app is still held"
+            );
+            thread::yield_now();
+        }
     }
 
     /// Forgets what was received.

@@ -236,3 +236,51 @@ fn a_draining_caller_finishes_what_is_open() {
         "{answer}"
     );
 }
+
+#[test]
+fn a_truncated_answer_never_looks_whole() {
+    let app = App::start(|head| match head.contains("/unasked") {
+        true => "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".into(),
+        false => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\ncut".into(),
+    });
+    let mesh = Mesh::start(&[app.address], "");
+    // To HTTP/1.0 the end of the connection is the end of the body: only a reset tells.
+    let mut stream = mesh.dial();
+    stream
+        .write_all(b"GET / HTTP/1.0\r\nhost: catalog\r\n\r\n")
+        .unwrap();
+    let mut head = [0; 17];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK\r\n");
+    app.hang_up();
+    let ended = stream.read_to_end(&mut Vec::new());
+    assert_eq!(
+        ended.unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
+
+    let answer = mesh.ask("GET /unasked HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\n\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 502 ") && answer.contains("bad-response"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_caller_that_resets_frees_the_app_at_once() {
+    let app = App::start(|_| "HTTP/1.1 103 Early Hints\r\nmesh-error: forged\r\n\r\n".into());
+    let mesh = Mesh::start(&[app.address], "");
+    let mut stream = mesh.dial();
+    stream.write_all(GET.as_bytes()).unwrap();
+    let mut hint = [0; 28];
+    stream.read_exact(&mut hint).unwrap();
+    assert_eq!(
+        &hint, b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        "1xx heads cannot speak for the mesh"
+    );
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    app.await_hang_up();
+}

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -25,6 +26,8 @@ use super::{
 };
 use crate::identity::peer_identity;
 
+/// Time allowed to a peer's HTTP/2 preface and settings.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Streams a peer may have open on one connection.
 const MAX_STREAMS: u32 = 200;
 
@@ -117,7 +120,10 @@ async fn accept<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connection = settings().handshake(io).await.map_err(broken)?;
+    let handshake = tokio::time::timeout(HANDSHAKE, settings().handshake(io)).await;
+    let mut connection = handshake
+        .map_err(|_| io::ErrorKind::TimedOut)?
+        .map_err(broken)?;
     let mut alive = pin!(keepalive::watch(connection.ping_pong(), || {}));
     let (mut drain, mut draining) = (pin!(drain), false);
     loop {

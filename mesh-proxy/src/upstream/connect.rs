@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::model::backend::{Endpoint, Transport};
+use tokio::net::TcpStream;
 
 use super::stream::Stream;
 use crate::identity::Credentials;
-use crate::tunnel::{self, Hint, Target, TunnelError, Tunnels};
+use crate::tunnel::{Hint, Target, TunnelError, Tunnels};
 
 /// A worker's way to endpoints; clones share its tunnels.
 #[derive(Clone, Default)]
@@ -93,10 +94,19 @@ impl Dialer {
         address: SocketAddr,
         timeout: Duration,
     ) -> Result<Stream, ConnectError> {
-        match tokio::time::timeout(timeout, tunnel::connect(address)).await {
+        match tokio::time::timeout(timeout, connect(address)).await {
             Ok(Ok(socket)) => Ok(Stream::Tcp(socket)),
             Ok(Err(source)) => Err(ConnectError::Tcp { address, source }),
             Err(_) => Err(ConnectError::Timeout(address)),
         }
     }
+}
+
+/// A plain connection. No limit on unacknowledged bytes, unlike between proxies: an app that stops
+/// reading for a while holds its callers back, it does not lose them.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    socket2::SockRef::from(&socket).set_keepalive(true)?;
+    Ok(socket)
 }

@@ -19,16 +19,31 @@ pub enum Stream {
     Tunnel(TunnelStream),
 }
 
-impl Stream {
-    /// Ends it as an error, in both directions: the other end sees a reset.
-    pub fn reset(self) {
+/// Ends a connection as an error, in both directions: the other end sees a reset.
+pub trait Reset {
+    /// Ends it.
+    fn reset(self);
+}
+
+impl Reset for TcpStream {
+    fn reset(self) {
+        // A zero linger time makes the close a RST.
+        if let Err(error) = self.set_zero_linger() {
+            tracing::debug!(%error, "a connection could not be reset");
+        }
+    }
+}
+
+impl Reset for TunnelStream {
+    fn reset(self) {
+        TunnelStream::reset(self);
+    }
+}
+
+impl Reset for Stream {
+    fn reset(self) {
         match self {
-            Self::Tcp(socket) => {
-                // A zero linger time makes the close a RST.
-                if let Err(error) = socket.set_zero_linger() {
-                    tracing::debug!(%error, "a connection could not be reset");
-                }
-            }
+            Self::Tcp(socket) => socket.reset(),
             Self::Tunnel(stream) => stream.reset(),
         }
     }

@@ -257,3 +257,18 @@ fn plain_connections_are_dialled_and_watched_for_closure() {
         assert!(matches!(unnamed, ConnectError::NoIdentity));
     });
 }
+
+#[test]
+fn ejection_is_not_heeded_where_nothing_else_is_left() {
+    let start = Instant::now();
+    let (mut upstream, two) = (upstream(start), backend(2));
+    upstream.observe(&two, 0, AttemptOutcome::ConnectFailed, seconds(0), start);
+    let mut one = backend(2);
+    one.endpoints.truncate(1);
+    assert_eq!(upstream.pick(&two, &[], start), Some(1));
+    assert_eq!(
+        upstream.pick(&one, &[], start),
+        Some(0),
+        "the other endpoint is gone"
+    );
+}

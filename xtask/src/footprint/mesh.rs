@@ -42,13 +42,22 @@ impl FiveServices {
         std::fs::write(&control, settings.to_string())?;
         let binary = dist::binary("mesh-control");
         let mut command = Command::new(&binary);
-        command.arg(&control).stdin(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().with_context(|| binary.display().to_string())?;
+        command
+            .arg(&control)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .with_context(|| binary.display().to_string())?;
         let control = Guard(child);
         let token = token(&socket)?;
         let bootstrap = folder.join("proxy.json");
         std::fs::write(&bootstrap, sidecar(&folder, &token).to_string())?;
-        Ok(Self { folder, bootstrap, _control: control })
+        Ok(Self {
+            folder,
+            bootstrap,
+            _control: control,
+        })
     }
 
     pub(super) fn bootstrap(&self) -> &Path {
@@ -116,7 +125,12 @@ fn ask(socket: &Path) -> anyhow::Result<String> {
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let Some((_, body)) = answer.split_once("\r\n\r\n") else { bail!("no answer: {answer}") };
+    let Some((_, body)) = answer.split_once("\r\n\r\n") else {
+        bail!("no answer: {answer}")
+    };
     let value: Value = serde_json::from_str(body)?;
-    Ok(value["token"].as_str().context("no token in the answer")?.to_owned())
+    Ok(value["token"]
+        .as_str()
+        .context("no token in the answer")?
+        .to_owned())
 }
