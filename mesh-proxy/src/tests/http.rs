@@ -239,9 +239,12 @@ fn a_draining_caller_finishes_what_is_open() {
 
 #[test]
 fn a_truncated_answer_never_looks_whole() {
-    let app = App::start(|head| match head.contains("/unasked") {
-        true => "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".into(),
-        false => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\ncut".into(),
+    let app = App::start(|head| {
+        if head.contains("/unasked") {
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".into()
+        } else {
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\ncut".into()
+        }
     });
     let mesh = Mesh::start(&[app.address], "");
     // To HTTP/1.0 the end of the connection is the end of the body: only a reset tells.
