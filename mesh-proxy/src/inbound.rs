@@ -67,7 +67,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(
             StatusCode::NOT_FOUND,
-            Some(&mesh_error("inbound", Kind::NotHere, false)),
+            Some(&mesh_error("inbound", Kind::NotHere)),
         );
     };
     let peer = Some(Identity::clone(&request.peer));
@@ -76,7 +76,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let reached = match context.reach_app(&receiving.backend).await {
         Ok(reached) => reached,
         Err(error) => {
-            let said = mesh_error("inbound", error.kind, false);
+            let said = mesh_error("inbound", error.kind);
             return request.refuse(StatusCode::SERVICE_UNAVAILABLE, Some(&said));
         }
     };

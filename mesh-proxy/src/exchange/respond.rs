@@ -19,15 +19,10 @@ const CLOSE: (&str, &str) = ("connection", "close");
 
 /// The value of `mesh-error` for `kind`, made at `origin` (`outbound` or `inbound`).
 ///
-/// `unsent` tells the peer's proxy that the app saw nothing; not said where a try before the last
-/// may have reached it.
-pub fn mesh_error(origin: &str, kind: Kind, may_have_arrived: bool) -> String {
-    let refused = matches!(kind, Kind::OverLimit | Kind::NotHere);
-    let unsent = if !may_have_arrived && (kind.is_unsent() || refused) {
-        "; unsent"
-    } else {
-        ""
-    };
+/// `unsent` tells the peer's proxy that the app saw nothing.
+pub fn mesh_error(origin: &str, kind: Kind) -> String {
+    let unsent = kind.is_unsent() || matches!(kind, Kind::OverLimit | Kind::NotHere);
+    let unsent = if unsent { "; unsent" } else { "" };
     format!("origin={origin}; reason={}{unsent}", kind.reason())
 }
 
@@ -121,7 +116,12 @@ where
 {
     let source = error.source.as_ref().map(ToString::to_string);
     tracing::debug!(%error, source, "exchange failed");
-    outcome.reason = Some(error.kind.reason());
+    // What a try before the last may have done is not undone by the last one's failing to connect.
+    let kind = match error.kind {
+        kind if kind.is_unsent() && outcome.tries.may_have_arrived => Kind::Reset,
+        kind => kind,
+    };
+    outcome.reason = Some(kind.reason());
     if outcome.responding || error.kind == Kind::DownstreamGone {
         // A response begun cannot be taken back: it ends visibly unfinished, and is never completed.
         outcome.status = if outcome.responding {
@@ -131,20 +131,20 @@ where
         };
         return Next::Abort;
     }
-    outcome.status = error.kind.status();
-    let value = mesh_error(scope.origin(), error.kind, outcome.tries.may_have_arrived);
+    outcome.status = kind.status();
+    let value = mesh_error(scope.origin(), kind);
     let text = match (&source, error.side) {
         (Some(source), Side::Internal | Side::Downstream) => {
-            format!("{}: {source}\n", error.kind.reason())
+            format!("{}: {source}\n", kind.reason())
         }
-        _ => format!("{}\n", error.kind.reason()),
+        _ => format!("{}\n", kind.reason()),
     };
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str())];
     let close = !may_keep(context, head);
     send_reply(
         downstream,
         head,
-        (error.kind.status(), &fields, text.as_bytes()),
+        (kind.status(), &fields, text.as_bytes()),
         close,
     )
     .await
@@ -159,7 +159,7 @@ pub(super) async fn refuse_message<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let value = mesh_error(scope.origin(), Kind::BadMessage(status), false);
+    let value = mesh_error(scope.origin(), Kind::BadMessage(status));
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     filter::write_reply(
         status,
@@ -258,7 +258,7 @@ pub async fn refuse_connect<T>(mut downstream: Connection<T>, kind: Kind)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let value = mesh_error("outbound", kind, false);
+    let value = mesh_error("outbound", kind);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = format!("{}\n", kind.reason());
     filter::write_reply(
@@ -280,7 +280,7 @@ where
         return;
     }
     let mut downstream = Connection::new(stream);
-    let value = mesh_error("inbound", Kind::TlsRequired, false);
+    let value = mesh_error("inbound", Kind::TlsRequired);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
     let body = b"tls-required: this port takes mutual TLS only\n";
     filter::write_reply(
