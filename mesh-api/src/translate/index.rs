@@ -10,6 +10,9 @@ use crate::translate::checked::{
     CheckedTraffic, ServicePort,
 };
 
+/// The name of the one Mesh there may be.
+pub(super) const MESH_NAME: &str = "default";
+
 /// One kind's resources.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf<T>(BTreeMap<Namespace, BTreeMap<Name, Dated<T>>>);
@@ -111,7 +114,8 @@ impl Index {
     /// Takes a resource out.
     pub(super) fn remove(&mut self, key: &ResourceKey) {
         let Some(name) = key.object() else {
-            if key.kind == Kind::Mesh {
+            // A Mesh of another name was refused and never came in.
+            if key.kind == Kind::Mesh && key.name.as_str() == MESH_NAME {
                 self.mesh = CheckedMesh::default();
             }
             return;
