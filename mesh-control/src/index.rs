@@ -96,6 +96,17 @@ impl Index {
         self.settle();
     }
 
+    /// True if a file can be read and nothing of it is refused.
+    pub fn is_good(&self, file: &str) -> bool {
+        let accepted = |document: &Document| {
+            let verdict = self.catalog.verdict(&document.key);
+            verdict.is_some_and(|verdict| verdict.accepted)
+        };
+        self.documents.get(file).is_some_and(|documents| {
+            documents.faults().is_empty() && documents.all().iter().all(accepted)
+        })
+    }
+
     /// Takes what changed among the registrations.
     pub fn apply_leases(&mut self, changes: &[Change]) {
         if changes.is_empty() {

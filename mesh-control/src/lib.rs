@@ -16,6 +16,8 @@ pub mod watch;
 
 pub mod index;
 
+pub mod last_good;
+
 pub mod publish;
 
 pub mod serve;
@@ -39,6 +41,7 @@ use ca::Authority;
 use ca::token::Tokens;
 use error::Error;
 use index::Index;
+use last_good::LastGood;
 use lease::LeaseFiles;
 use publish::Publisher;
 use serve::acceptor::SharedTls;
@@ -74,7 +77,8 @@ pub async fn run(
     let watcher = Watcher::new(&bootstrap.manifests)?;
     let mut folder = Folder::new(&bootstrap.manifests);
     let mut index = Index::new(bootstrap.trust_domain.clone());
-    index.apply_files(folder.scan()?);
+    let last_good = LastGood::open(&bootstrap.state)?;
+    last_good.start(&mut folder, &mut index)?;
     let store = LeaseFiles::open(&bootstrap.state)?;
     let publisher = Arc::new(Publisher::new(
         index,
@@ -111,7 +115,8 @@ pub async fn run(
     parts.spawn(async move { leases.expire_leases().await });
     let changes = Arc::clone(&publisher);
     parts.spawn(async move { changes.publish_changes().await });
-    parts.spawn(follow_files(watcher, folder, Arc::clone(&publisher)));
+    let files = (watcher, folder, last_good);
+    parts.spawn(follow_files(files, Arc::clone(&publisher)));
     parts.spawn(renew_tls(
         Arc::clone(&authority),
         publisher,
@@ -172,7 +177,10 @@ pub fn abort_on_panic() {
 }
 
 /// Applies what changes in the folder of manifests; never returns.
-async fn follow_files(mut watcher: Watcher, mut folder: Folder, publisher: Arc<Publisher>) {
+async fn follow_files(
+    (mut watcher, mut folder, last_good): (Watcher, Folder, LastGood),
+    publisher: Arc<Publisher>,
+) {
     let mut wait = watch::POLL;
     loop {
         watcher.changed(wait).await;
@@ -182,7 +190,8 @@ async fn follow_files(mut watcher: Watcher, mut folder: Folder, publisher: Arc<P
                 if scan.unsettled {
                     wait = watch::SETTLE;
                 }
-                publisher.apply_files(scan);
+                publisher.apply_files(scan.clone());
+                publisher.read(|index| last_good.keep(&scan, index));
             }
             Err(error) => telemetry::record_failure("manifests", &error.chain()),
         }
