@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use mesh_api::name::Identity;
+use mesh_api::name::{Identity, TrustDomain};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch as watching};
 use tokio::task::JoinSet;
@@ -76,9 +76,7 @@ pub async fn run(
     let tokens = Arc::new(Tokens::open(&bootstrap.state)?);
     let watcher = Watcher::new(&bootstrap.manifests)?;
     let mut folder = Folder::new(&bootstrap.manifests);
-    let mut index = Index::new(bootstrap.trust_domain.clone());
-    let last_good = LastGood::open(&bootstrap.state)?;
-    last_good.start(&mut folder, &mut index)?;
+    let (index, last_good) = load_files(&bootstrap, &mut folder)?;
     let store = LeaseFiles::open(&bootstrap.state)?;
     let publisher = Arc::new(Publisher::new(
         index,
@@ -229,6 +227,37 @@ async fn renew_tls(
     }
 }
 
+/// The first look at the folder of manifests. The trust domain of the first one stays for good:
+/// certificates and peers carry it.
+fn load_files(bootstrap: &Bootstrap, folder: &mut Folder) -> Result<(Index, LastGood), Error> {
+    let last_good = LastGood::open(&bootstrap.state)?;
+    let before = read_trust_domain(&bootstrap.state)?;
+    let is_first = before.is_none();
+    let mut index = Index::new(before.or_else(|| bootstrap.trust_domain.clone()));
+    if !is_first {
+        index.fix_trust_domain();
+    }
+    last_good.start(folder, &mut index)?;
+    if is_first {
+        index.fix_trust_domain();
+        let domain = index.facts().trust_domain.to_string();
+        state::write(&bootstrap.state.join(TRUST_DOMAIN), domain.as_bytes())?;
+    }
+    Ok((index, last_good))
+}
+
+/// The trust domain that this control plane first ran with, if it ran before.
+fn read_trust_domain(state: &Path) -> Result<Option<TrustDomain>, Error> {
+    let Some(text) = state::read(&state.join(TRUST_DOMAIN))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&text);
+    let domain = text.trim().parse();
+    domain
+        .map(Some)
+        .map_err(|fault| Error::Authority(format!("{TRUST_DOMAIN}: {fault}")))
+}
+
 fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::ServerConfig, Error> {
     let wrong = |_| Error::Authority("the own identity is malformed".into());
     let identity = Identity {
@@ -239,6 +268,8 @@ fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::Serve
     authority.server_config(&identity, SystemTime::now())
 }
 
+/// The file of the state folder with the trust domain.
+const TRUST_DOMAIN: &str = "trust-domain";
 /// How often the folder of trusted roots is looked at.
 const ROOTS_POLL: Duration = Duration::from_secs(10);
 /// How long a stop waits for streams to end.
