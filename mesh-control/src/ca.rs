@@ -53,7 +53,8 @@ pub struct Issued {
 impl Authority {
     /// Opens the authority kept under `state`, or makes one on first use.
     ///
-    /// The root's key may be absent as long as the intermediate is valid.
+    /// The root's key may be absent as long as the intermediate is valid: only beside that key is
+    /// one replaced that ends soon.
     ///
     /// # Errors
     /// Files that cannot be used, or an intermediate that has to be renewed without the root's key.
@@ -63,7 +64,12 @@ impl Authority {
             state::make_folder(folder)?;
         }
         let existing = read_pair(&online.join("intermediate.pem"), now)?;
-        let usable = existing.filter(|text| remaining(text, now) > INTERMEDIATE_MARGIN);
+        let ends_soon = |text: &CertificateDer<'_>| remaining(text, now) <= INTERMEDIATE_MARGIN;
+        let can_replace = state.join("root").join("root.key").exists();
+        if !can_replace && existing.as_ref().is_some_and(ends_soon) {
+            tracing::warn!("the intermediate ends soon: put root/root.key back and start again");
+        }
+        let usable = existing.filter(|text| !can_replace || !ends_soon(text));
         let (intermediate, key) = match usable {
             Some(certificate) => (
                 certificate,
@@ -105,6 +111,9 @@ impl Authority {
         }
         drop(rate);
         let public_key = check_request(request, granted)?;
+        if self.lifetime(now).is_zero() {
+            return Err(Refused::Failed(ENDED.into()));
+        }
         let failed = |error: rcgen::Error| Refused::Failed(error.to_string());
         let (params, serial) = self.leaf(granted, now).map_err(failed)?;
         let request = CertificateSigningRequestParams { params, public_key };
@@ -125,6 +134,9 @@ impl Authority {
         identity: &Identity,
         now: SystemTime,
     ) -> Result<rustls::ServerConfig, Error> {
+        if self.lifetime(now).is_zero() {
+            return Err(Error::Authority(ENDED.into()));
+        }
         let key = KeyPair::generate()?;
         let (params, _) = self.leaf(identity, now)?;
         let leaf = params.signed_by(&key, &self.issuer)?;
@@ -205,6 +217,11 @@ impl Authority {
         Ok(changed)
     }
 
+    /// How long a leaf signed now lives: no longer than what signs it.
+    fn lifetime(&self, now: SystemTime) -> Duration {
+        self.leaf_lifetime.min(remaining(&self.intermediate, now))
+    }
+
     fn leaf(
         &self,
         identity: &Identity,
@@ -220,7 +237,7 @@ impl Authority {
         ];
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, now, self.leaf_lifetime);
+        set_validity(&mut params, now, self.lifetime(now));
         let serial = random_serial();
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         Ok((params, hexadecimal(&serial)))
@@ -263,7 +280,7 @@ fn make_intermediate(
         (Some(root), Some(key)) => (root, key),
         (Some(_), None) => {
             return Err(Error::Authority(
-                "the intermediate is missing or ends soon, and root/root.key is away: put it back"
+                "the intermediate is missing or has ended, and root/root.key is away: put it back"
                     .into(),
             ));
         }
@@ -379,6 +396,8 @@ const INTERMEDIATE_LIFETIME: Duration = DAY.saturating_mul(365);
 /// Below this an intermediate is replaced at start.
 const INTERMEDIATE_MARGIN: Duration = DAY.saturating_mul(30);
 const MAX_ROOTS: usize = 16;
+const ENDED: &str =
+    "the intermediate has ended: put root/root.key back and start the control plane again";
 const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 50.0;
 

@@ -26,7 +26,6 @@ pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 /// The world.
 pub struct Index {
     catalog: Catalog,
-    trust_domain: Option<TrustDomain>,
     documents: BTreeMap<String, Documents>,
     registrations: BTreeMap<ObjectName, Registered>,
     held: BTreeMap<ResourceKey, Held>,
@@ -57,7 +56,7 @@ struct Wanted {
 /// Where a resource comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    /// `None` for a registration and for what the bootstrap says.
+    /// `None` for a registration.
     file: Option<String>,
     /// From 1; 0 without a file.
     line: u32,
@@ -73,14 +72,23 @@ struct Shadowed {
 impl Index {
     /// An empty world; `trust_domain` is in force until a Mesh names one.
     pub fn new(trust_domain: Option<TrustDomain>) -> Self {
+        let mut catalog = Catalog::default();
+        if let Some(domain) = trust_domain {
+            catalog.set_trust_domain(domain, false);
+        }
         Self {
-            catalog: Catalog::default(),
-            trust_domain,
+            catalog,
             documents: BTreeMap::new(),
             registrations: BTreeMap::new(),
             held: BTreeMap::new(),
             shadowed: Vec::new(),
         }
+    }
+
+    /// Keeps the trust domain that is in force: a Mesh that names another is refused.
+    pub fn fix_trust_domain(&mut self) {
+        let domain = self.facts().trust_domain;
+        self.catalog.set_trust_domain(domain, true);
     }
 
     /// Takes what a look at the folder found. What is bad is refused alone: the last good of it
@@ -94,6 +102,17 @@ impl Index {
             documents.replace(&file, content);
         }
         self.settle();
+    }
+
+    /// True if a file can be read and nothing of it is refused.
+    pub fn is_good(&self, file: &str) -> bool {
+        let accepted = |document: &Document| {
+            let verdict = self.catalog.verdict(&document.key);
+            verdict.is_some_and(|verdict| verdict.accepted)
+        };
+        self.documents.get(file).is_some_and(|documents| {
+            documents.faults().is_empty() && documents.all().iter().all(accepted)
+        })
     }
 
     /// Takes what changed among the registrations.
@@ -249,7 +268,7 @@ impl Index {
         self.mark_stale();
     }
 
-    /// Adds what no file gives: registrations, and the Mesh that the bootstrap's trust domain means.
+    /// Adds the registrations, which no file gives.
     fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Wanted>) {
         let mut add = |resource: Arc<Resource>| {
             if let Ok(key) = resource.key() {
@@ -267,11 +286,6 @@ impl Index {
         };
         for registered in self.registrations.values() {
             add(Arc::clone(&registered.resource));
-        }
-        if let Some(trust_domain) = &self.trust_domain
-            && let Ok(mesh) = document::mesh_of(trust_domain)
-        {
-            add(Arc::new(mesh));
         }
     }
 

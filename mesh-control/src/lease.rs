@@ -225,7 +225,7 @@ impl Leases {
     /// Creates or refreshes a lease.
     ///
     /// # Errors
-    /// A name that another account holds alive, or one registration too many.
+    /// A name that another account holds, alive or stale, or one registration too many.
     pub fn register(
         &mut self,
         registration: Registration,
@@ -248,16 +248,15 @@ impl Leases {
             );
             return Ok(vec![change]);
         };
-        let live = matches!(lease.phase, Phase::Live { .. });
+        let published = !matches!(lease.phase, Phase::Lapsed { .. });
         let same_holder = lease.registration.service_account == registration.service_account;
-        if live && !same_holder {
+        if published && !same_holder {
             return Err(Refused::Held {
                 workload: name,
                 holder: lease.registration.service_account.clone(),
             });
         }
         let mut changes = Vec::new();
-        let published = !matches!(lease.phase, Phase::Lapsed { .. });
         if !published || lease.registration != registration {
             changes.push(Change::Upsert(registration.clone()));
         }
@@ -273,11 +272,16 @@ impl Leases {
 
     /// Ends a lease at once, if `identity` holds it.
     pub fn deregister(&mut self, name: &ObjectName, identity: &Identity) -> Vec<Change> {
-        let own = self.held.get(name).is_some_and(|lease| {
-            lease.registration.service_account == identity.service_account
-                && name.namespace == identity.namespace
-        });
-        if !own {
+        if name.namespace != identity.namespace {
+            return Vec::new();
+        }
+        self.revoke(name, &identity.service_account)
+    }
+
+    /// Ends a lease at once, if `account` of its namespace holds it.
+    pub fn revoke(&mut self, name: &ObjectName, account: &Name) -> Vec<Change> {
+        let held = self.held.get(name);
+        if held.is_none_or(|lease| lease.registration.service_account != *account) {
             return Vec::new();
         }
         match self.held.remove(name) {

@@ -16,6 +16,8 @@ pub mod watch;
 
 pub mod index;
 
+pub mod last_good;
+
 pub mod publish;
 
 pub mod serve;
@@ -28,7 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use mesh_api::name::Identity;
+use mesh_api::name::{Identity, TrustDomain};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch as watching};
 use tokio::task::JoinSet;
@@ -39,6 +41,7 @@ use ca::Authority;
 use ca::token::Tokens;
 use error::Error;
 use index::Index;
+use last_good::LastGood;
 use lease::LeaseFiles;
 use publish::Publisher;
 use serve::acceptor::SharedTls;
@@ -73,8 +76,7 @@ pub async fn run(
     let tokens = Arc::new(Tokens::open(&bootstrap.state)?);
     let watcher = Watcher::new(&bootstrap.manifests)?;
     let mut folder = Folder::new(&bootstrap.manifests);
-    let mut index = Index::new(bootstrap.trust_domain.clone());
-    index.apply_files(folder.scan()?);
+    let (index, last_good) = load_files(&bootstrap, &mut folder)?;
     let store = LeaseFiles::open(&bootstrap.state)?;
     let publisher = Arc::new(Publisher::new(
         index,
@@ -111,7 +113,8 @@ pub async fn run(
     parts.spawn(async move { leases.expire_leases().await });
     let changes = Arc::clone(&publisher);
     parts.spawn(async move { changes.publish_changes().await });
-    parts.spawn(follow_files(watcher, folder, Arc::clone(&publisher)));
+    let files = (watcher, folder, last_good);
+    parts.spawn(follow_files(files, Arc::clone(&publisher)));
     parts.spawn(renew_tls(
         Arc::clone(&authority),
         publisher,
@@ -172,7 +175,10 @@ pub fn abort_on_panic() {
 }
 
 /// Applies what changes in the folder of manifests; never returns.
-async fn follow_files(mut watcher: Watcher, mut folder: Folder, publisher: Arc<Publisher>) {
+async fn follow_files(
+    (mut watcher, mut folder, last_good): (Watcher, Folder, LastGood),
+    publisher: Arc<Publisher>,
+) {
     let mut wait = watch::POLL;
     loop {
         watcher.changed(wait).await;
@@ -182,7 +188,8 @@ async fn follow_files(mut watcher: Watcher, mut folder: Folder, publisher: Arc<P
                 if scan.unsettled {
                     wait = watch::SETTLE;
                 }
-                publisher.apply_files(scan);
+                publisher.apply_files(scan.clone());
+                publisher.read(|index| last_good.keep(&scan, index));
             }
             Err(error) => telemetry::record_failure("manifests", &error.chain()),
         }
@@ -220,6 +227,37 @@ async fn renew_tls(
     }
 }
 
+/// The first look at the folder of manifests. The trust domain of the first one stays for good:
+/// certificates and peers carry it.
+fn load_files(bootstrap: &Bootstrap, folder: &mut Folder) -> Result<(Index, LastGood), Error> {
+    let last_good = LastGood::open(&bootstrap.state)?;
+    let before = read_trust_domain(&bootstrap.state)?;
+    let is_first = before.is_none();
+    let mut index = Index::new(before.or_else(|| bootstrap.trust_domain.clone()));
+    if !is_first {
+        index.fix_trust_domain();
+    }
+    last_good.start(folder, &mut index)?;
+    if is_first {
+        index.fix_trust_domain();
+        let domain = index.facts().trust_domain.to_string();
+        state::write(&bootstrap.state.join(TRUST_DOMAIN), domain.as_bytes())?;
+    }
+    Ok((index, last_good))
+}
+
+/// The trust domain that this control plane first ran with, if it ran before.
+fn read_trust_domain(state: &Path) -> Result<Option<TrustDomain>, Error> {
+    let Some(text) = state::read(&state.join(TRUST_DOMAIN))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&text);
+    let domain = text.trim().parse();
+    domain
+        .map(Some)
+        .map_err(|fault| Error::Authority(format!("{TRUST_DOMAIN}: {fault}")))
+}
+
 fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::ServerConfig, Error> {
     let wrong = |_| Error::Authority("the own identity is malformed".into());
     let identity = Identity {
@@ -230,6 +268,8 @@ fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::Serve
     authority.server_config(&identity, SystemTime::now())
 }
 
+/// The file of the state folder with the trust domain.
+const TRUST_DOMAIN: &str = "trust-domain";
 /// How often the folder of trusted roots is looked at.
 const ROOTS_POLL: Duration = Duration::from_secs(10);
 /// How long a stop waits for streams to end.

@@ -141,6 +141,12 @@ impl Publisher {
                 .index
                 .services_of(&workload.namespace, &registration.labels);
             if let Some(service) = backed.into_iter().find(|s| !allowed.contains(&s.name)) {
+                // A lease of before the Service was there, or before the token, ends at once.
+                let account = &registration.service_account;
+                let changes = world.leases.revoke(&workload, account);
+                world.index.apply_leases(&changes);
+                drop(world);
+                self.keep(&store, &changes).map_err(NotRegistered::Store)?;
                 return Err(NotRegistered::Service { workload, service });
             }
         }
@@ -324,6 +330,32 @@ mod tests {
         Scan {
             changed,
             ..Scan::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_ends_once_its_token_does_not_cover_its_service() {
+        let state = tempfile::tempdir().unwrap();
+        let store = LeaseFiles::open(state.path()).unwrap();
+        let lifetime = Duration::from_secs(10);
+        let now = Instant::now();
+        let publisher = Publisher::new(Index::new(None), store, lifetime, now).unwrap();
+        let register = |account: &str| {
+            let registration: Registration = serde_json::from_value(serde_json::json!({
+                "workload": "demo/c1", "address": "127.0.0.1", "labels": {"app": "catalog"},
+                "ports": {}, "tunnelPort": 15008, "weight": 100, "serviceAccount": account,
+            }))
+            .unwrap();
+            publisher.register(registration, &["stock".parse().unwrap()], now)
+        };
+        assert!(register("stock").is_ok());
+        let text = "{apiVersion: v1, kind: Service, metadata: {name: catalog, namespace: demo}, \
+                    spec: {selector: {app: catalog}, ports: [{port: 80}]}}";
+        publisher.apply_files(scan(vec![("a.yaml".into(), Ok(text.into()))]));
+        for (account, left) in [("thief", 1), ("stock", 0)] {
+            let refused = register(account);
+            assert!(matches!(refused, Err(NotRegistered::Service { .. })));
+            assert_eq!(publisher.lease_count(), left, "{account}");
         }
     }
 

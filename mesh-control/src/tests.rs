@@ -127,6 +127,35 @@ fn key_and_request() -> (rcgen::KeyPair, Vec<u8>) {
     (key, request)
 }
 
+#[test]
+fn the_first_trust_domain_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = folder.path().join("m");
+    std::fs::create_dir(&manifests).unwrap();
+    let mut bootstrap = Bootstrap::new(manifests.clone(), folder.path().join("s"));
+    let mesh = |domain: &str| {
+        format!(
+            "{{apiVersion: mesh.dev/v1alpha1, kind: Mesh, metadata: {{name: default}}, spec: {{{domain}}}}}"
+        )
+    };
+    for (own, file, refused) in [
+        ("first.example", "", false),
+        ("other.example", "", false),
+        ("first.example", "trustDomain: other.example", true),
+        ("first.example", "trustDomain: first.example", false),
+    ] {
+        bootstrap.trust_domain = Some(own.parse().unwrap());
+        std::fs::write(manifests.join("mesh.yaml"), mesh(file)).unwrap();
+        let (index, _) = load_files(&bootstrap, &mut Folder::new(&manifests)).unwrap();
+        assert_eq!(index.facts().trust_domain.as_str(), "first.example");
+        let statuses = index.statuses();
+        let is_refused = statuses
+            .iter()
+            .any(|one| one.conditions[0].status == "False");
+        assert_eq!(is_refused, refused, "{own} {file}");
+    }
+}
+
 #[tokio::test]
 async fn joining_needs_a_good_token_and_calls_need_a_certificate() {
     with_mesh(|mesh| async move {

@@ -24,7 +24,7 @@ pub struct Folder {
 type Fingerprint = [u8; 32];
 
 /// What a look at the folder found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// New or changed files: path as shown to users, and text or why it cannot be read.
     pub changed: Vec<(String, Result<String, String>)>,

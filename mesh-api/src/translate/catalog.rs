@@ -8,7 +8,7 @@ use crate::model::destination::Destination;
 use crate::model::inbound::Inbound;
 use crate::model::mesh::MeshFacts;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Namespace, ObjectName};
+use crate::name::{DestinationName, Namespace, ObjectName, TrustDomain};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::index::Index;
 use crate::translate::verdict::{self, Verdict};
@@ -33,6 +33,14 @@ struct Held {
 }
 
 impl Catalog {
+    /// Puts `domain` in force while no Mesh names one; `is_fixed`: a Mesh that names another is
+    /// refused from now on.
+    pub fn set_trust_domain(&mut self, domain: TrustDomain, is_fixed: bool) {
+        self.revision += 1;
+        self.index.trust_domain = Some(domain);
+        self.index.trust_domain_is_fixed = is_fixed;
+    }
+
     /// Adds or replaces a resource. The verdict is that of this moment: see [`Catalog::verdict`].
     ///
     /// A resource whose key cannot be told is refused and not kept.
@@ -44,7 +52,12 @@ impl Catalog {
         self.revision += 1;
         let had_good = self.held.get(&key).is_some_and(|held| held.has_good);
         let created = resource.created();
-        let (faults, has_good) = match check::check(&resource) {
+        let checked = check::check(&resource);
+        let checked = checked.and_then(|(key, checked)| match self.index.refusal(&checked) {
+            Some(fault) => Err(vec![fault]),
+            None => Ok((key, checked)),
+        });
+        let (faults, has_good) = match checked {
             Ok((key, checked)) => {
                 self.index.insert(&key, created, checked);
                 (Vec::new(), true)

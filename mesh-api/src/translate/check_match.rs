@@ -50,6 +50,19 @@ pub(super) fn one(given: &HTTPRouteMatch, faults: &mut Faults) -> Option<RouteMa
     })
 }
 
+/// How many regular expressions a match holds.
+pub(super) fn expressions(given: &HTTPRouteMatch) -> usize {
+    let of_path = |path: &&HTTPPathMatch| path.r#type == Some(PathMatchType::RegularExpression);
+    let of_text = |kind: Option<TextMatchType>| kind == Some(TextMatchType::RegularExpression);
+    given.path.iter().filter(of_path).count()
+        + given.headers.iter().filter(|h| of_text(h.r#type)).count()
+        + given
+            .query_params
+            .iter()
+            .filter(|q| of_text(q.r#type))
+            .count()
+}
+
 fn path_of(path: &HTTPPathMatch, faults: &mut Faults) -> Option<PathMatch> {
     let value = path.value.as_deref().unwrap_or("/");
     faults.field("value", |faults| {

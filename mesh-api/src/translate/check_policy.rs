@@ -17,10 +17,11 @@ use crate::translate::check_section::sections;
 use crate::translate::checked::{
     CheckedMesh, CheckedMutualTls, CheckedTraffic, Sections, TrafficTarget,
 };
+use crate::translate::index::MESH_NAME;
 
 /// Checks the Mesh.
 pub(super) fn mesh(mesh: &Mesh, faults: &mut Faults) -> Option<CheckedMesh> {
-    if mesh.metadata.name.as_deref() != Some("default") {
+    if mesh.metadata.name.as_deref() != Some(MESH_NAME) {
         faults.field("metadata.name", |faults| {
             faults.refuse("the Mesh is named default");
         });

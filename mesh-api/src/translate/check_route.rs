@@ -9,7 +9,7 @@ use crate::resource::httproute::{HTTPBackendRef, HTTPRouteRetry, HTTPRouteRule, 
 use crate::translate::check::not_yet;
 use crate::translate::check_filter::{self, Filters};
 use crate::translate::check_match;
-use crate::translate::check_section::{MAX_ATTEMPTS, limit, positive};
+use crate::translate::check_section::{MAX_ATTEMPTS, MAX_LISTED, limit, positive};
 use crate::translate::check_workload::{port, whole};
 use crate::translate::checked::{
     BackendRef, CheckedRoute, CheckedRule, Parent, RefTarget, RuleRetry,
@@ -22,6 +22,8 @@ const MAX_BACKENDS: usize = 16;
 /// Most matches of a rule, and of a route.
 const MAX_MATCHES: usize = 64;
 const MAX_ROUTE_MATCHES: usize = 128;
+/// Most regular expressions of a route: a proxy holds at most 512 for one destination.
+const MAX_EXPRESSIONS: usize = 32;
 
 /// Checks an `HTTPRoute`. Its host names are ignored: it has Service parents only (GAMMA).
 pub(super) fn route(
@@ -54,6 +56,14 @@ pub(super) fn route(
                 matches,
                 MAX_ROUTE_MATCHES,
                 "matches in all rules together",
+                faults,
+            );
+            let expressions = spec.rules.iter().flat_map(|rule| &rule.matches);
+            let expressions = expressions.map(check_match::expressions).sum();
+            at_most(
+                expressions,
+                MAX_EXPRESSIONS,
+                "regular expressions in all rules together",
                 faults,
             );
             for (index, rule) in spec.rules.iter().enumerate().take(MAX_RULES) {
@@ -263,6 +273,7 @@ fn retry_of(retry: &HTTPRouteRetry, faults: &mut Faults) -> RuleRetry {
     });
     let mut statuses = Vec::new();
     faults.field("codes", |faults| {
+        at_most(retry.codes.len(), MAX_LISTED, "codes", faults);
         for (index, code) in retry.codes.iter().enumerate() {
             let code = faults.index(index, |faults| whole(*code, 400, 599, faults));
             let code = code.and_then(|code| u16::try_from(code).ok());

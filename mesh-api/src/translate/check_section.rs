@@ -12,9 +12,12 @@ use crate::resource::traffic::{
     RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
+use crate::translate::check_route::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
 
+/// Most statuses or methods of a retry policy, as many as a proxy takes.
+pub(super) const MAX_LISTED: usize = 64;
 /// Most tries after the first.
 pub(super) const MAX_ATTEMPTS: u32 = 10;
 /// Largest body kept for a retry, in bytes.
@@ -166,6 +169,8 @@ fn retry_on(
     not_yet(faults, "responseHeader", on.response_header.is_some());
     let mut statuses = Vec::new();
     faults.field("status", |faults| {
+        let count = on.status.iter().flatten().count();
+        at_most(count, MAX_LISTED, "statuses", faults);
         for (index, text) in on.status.iter().flatten().enumerate() {
             statuses.extend(faults.index(index, |faults| status_range(text, faults)));
         }
@@ -221,6 +226,7 @@ fn methods(methods: Option<&RetryMethodsField>, faults: &mut Faults) -> RetryMet
             RetryMethods::Safe
         }
         Some(RetryMethodsField::Listed(list)) => {
+            at_most(list.len(), MAX_LISTED, "methods", faults);
             for (index, method) in list.iter().enumerate() {
                 if method.is_empty()
                     || method.len() > 32

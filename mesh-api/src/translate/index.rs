@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Name, Namespace, ObjectName};
+use crate::name::{DestinationName, Name, Namespace, ObjectName, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedMesh, CheckedMutualTls, CheckedRoute, CheckedService, CheckedSlice,
     CheckedTraffic, ServicePort,
 };
+
+/// The name of the one Mesh there may be.
+pub(super) const MESH_NAME: &str = "default";
 
 /// One kind's resources.
 #[derive(Clone, Debug)]
@@ -70,6 +74,10 @@ impl<T> Shelf<T> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) mesh: CheckedMesh,
+    /// The trust domain of a Mesh that names none.
+    pub(super) trust_domain: Option<TrustDomain>,
+    /// A Mesh that names another trust domain is refused.
+    pub(super) trust_domain_is_fixed: bool,
     pub(super) services: Shelf<CheckedService>,
     pub(super) slices: Shelf<CheckedSlice>,
     pub(super) workloads: Shelf<Workload>,
@@ -80,6 +88,20 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Why a checked resource does not fit what holds already.
+    pub(super) fn refusal(&self, checked: &Checked) -> Option<Invalid> {
+        let Checked::Mesh(mesh) = checked else {
+            return None;
+        };
+        let changes = mesh.trust_domain.is_some() && mesh.trust_domain != self.trust_domain;
+        (self.trust_domain_is_fixed && changes).then(|| {
+            Invalid::new(
+                "spec.trustDomain",
+                "the trust domain of a running mesh cannot change yet",
+            )
+        })
+    }
+
     /// Puts a resource in its place, over an older one of its name.
     pub(super) fn insert(&mut self, key: &ResourceKey, created: i64, checked: Checked) {
         self.remove(key);
@@ -111,7 +133,8 @@ impl Index {
     /// Takes a resource out.
     pub(super) fn remove(&mut self, key: &ResourceKey) {
         let Some(name) = key.object() else {
-            if key.kind == Kind::Mesh {
+            // A Mesh of another name was refused and never came in.
+            if key.kind == Kind::Mesh && key.name.as_str() == MESH_NAME {
                 self.mesh = CheckedMesh::default();
             }
             return;

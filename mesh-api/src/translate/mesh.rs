@@ -12,6 +12,7 @@ pub(super) fn facts(index: &Index) -> MeshFacts {
         trust_domain: mesh
             .trust_domain
             .clone()
+            .or_else(|| index.trust_domain.clone())
             .unwrap_or_else(default_trust_domain),
         trust_domain_aliases: Vec::new(),
         cluster_domain: mesh

@@ -9,6 +9,7 @@ use crate::model::route::{Action, Target};
 use crate::resource::ResourceKey;
 
 mod check;
+mod limits;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
 const BASE: &str = r"
@@ -222,6 +223,22 @@ fn a_refused_resource_keeps_its_last_good_version() {
     assert_eq!(targets(&seen(&catalog, "demo/catalog:80", "demo")).len(), 2);
     assert!(catalog.delete(&key("HTTPRoute demo/canary")));
     assert!(seen(&catalog, "demo/catalog:80", "demo").routes.is_empty());
+}
+
+#[test]
+fn a_mesh_of_another_name_takes_nothing_along() {
+    let mesh = |name: &str, domain: &str| {
+        format!(
+            "\n---\napiVersion: mesh.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: {name} }}\nspec: {{ trustDomain: {domain} }}\n"
+        )
+    };
+    let mut catalog = with(&mesh("default", "shop.example"));
+    let other = manifest::read("other.yaml", &mesh("other", "other.example"));
+    let resource = other.resources[0].resource.clone();
+    let key = resource.key().unwrap();
+    assert!(!catalog.apply(resource).accepted);
+    assert!(catalog.delete(&key));
+    assert_eq!(catalog.mesh().trust_domain.as_str(), "shop.example");
 }
 
 fn policy(name: &str, created: &str, target: &str, sections: &str) -> String {

@@ -113,7 +113,17 @@ fn the_root_key_may_be_away() {
         std::fs::remove_file(other.path().join(file)).unwrap();
     }
     assert_eq!(open(other.path()).roots().len(), 1);
-    let late = SystemTime::now() + Duration::from_hours(350 * 24);
+    // An intermediate is used to its end, and no leaf outlives it.
+    let late = SystemTime::now() + Duration::from_hours(365 * 24 - 2);
+    let authority = Authority::open(state.path(), Duration::from_hours(24), late).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let issued = authority.issue(&request(&key, &[]), &identity("shop"), late);
+    let left = remaining(&issued.unwrap().chain[0], late);
+    assert!(left <= Duration::from_hours(2) && left > Duration::from_mins(119));
+    let late = late + Duration::from_hours(3);
+    let refused = authority.issue(&request(&key, &[]), &identity("shop"), late);
+    assert!(matches!(refused, Err(Refused::Failed(_))));
+    assert!(authority.server_config(&identity("shop"), late).is_err());
     let error = Authority::open(state.path(), Duration::from_mins(1), late).err();
     assert!(error.unwrap().to_string().contains("put it back"));
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use mesh_api::error::Invalid;
 use mesh_api::manifest::{self, Located, ManifestFault};
-use mesh_api::name::TrustDomain;
 use mesh_api::resource::{MESH_API_VERSION, Resource, ResourceKey};
 use serde_json::json;
 
@@ -157,18 +156,5 @@ pub(super) fn workload_of(registration: &Registration) -> Result<Resource, Inval
             "tunnelPort": registration.tunnel_port,
             "weight": registration.weight,
         },
-    }))
-}
-
-/// The Mesh that only names its trust domain.
-///
-/// # Errors
-/// Never for a checked trust domain.
-pub(super) fn mesh_of(trust_domain: &TrustDomain) -> Result<Resource, Invalid> {
-    Resource::from_value(json!({
-        "apiVersion": MESH_API_VERSION,
-        "kind": "Mesh",
-        "metadata": { "name": "default" },
-        "spec": { "trustDomain": trust_domain },
     }))
 }

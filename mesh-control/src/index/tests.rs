@@ -190,4 +190,9 @@ spec: { trustDomain: there.example }
 ";
     index.apply_files(files(&[("m.yaml", mesh)], &[]));
     assert_eq!(index.facts().trust_domain.as_str(), "there.example");
+    let silent = mesh.replace("trustDomain: there.example", "");
+    index.apply_files(files(&[("m.yaml", &silent)], &[]));
+    assert_eq!(index.facts().trust_domain.as_str(), "here.example");
+    index.apply_files(files(&[], &["m.yaml"]));
+    assert_eq!(index.facts().trust_domain.as_str(), "here.example");
 }

@@ -116,6 +116,19 @@ fn a_stale_lease_ends_at_last() {
 }
 
 #[test]
+fn a_stale_name_still_belongs_to_its_account() {
+    let clock = Clock(Instant::now());
+    let mut leases = four(&clock);
+    assert_eq!(leases.expire(clock.at(10), service).len(), 4);
+    let mut other = registration("a");
+    other.service_account = "thief".parse().unwrap();
+    let refused = leases.register(other, clock.at(11));
+    assert!(matches!(refused, Err(Refused::Held { .. })));
+    let back = leases.register(registration("a"), clock.at(11));
+    assert_eq!(back, Ok(vec![Change::SetStale(name("a"), false)]));
+}
+
+#[test]
 fn names_belong_to_their_account() {
     let clock = Clock(Instant::now());
     let mut leases = four(&clock);

@@ -137,8 +137,10 @@ async fn renew_until_done(shared: &Shared, held: &Credentials, folder: &Path) {
         if held.not_after() <= now() {
             // A dead certificate renews nothing; the stream's task joins anew.
             let mut replaced = shared.identity.watch();
-            replaced.mark_unchanged();
-            if replaced.changed().await.is_ok() {
+            // One that came while the renewal failed is seen as well.
+            let current = replaced.borrow_and_update().clone();
+            let newer = current.is_some_and(|new| new.generation() != held.generation());
+            if newer || replaced.changed().await.is_ok() {
                 return;
             }
         }

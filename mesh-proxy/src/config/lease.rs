@@ -162,6 +162,10 @@ async fn accepts(address: SocketAddr) -> bool {
 fn is_refusal(code: Code) -> bool {
     matches!(
         code,
-        Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition
+        Code::PermissionDenied
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
     )
 }

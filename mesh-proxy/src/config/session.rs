@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 
 use crate::config::connect::{self, ConnectError};
 use crate::config::credential::{self, CredentialError};
-use crate::config::task::{AdminHandler, ControlTask};
+use crate::config::task::{AdminAnswer, AdminHandler, ControlTask};
 use crate::identity::Credentials;
 
 /// Messages that may wait for the control plane to read; more means that it does not.
@@ -31,6 +31,8 @@ const SAVE: Duration = Duration::from_millis(500);
 const OPEN: Duration = Duration::from_secs(5);
 /// Names in one message.
 const MAX_NAMES: usize = 10_000;
+/// Bytes of an admin answer; the control plane reads messages of up to 4 MiB.
+const MAX_ANSWER: usize = 3 * 1024 * 1024;
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -100,17 +102,13 @@ impl Session {
         mut self,
         task: &mut ControlTask,
         admin: &AdminHandler,
-        was_served: &mut bool,
     ) -> SessionError {
         let mut reports = tokio::time::interval(REPORT);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = self.next(task, &mut reports).await;
             let handled = match event {
-                Event::Message(Ok(Some(message))) => {
-                    *was_served = true;
-                    self.message(task, admin, message)
-                }
+                Event::Message(Ok(Some(message))) => self.message(task, admin, message),
                 Event::Message(Ok(None)) => Err(SessionError::Closed),
                 Event::Message(Err(status)) => Err(status.into()),
                 Event::Asked => self.subscribe(task),
@@ -199,13 +197,28 @@ impl Session {
     }
 
     fn admin(&self, admin: &AdminHandler, request: &AdminRequest) -> Result<(), SessionError> {
-        let answer = admin(&request.path, &request.body);
+        let answer = fitting(admin(&request.path, &request.body));
         let reply = AdminReply {
             id: request.id,
             status: u32::from(answer.status),
             body: answer.body,
         };
         send(&self.up, Up::AdminReply(reply))
+    }
+}
+
+/// An answer too large for a message would end the stream: the asker is told instead.
+fn fitting(answer: AdminAnswer) -> AdminAnswer {
+    if answer.body.len() <= MAX_ANSWER {
+        return answer;
+    }
+    let bytes = answer.body.len();
+    let reason = format!("the answer has {bytes} bytes, more than {MAX_ANSWER}");
+    AdminAnswer {
+        status: 413,
+        body: serde_json::json!({ "error": reason })
+            .to_string()
+            .into_bytes(),
     }
 }
 
@@ -219,4 +232,19 @@ fn send(up: &mpsc::Sender<ProxyMessage>, kind: Up) -> Result<(), SessionError> {
         mpsc::error::TrySendError::Full(_) => SessionError::Stuck,
         mpsc::error::TrySendError::Closed(_) => SessionError::Closed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_too_large_for_a_message_becomes_a_refusal() {
+        for (length, status) in [(MAX_ANSWER, 200), (MAX_ANSWER + 1, 413)] {
+            let body = vec![b' '; length];
+            let fitted = fitting(AdminAnswer { status: 200, body });
+            assert_eq!(fitted.status, status, "{length}");
+            assert!(fitted.body.len() <= MAX_ANSWER);
+        }
+    }
 }

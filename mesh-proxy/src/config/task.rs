@@ -133,7 +133,7 @@ impl ControlTask {
         }
         self.shared.telemetry.control_connected(address);
         let opened = Instant::now();
-        let error = session.run(self, admin, was_served).await;
+        let error = session.run(self, admin).await;
         *was_served |= opened.elapsed() > RECONNECT.1;
         error
     }

@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -37,6 +37,8 @@ struct Pair<'a> {
 /// A child and the pipe whose closing ends it. [`Child::wait`] would close one left in the child.
 struct Running {
     child: Child,
+    /// The child leads a process group of its own, which may outlive it.
+    group: Option<Pid>,
     _input: Option<ChildStdin>,
 }
 
@@ -94,7 +96,12 @@ impl Pair<'_> {
                     self.write_pids()?;
                 }
                 () = sleep(self.backoff), if self.proxy.is_none() => {
-                    self.start_proxy()?;
+                    if let Err(error) = self.start_proxy() {
+                        // The app lives on: what is missing now may be there later.
+                        self.backoff = (self.backoff * 2).min(BACKOFF[1]);
+                        note(&format!("{}: {error:#}; trying again in {:?}", self.settled.name, self.backoff));
+                        continue;
+                    }
                     self.write_pids()?;
                 }
             }
@@ -142,6 +149,10 @@ impl Pair<'_> {
 
     /// Sidecar first: it deregisters and drains while the app still answers. Then the app.
     async fn stop(&mut self, end: End) -> anyhow::Result<u8> {
+        if let (End::App(_), Some(app)) = (&end, &self.app) {
+            // What the app started and left behind ends with it.
+            app.tell(Signal::TERM);
+        }
         if let Some(proxy) = self.proxy.take() {
             proxy.stop(Signal::TERM, DRAIN).await?;
         }
@@ -159,21 +170,29 @@ impl Running {
     fn start(mut command: Command) -> std::io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         let input = child.stdin.take();
+        let group = child.id().and_then(|pid| i32::try_from(pid).ok());
         Ok(Self {
             child,
+            group: group.and_then(Pid::from_raw),
             _input: input,
         })
     }
 
     async fn stop(mut self, with: Signal, grace: Duration) -> anyhow::Result<ExitStatus> {
-        if let Some(pid) = self.child.id() {
-            signal::send(pid, with);
-        }
+        self.tell(with);
         if let Ok(status) = timeout(grace, self.child.wait()).await {
+            self.tell(with);
             return Ok(status?);
         }
-        self.child.start_kill()?;
+        self.tell(Signal::KILL);
         Ok(self.child.wait().await?)
+    }
+
+    /// Sends `signal` to the child and all it started; a group that is gone is no error.
+    fn tell(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            kill_process_group(group, signal).ok();
+        }
     }
 }
 
