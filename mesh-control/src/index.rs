@@ -184,36 +184,14 @@ impl Index {
             .is_some_and(|held| held.place.file.is_some())
     }
 
-    /// The Services of `namespace` that select `labels`.
+    /// The Services of `namespace` that select `labels`, as they are in force: one whose text is bad
+    /// now selects as its last good did.
     pub fn services_of(
         &self,
         namespace: &Namespace,
         labels: &BTreeMap<String, String>,
     ) -> Vec<ObjectName> {
-        let selects = |resource: &Resource| {
-            let Resource::Service(service) = resource else {
-                return false;
-            };
-            let selector = service
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.selector.as_ref());
-            selector.is_some_and(|selector| {
-                !selector.is_empty()
-                    && selector
-                        .iter()
-                        .all(|(key, value)| labels.get(key) == Some(value))
-            })
-        };
-        self.held
-            .keys()
-            .filter(|key| {
-                key.kind == Kind::Service
-                    && key.namespace.as_ref() == Some(namespace)
-                    && self.catalog.resource(key).is_some_and(|one| selects(one))
-            })
-            .filter_map(ResourceKey::object)
-            .collect()
+        self.catalog.services_of(namespace, labels)
     }
 
     /// How each resource, document and file stands, by kind and name; what cannot be named last.

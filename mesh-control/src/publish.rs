@@ -351,7 +351,13 @@ mod tests {
         assert!(register("stock").is_ok());
         let text = "{apiVersion: v1, kind: Service, metadata: {name: catalog, namespace: demo}, \
                     spec: {selector: {app: catalog}, ports: [{port: 80}]}}";
-        publisher.apply_files(scan(vec![("a.yaml".into(), Ok(text.into()))]));
+        // A refused version changes nothing: the last good one selects on.
+        let refused = text
+            .replace("catalog}, ports", "x}, ports")
+            .replace("80", "0");
+        for text in [text, &refused] {
+            publisher.apply_files(scan(vec![("a.yaml".into(), Ok(text.into()))]));
+        }
         for (account, left) in [("thief", 1), ("stock", 0)] {
             let refused = register(account);
             assert!(matches!(refused, Err(NotRegistered::Service { .. })));

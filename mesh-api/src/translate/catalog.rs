@@ -146,6 +146,19 @@ impl Catalog {
         self.index.workloads.find(name).map(|dated| &dated.value)
     }
 
+    /// The Services of `namespace` that select `labels`, as they are in force.
+    pub fn services_of(
+        &self,
+        namespace: &Namespace,
+        labels: &BTreeMap<String, String>,
+    ) -> Vec<ObjectName> {
+        let services = self.index.services.within(namespace);
+        services
+            .filter(|(_, dated)| backend::selects(&dated.value.selector, labels))
+            .map(|(name, _)| ObjectName::new(namespace.clone(), name.clone()))
+            .collect()
+    }
+
     /// A destination as `consumer` sees it; `None`: it is known not to exist.
     pub fn destination(&self, name: &DestinationName, consumer: &Namespace) -> Option<Destination> {
         outbound::destination(&self.view(), name, consumer)

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mesh_api::name::Identity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -62,6 +63,8 @@ fn read_certificate(leaf: &[u8]) -> Option<Certified> {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    /// When a connection without a certificate closes: it is there to join, which is one call.
+    closes: Option<Pin<Box<Sleep>>>,
     /// Its place among the connections allowed; given back when it closes.
     _place: tokio::sync::OwnedSemaphorePermit,
 }
@@ -76,6 +79,10 @@ impl Connection {
         let peer = Peer::of(&stream, address);
         Self {
             stream,
+            closes: peer
+                .certified
+                .is_none()
+                .then(|| Box::pin(tokio::time::sleep(JOIN_TIME))),
             peer,
             _place: place,
         }
@@ -96,6 +103,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(closes) = &mut self.closes
+            && closes.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -129,3 +141,6 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// How long a connection without a certificate may stay.
+const JOIN_TIME: Duration = Duration::from_secs(30);
