@@ -63,6 +63,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "status",
             "watch",
             "index",
+            "last_good",
             "publish",
             "serve",
             "admin",
