@@ -38,6 +38,9 @@ const DIALLED: [&str; 6] = [
 /// Between two looks at something awaited.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A workload that just registered reaches its callers a debounced publish later; what is whole
+/// for this long stays so.
+const SETTLED: Duration = Duration::from_millis(150);
 /// Names a folder of manifests as a demo's own; hidden, so no manifest.
 const MARKER: &str = ".demo";
 
@@ -343,12 +346,21 @@ impl Mesh {
     /// Waits until every workload's proxy is SYNCED and all its endpoints are there.
     pub(crate) async fn wait_synced(&mut self, limit: Duration) -> anyhow::Result<Duration> {
         let started = Instant::now();
+        let mut whole: Option<Instant> = None;
         loop {
             let missing = match self.missing().await {
-                Ok(missing) if missing.is_empty() => return Ok(started.elapsed()),
+                Ok(missing) if missing.is_empty() => {
+                    if whole.get_or_insert_with(Instant::now).elapsed() >= SETTLED {
+                        return Ok(started.elapsed());
+                    }
+                    "settling".to_owned()
+                }
                 Ok(missing) => missing.join(", "),
                 Err(error) => format!("{error:#}"),
             };
+            if missing != "settling" {
+                whole = None;
+            }
             if started.elapsed() > limit {
                 bail!(
                     "not ready within {limit:?}: {missing}; logs are in {}",
