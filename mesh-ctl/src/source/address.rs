@@ -28,8 +28,18 @@ pub(crate) fn own_address(key: &str, ports: &[u16]) -> anyhow::Result<IpAddr> {
         })
 }
 
+/// Ports that systems do not give to outgoing connections: one found free stays so until it is used.
+const QUIET: std::ops::Range<u16> = 20_000..32_000;
+
 /// A TCP port free on `address` at this moment.
 pub(crate) fn free_port(address: IpAddr) -> anyhow::Result<u16> {
+    let quiet = (0..64).map(|_| fastrand::u16(QUIET));
+    if let Some(port) = quiet
+        .into_iter()
+        .find(|port| is_free((address, *port).into()))
+    {
+        return Ok(port);
+    }
     let listener =
         TcpListener::bind((address, 0)).with_context(|| format!("cannot listen on {address}"))?;
     Ok(listener.local_addr()?.port())
