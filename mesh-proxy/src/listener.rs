@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::upstream::connect::tune;
 use crate::worker::{Accepted, Role, Workers};
 
 pub use self::wanted::wanted;
@@ -78,7 +79,7 @@ async fn accept(
                 accepted = listener.accept() => accepted?,
                 _ = &mut stopped => return Ok(None),
             };
-            stream.set_nodelay(true)?;
+            tune(&stream)?;
             Ok::<_, io::Error>(Some(Accepted {
                 stream: stream.into_std()?,
                 peer,

@@ -4,6 +4,7 @@
 //! it from each request's host.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use mesh_api::model::destination::Protocol;
@@ -13,13 +14,13 @@ use mesh_api::snapshot::Known;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::attempt;
 use crate::context::Context;
 use crate::detect::{self, Spoken};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
-use crate::tcp;
+use crate::tcp::{self, Facts, Passage};
+use crate::telemetry::Direction;
 use crate::upstream::Reset;
 
 /// Serves a connection to an explicit listener of `name`.
@@ -65,36 +66,41 @@ async fn serve_stream<T>(
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
+    let started = Instant::now();
     let snapshot = context
         .shared
         .config
         .known(name, DEFAULTS.config_wait)
         .await;
-    let protocol = match snapshot.destinations.get(name) {
-        Some(Known::Present(destination)) => destination.protocol,
-        // Refused with a reason, which only HTTP can carry.
-        _ => Protocol::Http,
+    let table = match snapshot.destinations.get(name) {
+        Some(Known::Present(table)) => Ok(table),
+        Some(Known::Absent) => Err(Kind::UnknownDestination),
+        Some(Known::Failed(_)) => Err(Kind::BadConfiguration),
+        None => Err(Kind::ConfigPending),
     };
-    let is_http = match protocol {
-        Protocol::Http => true,
-        Protocol::Detect => detect::protocol(&mut stream, &mut first).await == Spoken::Http1,
-        Protocol::Http2 | Protocol::Grpc | Protocol::Tls | Protocol::Tcp => false,
+    // Where nothing is declared because nothing is known, HTTP at least is told why.
+    let declared = table.map_or(Protocol::Detect, |table| table.protocol);
+    let spoken = match Spoken::declared(declared) {
+        Some(spoken) => spoken,
+        None => detect::protocol(context, Direction::Outbound, &mut stream, &mut first).await,
     };
-    if is_http {
+    if spoken == Spoken::Http1 {
         let connection = Connection::with_read(stream, first);
         exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
         return;
     }
-    if let Some(Known::Present(destination)) = snapshot.destinations.get(name)
-        && let Some(backend) = destination.backends.first()
-    {
-        match attempt::connect(context, backend).await {
-            Ok(connected) => {
-                let drain = context.shared.drain.clone();
-                let carried = tcp::forward(stream, connected.into_stream(), &first, drain).await;
-                tracing::debug!(destination = %name, ?carried, "opaque connection ended");
-            }
-            Err(error) => tracing::debug!(destination = %name, %error, "opaque connection refused"),
+    let mut facts = Facts::new(Direction::Outbound, name.clone(), spoken.hint());
+    facts.started = started;
+    let backend = table.and_then(|table| table.backends.first().ok_or(Kind::NoEndpoint));
+    match backend {
+        Err(kind) => tcp::refuse(context, stream, &facts, &Error::internal(kind)),
+        Ok(backend) => {
+            let passage = Passage {
+                downstream: stream,
+                first,
+                facts,
+            };
+            tcp::connect(context, backend, passage).await;
         }
     }
 }
