@@ -6,7 +6,7 @@
 pub mod routing;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::error::{Faults, Invalid};
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub destinations: HashMap<DestinationName, Known>,
     /// Receiving sides by workload.
     pub inbound: HashMap<ObjectName, Arc<Inbound>>,
+    /// Virtual IPs and ports that were asked for; `None`: known to be nobody's.
+    pub addresses: HashMap<SocketAddr, Option<DestinationName>>,
 }
 
 /// What is known of a destination that was asked for.
@@ -85,6 +87,9 @@ impl Snapshot {
                 Change::Remove(EntryName::Destination(name)) => {
                     next.destinations.insert(name, Known::Absent);
                 }
+                Change::Remove(EntryName::Address(address)) => {
+                    next.addresses.insert(address, None);
+                }
             }
         }
         (next, refused)
@@ -101,6 +106,9 @@ impl Snapshot {
             }
             EntryName::Destination(name) => {
                 next.destinations.remove(name);
+            }
+            EntryName::Address(address) => {
+                next.addresses.remove(address);
             }
         }
         next
@@ -143,6 +151,10 @@ impl Snapshot {
                 }
             }
             Entry::Destination(destination) => self.upsert_destination(destination, refused),
+            Entry::Address(known) => {
+                self.addresses
+                    .insert(known.address, Some(known.destination));
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use mesh_api::name::{Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::capture;
 use crate::context::{Context, Reached};
 use crate::detect::{self, Spoken};
 use crate::error::Kind;
@@ -88,6 +89,22 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     };
     let Ok(stream) = request.accept() else { return };
     serve_port(context, stream, spoken, receiving, Some(reached)).await;
+}
+
+/// Serves a plaintext connection that the system redirected here on its way to the local app.
+pub async fn serve_captured(
+    context: &Rc<Context>,
+    stream: TcpStream,
+    peer_address: SocketAddr,
+    workload: &ObjectName,
+) {
+    let original = capture::original_destination(&stream).ok();
+    let Some(port) = original.and_then(|original| Port::new(original.port())) else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
+    };
+    serve_plain(context, stream, peer_address, workload, port).await;
 }
 
 /// Serves a plaintext connection to `port` of `workload`, as its mutual TLS mode allows.

@@ -1,12 +1,14 @@
 //! The calling side: the local workload's connections, on their way to a destination.
 //!
 //! May use everything above it. An explicit listener names its destination; the forward proxy takes
-//! it from each request's host.
+//! it from each request's host, and a captured connection has it from its address.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use mesh_api::decide::destination::{self, Dialled};
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::DestinationName;
@@ -14,6 +16,7 @@ use mesh_api::snapshot::Known;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::capture;
 use crate::context::Context;
 use crate::detect::{self, Spoken};
 use crate::error::{Error, Kind};
@@ -21,6 +24,7 @@ use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
 use crate::tcp::{self, Facts, Passage};
 use crate::telemetry::Direction;
+use crate::tunnel::Hint;
 use crate::upstream::Reset;
 
 /// Serves a connection to an explicit listener of `name`.
@@ -55,6 +59,61 @@ pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
         let (stream, first) = downstream.into_inner();
         serve_stream(context, stream, first, &name).await;
     }
+}
+
+/// Serves a connection of the workload that the system redirected here.
+pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
+    let Ok(original) = capture::original_destination(&stream) else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Outbound, reason, peer);
+    };
+    let outside = match dialled(context, original).await {
+        Dialled::Service(name) => {
+            return serve_stream(context, stream, BytesMut::new(), &name).await;
+        }
+        Dialled::Outside => {
+            let host = original.ip().to_string();
+            context.resolve_outside(&host, original.port()).await
+        }
+        Dialled::Denied => Err(Error::internal(Kind::UnknownDestination)),
+        Dialled::Pending => Err(Error::internal(Kind::ConfigPending)),
+    };
+    match outside {
+        Ok(backend) => {
+            let name = backend.name.clone();
+            let passage = Passage {
+                downstream: stream,
+                first: BytesMut::new(),
+                facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
+            };
+            tcp::connect(context, &backend, passage).await;
+        }
+        Err(error) => {
+            stream.reset();
+            let reason = error.kind.reason();
+            tracing::debug!(%original, reason, "captured connection refused");
+            context.refuse_connection(Direction::Outbound, reason, peer);
+        }
+    }
+}
+
+/// What `original` means, waiting for the control plane's word where only that tells.
+async fn dialled(context: &Context, original: SocketAddr) -> Dialled {
+    let found = destination::dialled(&context.snapshot(), original);
+    if found != Dialled::Pending {
+        return found;
+    }
+    let config = &context.shared.config;
+    let end = Instant::now() + DEFAULTS.config_wait;
+    let snapshot = config.known_mesh(DEFAULTS.config_wait).await;
+    let found = destination::dialled(&snapshot, original);
+    if found != Dialled::Pending || snapshot.mesh.is_none() {
+        return found;
+    }
+    let left = end.saturating_duration_since(Instant::now());
+    let snapshot = config.known_address(original, left).await;
+    destination::dialled(&snapshot, original)
 }
 
 /// Serves bytes that the workload sends to `name`, `first` of which were read already.

@@ -43,14 +43,18 @@ pub enum Role {
     },
     /// A workload's tunnel port.
     Tunnel(ObjectName),
+    /// Calls of the local workload that the system redirects here.
+    CapturedOutbound,
+    /// Plaintext to a workload that the system redirects here.
+    CapturedInbound(ObjectName),
 }
 
 impl Role {
     /// Which way its connections go.
     fn direction(&self) -> Direction {
         match self {
-            Self::Outbound(_) | Self::ForwardProxy => Direction::Outbound,
-            Self::Inbound { .. } | Self::Tunnel(_) => Direction::Inbound,
+            Self::Outbound(_) | Self::ForwardProxy | Self::CapturedOutbound => Direction::Outbound,
+            Self::Inbound { .. } | Self::Tunnel(_) | Self::CapturedInbound(_) => Direction::Inbound,
         }
     }
 }
@@ -218,6 +222,10 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
             inbound::serve_plain(context, stream, peer, &workload, port).await;
         }
         Role::Tunnel(workload) => inbound::serve_tunnel(context, stream, peer, &workload).await,
+        Role::CapturedOutbound => outbound::serve_captured(context, stream, peer).await,
+        Role::CapturedInbound(workload) => {
+            inbound::serve_captured(context, stream, peer, &workload).await;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ const TIMEOUT: &str = "timeout";
 pub fn features_needed(entry: &Entry) -> Vec<String> {
     let mut needed = BTreeSet::new();
     match entry {
-        Entry::Mesh(_) => {}
+        Entry::Mesh(_) | Entry::Address(_) => {}
         Entry::Inbound(_) => {
             needed.insert(INBOUND);
         }

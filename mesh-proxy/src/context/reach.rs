@@ -7,6 +7,7 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
@@ -249,9 +250,16 @@ impl Context {
             .await
             .map_err(failed)?;
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
-        Ok(plain_backend(name, addresses))
+        let mut backend = plain_backend(name, addresses);
+        if let Some(backend) = Arc::get_mut(&mut backend) {
+            backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
+        }
+        Ok(backend)
     }
 }
+
+/// Time to connect outside the mesh: the way may be long.
+const OUTSIDE_CONNECT: Duration = Duration::from_secs(5);
 
 /// The label of everything outside the mesh: bounded, whatever hosts are called.
 fn outside_name() -> Option<DestinationName> {
