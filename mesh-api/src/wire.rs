@@ -10,6 +10,7 @@ pub mod generated;
 
 mod address;
 mod backend;
+mod connection;
 mod destination;
 mod inbound;
 mod mesh;

@@ -207,7 +207,8 @@ where
     }
 }
 
-/// Reaches some endpoint of `backend` for opaque bytes, trying others where connecting fails.
+/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, `more`
+/// times at most.
 ///
 /// # Errors
 /// The last try's.
@@ -215,9 +216,9 @@ pub async fn connect(
     context: &Rc<Context>,
     backend: &Arc<Backend>,
     hint: Hint,
+    more: u32,
     tries: &mut Tries,
 ) -> Result<Reached, Error> {
-    let more = RetryPolicy::default().attempts;
     loop {
         let index = context.pick(backend, &tries.endpoints);
         let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use mesh_api::decide::client_hello::{self, Reading};
 use mesh_api::model::destination::Protocol;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ use crate::tunnel::Hint;
 pub const WAIT: Duration = Duration::from_millis(100);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for one read of a `ClientHello`: most come whole.
+const HELLO_READ: usize = 4 * 1024;
 /// The longest method and its space that count as HTTP/1.
 const LONGEST_METHOD: usize = 24;
 
@@ -82,6 +85,46 @@ pub fn hinted(context: &Context, hint: Hint) -> Spoken {
     let spoken = Spoken::from(hint);
     count(context, Direction::Inbound, spoken, "hint");
     spoken
+}
+
+/// A TLS connection's first message, as far as it tells something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// A whole `ClientHello`, with the server name if it has one.
+    Hello(Option<String>),
+    /// Something else, or too little in time.
+    Other,
+    /// TLS, but no `ClientHello` that a server would take.
+    Malformed,
+}
+
+/// Reads a `ClientHello` of `io` into `buffer`, where some of it may be already: whatever segments and
+/// records it comes in, up to 16 KiB, and for at most `limit`.
+pub async fn client_hello<T: AsyncRead + Unpin>(
+    io: &mut T,
+    buffer: &mut BytesMut,
+    limit: Duration,
+) -> Greeting {
+    let read = async {
+        loop {
+            match client_hello::read(buffer) {
+                Reading::Hello(hello) => return Greeting::Hello(hello.server_name),
+                Reading::NotTls if !buffer.is_empty() => return Greeting::Other,
+                Reading::Malformed(why) => {
+                    tracing::debug!(why, "no ClientHello");
+                    return Greeting::Malformed;
+                }
+                Reading::NeedMore | Reading::NotTls => {}
+            }
+            buffer.reserve(HELLO_READ);
+            match io.read_buf(buffer).await {
+                Ok(0) | Err(_) => return Greeting::Other,
+                Ok(_) => {}
+            }
+        }
+    };
+    let read = tokio::time::timeout(limit, read).await;
+    read.unwrap_or(Greeting::Other)
 }
 
 /// Reads the first bytes of `io` into `buffer` until they tell what is spoken, and counts what came

@@ -73,8 +73,11 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     };
     let peer = Some(Identity::clone(&request.peer));
     let receiving = Receiving::new(context, entry, port.port, peer);
-    let spoken = Spoken::declared(port.protocol)
-        .or_else(|| request.hint().map(|hint| detect::hinted(context, hint)));
+    let hint = request
+        .hint()
+        .filter(|hint| !port.has_http_policy || is_http(*hint));
+    let spoken =
+        Spoken::declared(port.protocol).or_else(|| hint.map(|hint| detect::hinted(context, hint)));
     // Answered only once the app is there: a peer takes any other answer as unsent.
     let reached = match spoken {
         Some(Spoken::Http1) => context.reach_app(&receiving.backend).await,
@@ -89,6 +92,11 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     };
     let Ok(stream) = request.accept() else { return };
     serve_port(context, stream, spoken, receiving, Some(reached)).await;
+}
+
+/// True for a hint that what follows is read as requests.
+fn is_http(hint: Hint) -> bool {
+    matches!(hint, Hint::Http | Hint::Http2)
 }
 
 /// Serves a plaintext connection that the system redirected here on its way to the local app.
@@ -169,9 +177,14 @@ async fn serve_port<T>(
         first,
         facts,
     };
+    if receiving.has_http_policy() && !is_http(passage.facts.hint) {
+        // A policy reads requests here: bytes that it cannot read are no way around it.
+        let reason = Kind::UnsupportedProtocol.reason();
+        return tcp::refuse(context, passage.downstream, &passage.facts, reason);
+    }
     match reached {
         Some(reached) => tcp::carry(context, reached, 1, passage).await,
-        None => tcp::connect(context, &receiving.backend, passage).await,
+        None => tcp::connect(context, &receiving.backend, 0, passage).await,
     }
 }
 

@@ -5,20 +5,25 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use mesh_api::decide::Step;
+use mesh_api::decide::connection::{self, ConnectionDecision, ConnectionFacts};
 use mesh_api::decide::destination::{self, Dialled};
+use mesh_api::explain::Silent;
+use mesh_api::model::connection::ConnectionRouteKind;
 use mesh_api::model::destination::Protocol;
-use mesh_api::model::policy::DEFAULTS;
+use mesh_api::model::policy::{DEFAULTS, RetryPolicy};
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::Known;
+use mesh_api::snapshot::{ConnectionTable, DestinationTable, Known};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::capture;
 use crate::context::Context;
-use crate::detect::{self, Spoken};
+use crate::detect::{self, Greeting, Spoken};
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
@@ -26,6 +31,9 @@ use crate::tcp::{self, Facts, Passage};
 use crate::telemetry::Direction;
 use crate::tunnel::Hint;
 use crate::upstream::Reset;
+
+/// Time allowed to a client's first message where its port declares TLS.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves a connection to an explicit listener of `name`.
 pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
@@ -87,7 +95,8 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
                 first: BytesMut::new(),
                 facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
             };
-            tcp::connect(context, &backend, passage).await;
+            let more = RetryPolicy::default().attempts;
+            tcp::connect(context, &backend, more, passage).await;
         }
         Err(error) => {
             stream.reset();
@@ -137,29 +146,99 @@ async fn serve_stream<T>(
         Some(Known::Failed(_)) => Err(Kind::BadConfiguration),
         None => Err(Kind::ConfigPending),
     };
-    // Where nothing is declared because nothing is known, HTTP at least is told why.
-    let declared = table.map_or(Protocol::Detect, |table| table.protocol);
-    let spoken = match Spoken::declared(declared) {
-        Some(spoken) => spoken,
-        None => detect::protocol(context, Direction::Outbound, &mut stream, &mut first).await,
-    };
-    if spoken == Spoken::Http1 {
+    let told = told(context, table.ok(), &mut stream, &mut first).await;
+    if told.spoken == Spoken::Http1 {
         let connection = Connection::with_read(stream, first);
         exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
         return;
     }
-    let mut facts = Facts::new(Direction::Outbound, name.clone(), spoken.hint());
+    let mut facts = Facts::new(Direction::Outbound, name.clone(), told.spoken.hint());
     facts.started = started;
-    let backend = table.and_then(|table| table.backends.first().ok_or(Kind::NoEndpoint));
-    match backend {
-        Err(kind) => tcp::refuse(context, stream, &facts, &Error::internal(kind)),
-        Ok(backend) => {
+    facts.server_name = told.server_name;
+    match table.and_then(|table| told.refusal.map_or(Ok(table), Err)) {
+        Ok(table) => forward(context, table, stream, first, facts).await,
+        Err(kind) => tcp::refuse(context, stream, &facts, kind.reason()),
+    }
+}
+
+/// What is known of a connection before anything is decided.
+struct Told {
+    spoken: Spoken,
+    server_name: Option<String>,
+    /// Set where it may not go on, whatever its routes say.
+    refusal: Option<Kind>,
+}
+
+/// What `stream` speaks: as its port declares, or as its first bytes tell. Where whole connections are
+/// routed it is not read as HTTP, and where they are by server name that is looked for.
+async fn told<T: AsyncRead + Unpin>(
+    context: &Context,
+    table: Option<&Arc<DestinationTable>>,
+    stream: &mut T,
+    first: &mut BytesMut,
+) -> Told {
+    let spoken = |spoken| Told {
+        spoken,
+        server_name: None,
+        refusal: None,
+    };
+    // Where nothing is declared because nothing is known, HTTP at least is told why.
+    let declared = Spoken::declared(table.map_or(Protocol::Detect, |table| table.protocol));
+    let mut routes = table.iter().flat_map(|table| &table.connections.routes);
+    match routes.next().map(|table| table.route.kind) {
+        None => match declared {
+            Some(declared) => spoken(declared),
+            None => spoken(detect::protocol(context, Direction::Outbound, stream, first).await),
+        },
+        Some(ConnectionRouteKind::Tcp) => spoken(Spoken::Opaque),
+        Some(ConnectionRouteKind::Tls) => {
+            let limit = declared.map_or(detect::WAIT, |_| HELLO_WAIT);
+            match detect::client_hello(stream, first, limit).await {
+                Greeting::Hello(server_name) => Told {
+                    server_name,
+                    ..spoken(Spoken::Tls)
+                },
+                Greeting::Other => spoken(Spoken::Opaque),
+                Greeting::Malformed => Told {
+                    refusal: Some(Kind::BadClientHello),
+                    ..spoken(Spoken::Tls)
+                },
+            }
+        }
+    }
+}
+
+/// Decides where a connection goes that is not read as HTTP, and carries it there.
+async fn forward<T>(
+    context: &Rc<Context>,
+    table: &DestinationTable,
+    stream: T,
+    first: BytesMut,
+    mut facts: Facts,
+) where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
+{
+    let server_name = facts.server_name.clone();
+    let known = ConnectionFacts {
+        server_name: server_name.as_deref(),
+    };
+    let Step::Done(decision) =
+        context.with_random(|random| connection::connection(table, &known, random, &mut Silent));
+    let rule = |route: &Arc<ConnectionTable>| (route.route.name.clone(), 0);
+    match decision {
+        ConnectionDecision::Forward(forward) => {
+            facts.rule = forward.route.map(rule);
             let passage = Passage {
                 downstream: stream,
                 first,
                 facts,
             };
-            tcp::connect(context, backend, passage).await;
+            let more = forward.retry.value.attempts;
+            tcp::connect(context, forward.backend, more, passage).await;
+        }
+        ConnectionDecision::Refuse(refused) => {
+            facts.rule = refused.route.map(rule);
+            tcp::refuse(context, stream, &facts, refused.refusal.reason());
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::copy::{Broken, Carried};
 use crate::attempt::{self, Tries};
 use crate::context::{Context, Reached};
-use crate::error::{Error, Kind};
+use crate::error::Kind;
 use crate::telemetry::{ConnectionEvent, Direction, SeriesKey};
 use crate::tunnel::Hint;
 use crate::upstream::Reset;
@@ -82,13 +82,18 @@ impl Facts {
 }
 
 /// Reaches some endpoint of `backend` and carries the connection there; resets it if none is reached.
-pub async fn connect<T>(context: &Rc<Context>, backend: &Arc<Backend>, passage: Passage<T>)
-where
+/// Where one cannot be connected to, others are tried, `more` times at most.
+pub async fn connect<T>(
+    context: &Rc<Context>,
+    backend: &Arc<Backend>,
+    more: u32,
+    passage: Passage<T>,
+) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let mut tries = Tries::default();
     let hint = passage.facts.hint;
-    match attempt::connect(context, backend, hint, &mut tries).await {
+    match attempt::connect(context, backend, hint, more, &mut tries).await {
         Ok(reached) => carry(context, reached, tries.count, passage).await,
         Err(error) => {
             let outcome = Outcome {
@@ -97,14 +102,16 @@ where
                 attempts: tries.count,
                 ..Outcome::default()
             };
-            end(context, passage.downstream, &passage.facts, outcome, &error);
+            tracing::debug!(destination = %passage.facts.destination, ?error, "nothing is reached");
+            let reason = error.kind.reason();
+            end(context, passage.downstream, &passage.facts, outcome, reason);
         }
     }
 }
 
 /// Resets a connection that may not go on, and records why.
-pub fn refuse<T: Reset>(context: &Context, downstream: T, facts: &Facts, error: &Error) {
-    end(context, downstream, facts, Outcome::default(), error);
+pub fn refuse<T: Reset>(context: &Context, downstream: T, facts: &Facts, reason: &'static str) {
+    end(context, downstream, facts, Outcome::default(), reason);
 }
 
 fn end<T: Reset>(
@@ -112,11 +119,10 @@ fn end<T: Reset>(
     downstream: T,
     facts: &Facts,
     mut outcome: Outcome,
-    error: &Error,
+    reason: &'static str,
 ) {
     downstream.reset();
-    outcome.reason = Some(error.kind.reason());
-    tracing::debug!(destination = %facts.destination, ?error, "opaque connection refused");
+    outcome.reason = Some(reason);
     record(context, facts, &outcome);
 }
 
