@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use crate::frame::{Client, Frame, Reader, field, flag, kind, request};
@@ -126,7 +127,6 @@ pub async fn run(address: SocketAddr, flood: Flood) -> anyhow::Result<Closed> {
             frame.write(&mut bytes);
             frames += 1;
         }
-        use tokio::io::AsyncWriteExt as _;
         let written = timeout(GRACE, writer.write_all(&bytes)).await;
         if written
             .context("it reads no more, and does not close")?

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::demo::meshctl;
 use crate::process::{Process, output};
@@ -281,9 +282,27 @@ impl Mesh {
         let socket = bootstrap["adminSocket"]
             .as_str()
             .context("no adminSocket")?;
-        let mut command = Command::new("curl");
-        command.args(["-sS", "--unix-socket", socket, "http://proxy/metrics"]);
-        output(&mut command, START).await?.good()
+        let ask = b"GET /metrics HTTP/1.1\r\nhost: proxy\r\nconnection: close\r\n\r\n";
+        let mut stream = tokio::net::UnixStream::connect(socket).await?;
+        stream.write_all(ask).await?;
+        let mut answer = String::new();
+        tokio::time::timeout(START, stream.read_to_string(&mut answer)).await??;
+        Ok(answer)
+    }
+
+    /// Exchanges that a workload's sidecar ended, in all directions: what it passed as opaque bytes is
+    /// not among them.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn exchanges(&self, workload: &str) -> anyhow::Result<u64> {
+        let metrics = self.metrics(workload).await?;
+        let samples = metrics
+            .lines()
+            .filter(|line| line.starts_with("mesh_requests_total"));
+        let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(values.sum())
     }
 
     /// What a workload's sidecar logged.

@@ -49,7 +49,7 @@ pub fn debian(program: &str, package: &str) -> anyhow::Result<PathBuf> {
     find(program).with_context(|| format!("{package} brought no {program}"))
 }
 
-/// The PostgreSQL server's folder of programs.
+/// The folder of the programs of a `PostgreSQL` server.
 ///
 /// # Errors
 ///
@@ -73,7 +73,10 @@ pub fn postgresql() -> anyhow::Result<PathBuf> {
 /// If it cannot be built.
 pub fn go(path: &str, version: &str) -> anyhow::Result<PathBuf> {
     let words = path.rsplit('/');
-    let is_major = |word: &&str| word.starts_with('v') && word[1..].parse::<u32>().is_ok();
+    let is_major = |word: &&str| {
+        let number = word.strip_prefix('v');
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
     let name = words
         .into_iter()
         .find(|word| !is_major(word))

@@ -91,6 +91,7 @@ async fn judge(
     };
     let (mesh, proxies) = sidecars(apps).await?;
     let ours = suite.run("two sidecars", Ports { apps, proxies }).await?;
+    let exchanges = mesh.exchanges("caller").await?;
     drop(mesh);
     let local = apps.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let envoys = need!(case, envoy::Pair::start(&local).await);
@@ -107,6 +108,11 @@ async fn judge(
             "{} of {} through two sidecars, {} of {} through two Envoys",
             ours.passed, ours.total, theirs.passed, theirs.total
         ),
+    );
+    // Bytes that are passed on unread would pass every case.
+    ensure!(
+        exchanges >= ours.total,
+        "the sidecars saw only {exchanges} exchanges"
     );
     ensure!(
         ours.total == theirs.total && ours.total > 0,

@@ -18,7 +18,7 @@ use super::{Backend, Seen};
 /// Bytes of one frame of a long answer.
 const PIECE: usize = 16 * 1024;
 
-/// An app that answers `GET /bytes/N` with N bytes, and all else with the request's own body (a POST is
+/// An app that answers `GET /bytes/N` with N bytes, `POST /count` with the length of its body, and all else with the request's own body (a POST is
 /// taken by its number) and its trailers.
 ///
 /// # Errors
@@ -55,6 +55,11 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Answer, hyper
         };
         return Ok(Response::new(Either::Right(body)));
     }
+    if path == "/count" {
+        let text = count(request.into_body()).await?.to_string();
+        seen.answered(None);
+        return Ok(Response::new(Either::Left(Full::new(text.into()))));
+    }
     let is_post = request.method() == "POST";
     let version = format!("{:?}", request.version());
     let body = request.into_body().collect().await?;
@@ -74,6 +79,15 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Answer, hyper
         response.headers_mut().insert("x-version", version);
     }
     Ok(response)
+}
+
+/// The length of a body that may be too long to keep.
+async fn count(mut body: Incoming) -> Result<usize, hyper::Error> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
 }
 
 /// A ready piece, so many bytes in pieces, then trailers.
