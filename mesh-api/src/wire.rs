@@ -9,6 +9,7 @@ pub mod features;
 pub mod generated;
 
 mod backend;
+mod connection;
 mod destination;
 mod inbound;
 mod mesh;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::StatusCode;
+use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::{Inbound, InboundPort};
 use mesh_api::model::policy::MutualTls;
@@ -81,17 +82,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
         }
     };
     let Ok(stream) = request.accept() else { return };
-    if is_http(port.protocol) {
-        context.give_back(reached, true);
-        serve_port(context, stream, port.protocol, receiving).await;
-    } else {
-        opaque(context, stream, reached, &[]).await;
-    }
-}
-
-/// True where the first bytes decide or HTTP/1.1 is declared; other protocols go through as bytes.
-fn is_http(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::Http | Protocol::Detect)
+    serve_port(context, stream, receiving, Some(reached)).await;
 }
 
 /// Serves a plaintext connection to `port` of `workload`, as its mutual TLS mode allows.
@@ -116,34 +107,59 @@ pub async fn serve_plain(
         context.refuse_connection(Direction::Inbound, Kind::TlsRequired.reason(), peer_address);
         return exchange::refuse_plaintext(stream, spoken == Spoken::Http1).await;
     }
-    if is_http(accepts.protocol) {
-        serve_port(context, stream, accepts.protocol, receiving).await;
-    } else if let Ok(reached) = context.reach_app(&receiving.backend).await {
-        opaque(context, stream, reached, &[]).await;
-    }
+    serve_port(context, stream, receiving, None).await;
 }
 
-/// HTTP goes through exchanges; on an undeclared port anything else goes through as bytes.
+/// HTTP goes through exchanges; on a port that does not declare it anything else goes through as
+/// bytes. `reached` is the app's connection, where one was made already.
 async fn serve_port<T>(
     context: &Rc<Context>,
     mut stream: T,
-    protocol: Protocol,
     receiving: Receiving,
+    reached: Option<Reached>,
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let mut first = BytesMut::new();
-    if protocol == Protocol::Detect
-        && detect::protocol(&mut stream, &mut first).await != Spoken::Http1
-    {
-        if let Ok(reached) = context.reach_app(&receiving.backend).await {
+    let spoken = match receiving.protocol {
+        Protocol::Http => detect::http(&mut stream, &mut first).await,
+        Protocol::Http2 | Protocol::Grpc => detect::http2(&mut stream, &mut first).await,
+        Protocol::Detect => detect::protocol(&mut stream, &mut first).await,
+        Protocol::Tls | Protocol::Tcp => Spoken::Opaque,
+    };
+    if matches!(spoken, Spoken::Tls | Spoken::Opaque) {
+        if receiving.protocol.is_http() {
+            // What is declared to be HTTP and is not never reaches the app.
+            return stream.reset();
+        }
+        let reached = match reached {
+            Some(reached) => Ok(reached),
+            None => context.reach_app(&receiving.backend).await,
+        };
+        if let Ok(reached) = reached {
             opaque(context, stream, reached, &first).await;
         }
         return;
     }
-    let connection = Connection::with_read(stream, first);
-    // A CONNECT is refused there: only the forward proxy hands over.
-    drop(exchange::serve(context, connection, &Scope::Receiving(receiving)).await);
+    let received = match spoken {
+        Spoken::Http2 => HttpVersion::Http2,
+        Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
+    };
+    if let Some(reached) = reached {
+        match version::app(receiving.protocol, received) {
+            HttpVersion::Http1 => context.give_back(reached, true),
+            HttpVersion::Http2 => context.share(reached).await,
+        }
+    }
+    let scope = Scope::Receiving(receiving);
+    match received {
+        HttpVersion::Http2 => exchange::serve_http2(context, stream, first, scope).await,
+        HttpVersion::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            // A CONNECT is refused there: only the forward proxy hands over.
+            drop(exchange::serve(context, connection, &scope).await);
+        }
+    }
 }
 
 async fn opaque<T>(context: &Rc<Context>, downstream: T, upstream: Reached, first: &[u8])
@@ -151,7 +167,10 @@ where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let drain = context.shared.drain.clone();
-    let carried = tcp::forward(downstream, upstream.into_stream(), first, drain).await;
+    let Some(upstream) = upstream.into_stream() else {
+        return;
+    };
+    let carried = tcp::forward(downstream, upstream, first, drain).await;
     tracing::debug!(?carried, "opaque connection ended");
 }
 

@@ -75,15 +75,25 @@ async fn serve_stream<T>(
         // Refused with a reason, which only HTTP can carry.
         _ => Protocol::Http,
     };
-    let is_http = match protocol {
-        Protocol::Http => true,
-        Protocol::Detect => detect::protocol(&mut stream, &mut first).await == Spoken::Http1,
-        Protocol::Http2 | Protocol::Grpc | Protocol::Tls | Protocol::Tcp => false,
+    let spoken = match protocol {
+        Protocol::Http => detect::http(&mut stream, &mut first).await,
+        Protocol::Http2 | Protocol::Grpc => detect::http2(&mut stream, &mut first).await,
+        Protocol::Detect => detect::protocol(&mut stream, &mut first).await,
+        Protocol::Tls | Protocol::Tcp => Spoken::Opaque,
     };
-    if is_http {
-        let connection = Connection::with_read(stream, first);
-        exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
-        return;
+    match spoken {
+        Spoken::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
+            return;
+        }
+        Spoken::Http2 => {
+            let scope = Scope::Calling(name.clone());
+            return exchange::serve_http2(context, stream, first, scope).await;
+        }
+        // What is declared to be HTTP and is not goes nowhere.
+        Spoken::Tls | Spoken::Opaque if protocol.is_http() => return stream.reset(),
+        Spoken::Tls | Spoken::Opaque => {}
     }
     if let Some(Known::Present(destination)) = snapshot.destinations.get(name)
         && let Some(backend) = destination.backends.first()
@@ -91,7 +101,10 @@ async fn serve_stream<T>(
         match attempt::connect(context, backend).await {
             Ok(connected) => {
                 let drain = context.shared.drain.clone();
-                let carried = tcp::forward(stream, connected.into_stream(), &first, drain).await;
+                let Some(upstream) = connected.into_stream() else {
+                    return;
+                };
+                let carried = tcp::forward(stream, upstream, &first, drain).await;
                 tracing::debug!(destination = %name, ?carried, "opaque connection ended");
             }
             Err(error) => tracing::debug!(destination = %name, %error, "opaque connection refused"),

@@ -3,4 +3,6 @@
 
 mod harness;
 mod http;
+mod http2;
 mod messages;
+mod upgrade;

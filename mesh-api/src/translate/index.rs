@@ -70,6 +70,15 @@ impl<T> Shelf<T> {
     }
 }
 
+/// What names a route: routes of several kinds may have one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RouteKey {
+    /// Its kind.
+    pub(super) kind: Kind,
+    /// Its namespace and name.
+    pub(super) name: ObjectName,
+}
+
 /// Everything that passed its checks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
@@ -81,10 +90,10 @@ pub(super) struct Index {
     pub(super) services: Shelf<CheckedService>,
     pub(super) slices: Shelf<CheckedSlice>,
     pub(super) workloads: Shelf<Workload>,
-    pub(super) routes: Shelf<CheckedRoute>,
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
-    routes_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
+    routes_of: BTreeMap<ObjectName, BTreeSet<RouteKey>>,
 }
 
 impl Index {
@@ -118,14 +127,16 @@ impl Index {
             Checked::Workload(value) => self.workloads.insert(name, created, value),
             Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.insert(name, created, value),
-            Checked::HTTPRoute(value) => {
+            Checked::Route(value) => {
+                let key = RouteKey {
+                    kind: value.kind,
+                    name,
+                };
                 for parent in &value.parents {
-                    self.routes_of
-                        .entry(parent.service.clone())
-                        .or_default()
-                        .insert(name.clone());
+                    let routes = self.routes_of.entry(parent.service.clone()).or_default();
+                    routes.insert(key.clone());
                 }
-                self.routes.insert(name, created, value);
+                self.routes.insert(key, Dated { created, value });
             }
         }
     }
@@ -146,22 +157,27 @@ impl Index {
             Kind::Workload => drop(self.workloads.remove(&name)),
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
-            Kind::HTTPRoute => {
-                for parent in self
-                    .routes
-                    .remove(&name)
-                    .into_iter()
-                    .flat_map(|route| route.parents)
-                {
-                    if let Some(routes) = self.routes_of.get_mut(&parent.service) {
-                        routes.remove(&name);
-                        if routes.is_empty() {
-                            self.routes_of.remove(&parent.service);
-                        }
-                    }
+            kind @ (Kind::HTTPRoute | Kind::TLSRoute | Kind::TCPRoute) => {
+                self.remove_route(&RouteKey { kind, name });
+            }
+        }
+    }
+
+    fn remove_route(&mut self, key: &RouteKey) {
+        let removed = self.routes.remove(key);
+        for parent in removed.into_iter().flat_map(|route| route.value.parents) {
+            if let Some(routes) = self.routes_of.get_mut(&parent.service) {
+                routes.remove(key);
+                if routes.is_empty() {
+                    self.routes_of.remove(&parent.service);
                 }
             }
         }
+    }
+
+    /// A route.
+    pub(super) fn route(&self, key: &RouteKey) -> Option<&Dated<CheckedRoute>> {
+        self.routes.get(key)
     }
 
     /// A Service's port.
@@ -174,15 +190,15 @@ impl Index {
         Some((service, port))
     }
 
-    /// Routes that name this Service as a parent, by namespace and name.
+    /// Routes that name this Service as a parent, by kind, namespace and name.
     pub(super) fn routes_of(
         &self,
         service: &ObjectName,
-    ) -> impl Iterator<Item = (&ObjectName, &Dated<CheckedRoute>)> {
+    ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
         self.routes_of
             .get(service)
             .into_iter()
             .flatten()
-            .filter_map(|name| Some((name, self.routes.find(name)?)))
+            .filter_map(|key| Some((key, self.routes.get(key)?)))
     }
 }

@@ -194,6 +194,7 @@ mod tests {
             protocol: Protocol::Http,
             addresses: vec![],
             routes: vec![],
+            connection_routes: Vec::new(),
             backends: vec![Backend {
                 name: name.parse().unwrap(),
                 settings: mesh_api::model::policy::BackendSettings::default(),

@@ -68,6 +68,13 @@ impl Mesh {
         Self::start_with(apps, extra, &authority, &authority, "catalog")
     }
 
+    /// As `start`, with apps that declare to speak `protocol`.
+    pub(super) fn start_speaking(apps: &[SocketAddr], protocol: &str) -> Self {
+        let authority = Authority::new();
+        let both = (&authority, &authority);
+        Self::start_all(apps, ("", protocol), both, "catalog")
+    }
+
     /// As `start`, with authorities and an account of the servers' of the test's choice.
     pub(super) fn start_with(
         apps: &[SocketAddr],
@@ -76,8 +83,17 @@ impl Mesh {
         servers: &Authority,
         account: &str,
     ) -> Self {
+        Self::start_all(apps, (extra, "http"), (callers, servers), account)
+    }
+
+    fn start_all(
+        apps: &[SocketAddr],
+        (extra, protocol): (&str, &str),
+        (callers, servers): (&Authority, &Authority),
+        account: &str,
+    ) -> Self {
         let addresses: Vec<IpAddr> = apps.iter().map(|_| own_address()).collect();
-        let yaml = manifests(apps, &addresses, extra);
+        let yaml = manifests(apps, &addresses, (extra, protocol));
         let catalog = fixture::catalog(&yaml);
         let entries = |workload: &str| {
             let name = "demo/catalog:80".parse().unwrap();
@@ -219,7 +235,7 @@ fn versioned(entry: &Entry) -> VersionedEntry {
     }
 }
 
-fn manifests(apps: &[SocketAddr], addresses: &[IpAddr], extra: &str) -> String {
+fn manifests(apps: &[SocketAddr], addresses: &[IpAddr], (extra, protocol): (&str, &str)) -> String {
     let port = apps.first().map_or(8080, SocketAddr::port);
     let mut yaml = format!(
         "
@@ -231,7 +247,7 @@ spec: {{ trustDomain: mesh.test }}
 apiVersion: v1
 kind: Service
 metadata: {{ name: catalog, namespace: demo }}
-spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPort: {port}, appProtocol: http }}] }}
+spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPort: {port}, appProtocol: {protocol} }}] }}
 "
     );
     for (index, address) in addresses.iter().enumerate() {

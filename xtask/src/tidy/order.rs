@@ -37,6 +37,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tunnel",
             "upstream",
             "filter",
+            "leg",
             "context",
             "relay",
             "attempt",
