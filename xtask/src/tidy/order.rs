@@ -81,12 +81,19 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tidy",
             "measure",
             "test",
+            "prove",
             "ci",
             "dist",
             "footprint",
         ],
     ),
-    ("e2e", &["demo"]),
+    (
+        "e2e",
+        &[
+            "demo", "figure", "process", "tool", "mesh", "envoy", "frame", "backend", "load",
+            "flood",
+        ],
+    ),
 ];
 
 /// The modules of a crate, lowest first.
