@@ -3,3 +3,9 @@
 //! Modules form a list: each uses only those above it.
 
 pub mod demo;
+
+pub mod page;
+
+pub mod yaml;
+
+pub mod guide;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::command::{
-    control, explain, get, proxy, proxy_config, proxy_status, run, token, validate, version,
+    control, explain, get, proxy, proxy_config, proxy_status, reference, run, token, validate,
+    version,
 };
 use crate::demo;
 use crate::render::{Output, report};
@@ -105,6 +106,9 @@ Example:
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the page of commands of the documentation.
+    #[command(hide = true)]
+    Reference,
     /// An app of the demo.
     #[command(hide = true)]
     DemoApp(demo::app::DemoApp),
@@ -142,6 +146,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             crate::render::print(&String::from_utf8_lossy(&script))?;
             Ok(0)
         }
+        Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
         command => block_on(dispatch_async(command, &cli.state)),
@@ -163,6 +168,7 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         Command::Validate(_)
         | Command::Version { .. }
         | Command::Completion { .. }
+        | Command::Reference
         | Command::Guard { .. } => Ok(0),
     }
 }

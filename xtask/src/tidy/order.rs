@@ -84,7 +84,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "footprint",
         ],
     ),
-    ("e2e", &["demo"]),
+    ("e2e", &["demo", "page", "yaml", "guide"]),
 ];
 
 /// The modules of a crate, lowest first.
