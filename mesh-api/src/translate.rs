@@ -6,14 +6,17 @@
 mod backend;
 mod catalog;
 mod check;
+mod check_connection;
 mod check_filter;
 mod check_match;
 mod check_policy;
+mod check_reference;
 mod check_route;
 mod check_section;
 mod check_service;
 mod check_workload;
 mod checked;
+mod conflict;
 mod inbound;
 mod index;
 mod mesh;

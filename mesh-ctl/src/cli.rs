@@ -46,6 +46,8 @@ Examples:
   meshctl run shop --service-account shop -n demo -l app=shop --port http=8080 \\
       --upstream catalog:80=127.0.0.1:19080 -- ./shop
   meshctl run visitor --service-account visitor -n demo --upstream shop:80=127.0.0.1:8000
+  meshctl run shop --service-account shop -n demo -l app=shop --port http=8080 --transparent \
+      --address 10.1.2.3 --token shop.token -- ./shop
 
 The app listens on 127.0.0.1 at the ports named, and finds them in its environment: PORT (the
 first), MESH_PORT_<NAME>, MESH_UPSTREAM_<SERVICE>_<PORT>, MESH_ADDRESS, MESH_WORKLOAD.")]

@@ -123,6 +123,7 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
         protocol: Protocol::Http,
         addresses: vec!["10.96.0.7".parse().unwrap()],
         routes,
+        connection_routes: Vec::new(),
         backends: [(0, "catalog"), (1, "catalog-v1"), (2, "catalog-v2")]
             .map(backend)
             .into(),

@@ -10,7 +10,7 @@ use crate::resource::httproute::{
     HTTPRequestRedirectFilter, HTTPRouteFilter, HTTPRouteFilterType, HTTPRouteMatch,
     HTTPURLRewriteFilter, PathMatchType,
 };
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::port;
 
 /// Most filters, and most changes of one header filter's list (Gateway API).

@@ -9,7 +9,7 @@ use crate::resource::httproute::{
     HTTPHeaderMatch, HTTPMethod, HTTPPathMatch, HTTPQueryParamMatch, HTTPRouteMatch, PathMatchType,
     TextMatchType,
 };
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 
 /// Longest path, value and list (Gateway API).
 const MAX_PATH: usize = 1024;

@@ -12,7 +12,7 @@ use crate::resource::traffic::{
     RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::connection::ConnectionRouteKind;
 use crate::model::destination::Destination;
 use crate::model::entry::Entry;
 use crate::model::path::{PathMatch, TextMatch};
@@ -19,7 +20,9 @@ pub const KNOWN: &[&str] = &[
     RETRY_POLICY,
     REWRITE,
     ROUND_ROBIN,
+    TCP_ROUTE,
     TIMEOUT,
+    TLS_ROUTE,
 ];
 
 const HTTP_ROUTE: &str = "http-route";
@@ -30,13 +33,15 @@ const REGULAR_EXPRESSION: &str = "regular-expression";
 const RETRY_POLICY: &str = "retry-policy";
 const REWRITE: &str = "rewrite";
 const ROUND_ROBIN: &str = "round-robin";
+const TCP_ROUTE: &str = "tcp-route";
 const TIMEOUT: &str = "timeout";
+const TLS_ROUTE: &str = "tls-route";
 
 /// The features `entry` needs, sorted.
 pub fn features_needed(entry: &Entry) -> Vec<String> {
     let mut needed = BTreeSet::new();
     match entry {
-        Entry::Mesh(_) => {}
+        Entry::Mesh(_) | Entry::Address(_) => {}
         Entry::Inbound(_) => {
             needed.insert(INBOUND);
         }
@@ -67,6 +72,13 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
             .map(|_| TIMEOUT)
     };
     needed.extend(timeouts(&destination.timeouts));
+    for route in &destination.connection_routes {
+        needed.insert(match route.kind {
+            ConnectionRouteKind::Tcp => TCP_ROUTE,
+            ConnectionRouteKind::Tls => TLS_ROUTE,
+        });
+        needed.extend(retry(&route.rule.retry.value));
+    }
     for rule in destination.routes.iter().flat_map(|route| &route.rules) {
         needed.insert(HTTP_ROUTE);
         needed.extend(timeouts(&rule.timeouts));

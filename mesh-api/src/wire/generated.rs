@@ -229,7 +229,7 @@ pub struct AdminRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
-    #[prost(oneof = "entry::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "entry::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<entry::Kind>,
 }
 /// Nested message and enum types in `Entry`.
@@ -242,7 +242,18 @@ pub mod entry {
         Inbound(super::Inbound),
         #[prost(message, tag = "3")]
         Mesh(super::MeshFacts),
+        #[prost(message, tag = "4")]
+        Address(super::VirtualAddress),
     }
+}
+/// Whose virtual IP and port these are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualAddress {
+    /// ip:port
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeshFacts {
@@ -285,6 +296,8 @@ pub struct Destination {
     pub timeouts: ::core::option::Option<Timeouts>,
     #[prost(message, optional, tag = "8")]
     pub retry: ::core::option::Option<Retry>,
+    #[prost(message, repeated, tag = "9")]
+    pub connection_routes: ::prost::alloc::vec::Vec<ConnectionRoute>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Route {
@@ -322,6 +335,46 @@ pub mod rule {
         Forward(super::Forward),
         #[prost(message, tag = "7")]
         Redirect(super::Redirect),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectionRoute {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub created: i64,
+    #[prost(enumeration = "ConnectionRouteKind", tag = "3")]
+    pub kind: i32,
+    /// of a TLSRoute
+    #[prost(string, repeated, tag = "4")]
+    pub hostnames: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "5")]
+    pub rule: ::core::option::Option<ConnectionRule>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectionRule {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub backends: ::prost::alloc::vec::Vec<ConnectionBackend>,
+    #[prost(message, optional, tag = "3")]
+    pub retry: ::core::option::Option<Retry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionBackend {
+    #[prost(uint32, tag = "1")]
+    pub weight: u32,
+    #[prost(oneof = "connection_backend::Target", tags = "2, 3")]
+    pub target: ::core::option::Option<connection_backend::Target>,
+}
+/// Nested message and enum types in `ConnectionBackend`.
+pub mod connection_backend {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        #[prost(uint32, tag = "2")]
+        Backend(u32),
+        #[prost(string, tag = "3")]
+        Broken(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -566,6 +619,8 @@ pub struct InboundPort {
     pub mutual_tls_origin: ::core::option::Option<Origin>,
     #[prost(string, repeated, tag = "5")]
     pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "6")]
+    pub has_http_policy: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -604,6 +659,35 @@ impl Protocol {
             "PROTOCOL_TLS" => Some(Self::Tls),
             "PROTOCOL_TCP" => Some(Self::Tcp),
             "PROTOCOL_DETECT" => Some(Self::Detect),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConnectionRouteKind {
+    Unspecified = 0,
+    Tls = 1,
+    Tcp = 2,
+}
+impl ConnectionRouteKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONNECTION_ROUTE_KIND_UNSPECIFIED",
+            Self::Tls => "CONNECTION_ROUTE_KIND_TLS",
+            Self::Tcp => "CONNECTION_ROUTE_KIND_TCP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONNECTION_ROUTE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONNECTION_ROUTE_KIND_TLS" => Some(Self::Tls),
+            "CONNECTION_ROUTE_KIND_TCP" => Some(Self::Tcp),
             _ => None,
         }
     }

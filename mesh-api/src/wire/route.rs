@@ -218,9 +218,9 @@ fn read_pattern(text: &str, faults: &mut Faults) -> Option<Pattern> {
 }
 
 fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
-    let target = match &from.target {
-        Target::Backend(index) => weighted_backend::Target::Backend(*index),
-        Target::Broken { reason } => weighted_backend::Target::Broken(reason.clone()),
+    let target = match write_target(&from.target) {
+        Ok(index) => weighted_backend::Target::Backend(index),
+        Err(reason) => weighted_backend::Target::Broken(reason),
     };
     wire::WeightedBackend {
         weight: from.weight,
@@ -228,6 +228,36 @@ fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
         request_headers: write_changes(&from.request_headers),
         response_headers: write_changes(&from.response_headers),
     }
+}
+
+/// The place of a target's backend, or why it is broken.
+pub(super) fn write_target(target: &Target) -> Result<u32, String> {
+    match target {
+        Target::Backend(index) => Ok(*index),
+        Target::Broken { reason } => Err(reason.clone()),
+    }
+}
+
+/// Reads the place of one of `backends` backends.
+pub(super) fn read_index(index: u32, backends: usize, faults: &mut Faults) -> Option<Target> {
+    let known = usize::try_from(index).is_ok_and(|index| index < backends);
+    if !known {
+        faults.field("backend", |f| {
+            f.refuse(format!("{index} is not one of {backends} backends"));
+        });
+    }
+    known.then_some(Target::Backend(index))
+}
+
+/// Reads why a reference does not resolve.
+pub(super) fn read_broken(reason: &str, faults: &mut Faults) -> Option<Target> {
+    if reason.len() > MAX_TEXT {
+        faults.field("broken", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
+        return None;
+    }
+    Some(Target::Broken {
+        reason: reason.to_owned(),
+    })
 }
 
 fn read_forward(from: &wire::Forward, backends: usize, faults: &mut Faults) -> Option<Action> {
@@ -258,22 +288,8 @@ fn read_weighted(
 ) -> Option<WeightedBackend> {
     let weight = read::number("weight", from.weight, 0..=1_000_000, faults);
     let target = match read::required("target", from.target.as_ref(), faults) {
-        Some(weighted_backend::Target::Backend(index)) => {
-            let known = usize::try_from(*index).is_ok_and(|index| index < backends);
-            if !known {
-                faults.field("backend", |f| {
-                    f.refuse(format!("{index} is not one of {backends} backends"));
-                });
-            }
-            known.then_some(Target::Backend(*index))
-        }
-        Some(weighted_backend::Target::Broken(reason)) if reason.len() > MAX_TEXT => {
-            faults.field("broken", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
-            None
-        }
-        Some(weighted_backend::Target::Broken(reason)) => Some(Target::Broken {
-            reason: reason.clone(),
-        }),
+        Some(weighted_backend::Target::Backend(index)) => read_index(*index, backends, faults),
+        Some(weighted_backend::Target::Broken(reason)) => read_broken(reason, faults),
         None => None,
     };
     let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);

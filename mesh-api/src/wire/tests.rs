@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decide::tests::{destination, redirect, route, rule};
 use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::connection::*;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::mesh::{MeshFacts, UnknownDestinations};
@@ -223,6 +224,7 @@ fn any_destination() -> impl Strategy<Value = Destination> {
             })
             .collect::<Vec<_>>()
     });
+    let connection_routes = vec(any_connection_route(), 0..3);
     let protocol = prop::sample::select(vec![
         Protocol::Http,
         Protocol::Http2,
@@ -245,19 +247,58 @@ fn any_destination() -> impl Strategy<Value = Destination> {
         protocol,
         vec(any::<std::net::IpAddr>(), 0..3),
         routes,
+        connection_routes,
         backends,
         timeouts(),
         sourced(retry()),
     )
         .prop_map(
-            |(protocol, addresses, routes, backends, timeouts, retry)| Destination {
-                protocol,
-                addresses,
-                routes,
-                backends,
-                timeouts,
-                retry,
-                ..destination(Vec::new())
+            |(protocol, addresses, routes, connection_routes, backends, timeouts, retry)| {
+                Destination {
+                    protocol,
+                    addresses,
+                    routes,
+                    connection_routes,
+                    backends,
+                    timeouts,
+                    retry,
+                    ..destination(Vec::new())
+                }
+            },
+        )
+}
+
+fn any_connection_route() -> impl Strategy<Value = ConnectionRoute> {
+    let target = prop_oneof![
+        (0u32..3).prop_map(Target::Backend),
+        ".{0,9}".prop_map(|reason| Target::Broken { reason }),
+    ];
+    let backend = (0u32..=1_000_000, target)
+        .prop_map(|(weight, target)| ConnectionBackend { weight, target });
+    let hostnames = vec("(\\*\\.)?[a-z]{1,5}\\.[a-z]{1,5}", 0..3);
+    (
+        "[a-z]{1,5}",
+        any::<i64>(),
+        hostnames,
+        option::of("[a-z]{1,5}"),
+        vec(backend, 0..4),
+        sourced(retry()),
+    )
+        .prop_map(
+            |(name, created, hostnames, rule, backends, retry)| ConnectionRoute {
+                kind: if hostnames.is_empty() {
+                    ConnectionRouteKind::Tcp
+                } else {
+                    ConnectionRouteKind::Tls
+                },
+                name: format!("demo/{name}").parse().unwrap(),
+                created,
+                hostnames: hostnames.iter().map(|host| host.parse().unwrap()).collect(),
+                rule: ConnectionRule {
+                    name: rule.map(|name| name.parse().unwrap()),
+                    backends,
+                    retry,
+                },
             },
         )
 }
@@ -268,7 +309,11 @@ fn any_inbound() -> impl Strategy<Value = Inbound> {
         MutualTls::Permissive,
         MutualTls::Strict,
     ]);
-    let ports = prop::collection::btree_map(1u16.., (sourced(mode), vec("[a-z]{1,5}", 0..3)), 0..4);
+    let ports = prop::collection::btree_map(
+        1u16..,
+        (sourced(mode), any::<bool>(), vec("[a-z]{1,5}", 0..3)),
+        0..4,
+    );
     (ports, any::<std::net::IpAddr>(), 1u16..).prop_map(|(ports, address, tunnel)| Inbound {
         workload: "demo/w".parse().unwrap(),
         identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
@@ -276,15 +321,18 @@ fn any_inbound() -> impl Strategy<Value = Inbound> {
         tunnel_port: Port::new(tunnel).unwrap(),
         ports: ports
             .into_iter()
-            .map(|(port, (mutual_tls, services))| InboundPort {
-                port: Port::new(port).unwrap(),
-                protocol: Protocol::Http,
-                mutual_tls,
-                services: services
-                    .iter()
-                    .map(|name| format!("demo/{name}").parse().unwrap())
-                    .collect(),
-            })
+            .map(
+                |(port, (mutual_tls, has_http_policy, services))| InboundPort {
+                    port: Port::new(port).unwrap(),
+                    protocol: Protocol::Http,
+                    mutual_tls,
+                    has_http_policy,
+                    services: services
+                        .iter()
+                        .map(|name| format!("demo/{name}").parse().unwrap())
+                        .collect(),
+                },
+            )
             .collect(),
     })
 }
@@ -319,6 +367,16 @@ proptest! {
     #[test]
     fn destinations_read_back(destination in any_destination()) {
         let entry = Entry::Destination(destination);
+        prop_assert_eq!(read_back(&entry), Ok(entry));
+    }
+
+    #[test]
+    fn addresses_read_back(address in any::<SocketAddr>()) {
+        let destination = "demo/catalog:80".parse().unwrap();
+        // A scope is of one machine; it does not travel as a number.
+        let address = SocketAddr::new(address.ip(), address.port());
+        let entry = Entry::Address(crate::model::entry::VirtualAddress { address, destination });
+        prop_assert_eq!(entry.name().to_string().parse(), Ok(entry.name()));
         prop_assert_eq!(read_back(&entry), Ok(entry));
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
@@ -32,13 +33,29 @@ pub struct Reached {
     key: PoolKey,
     started: Instant,
     place: Place,
+    outstanding: Outstanding,
+}
+
+/// What an open connection counts for, until it is dropped.
+pub struct Counted {
+    _place: Place,
     _outstanding: Outstanding,
 }
 
 impl Reached {
-    /// The connection's stream; nothing of it may have been read.
-    pub fn into_stream(self) -> Stream {
-        self.connection.into_inner().0
+    /// Where the other end is.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        let endpoint = self.backend.endpoints.get(self.index);
+        endpoint.map(|endpoint| endpoint.address)
+    }
+
+    /// The connection's stream, of which nothing may have been read, and what it counts for.
+    pub fn into_stream(self) -> (Stream, Counted) {
+        let counted = Counted {
+            _place: self.place,
+            _outstanding: self.outstanding,
+        };
+        (self.connection.into_inner().0, counted)
     }
 }
 
@@ -79,6 +96,29 @@ impl Context {
         index: usize,
         fresh: bool,
     ) -> Result<Reached, Error> {
+        self.reach_by(backend, index, fresh, Hint::Http).await
+    }
+
+    /// Reaches `backend.endpoints[index]` for opaque bytes, by a connection of their own.
+    ///
+    /// # Errors
+    /// As [`Context::reach`].
+    pub async fn reach_opaque(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        hint: Hint,
+    ) -> Result<Reached, Error> {
+        self.reach_by(backend, index, true, hint).await
+    }
+
+    async fn reach_by(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        fresh: bool,
+        hint: Hint,
+    ) -> Result<Reached, Error> {
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
@@ -91,7 +131,7 @@ impl Context {
         };
         let Kept { connection, place } = match pooled {
             Some(kept) => kept,
-            None => self.dial(backend, index, endpoint).await?,
+            None => self.dial(backend, index, endpoint, hint).await?,
         };
         Ok(Reached {
             connection,
@@ -102,7 +142,7 @@ impl Context {
             // The app's latency: a handshake says nothing of it.
             started: Instant::now(),
             place,
-            _outstanding: outstanding,
+            outstanding,
         })
     }
 
@@ -111,6 +151,7 @@ impl Context {
         backend: &Backend,
         index: usize,
         endpoint: &Endpoint,
+        hint: Hint,
     ) -> Result<Kept, Error> {
         let limits = self.limits(&backend.name);
         // A dead connection that waits in the pool must not keep a new one out.
@@ -124,7 +165,7 @@ impl Context {
         let started = Instant::now();
         let dialled = self
             .dialer
-            .dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit)
+            .dial(endpoint, credentials.as_ref(), Some(hint), limit)
             .await;
         dialled
             .map(|stream| Kept {
@@ -148,6 +189,12 @@ impl Context {
     /// As [`Context::reach`].
     pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
         self.reach(backend, 0, false).await
+    }
+
+    /// Records that connecting to an opaque endpoint took `latency`: all that is seen of its load.
+    pub fn observe_connected(&self, reached: &Reached, latency: Duration) {
+        let outcome = AttemptOutcome::Answered;
+        self.observe(&reached.backend, reached.index, outcome, latency);
     }
 
     /// Records what came of a try on `reached`.
@@ -203,9 +250,16 @@ impl Context {
             .await
             .map_err(failed)?;
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
-        Ok(plain_backend(name, addresses))
+        let mut backend = plain_backend(name, addresses);
+        if let Some(backend) = Arc::get_mut(&mut backend) {
+            backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
+        }
+        Ok(backend)
     }
 }
+
+/// Time to connect outside the mesh: the way may be long.
+const OUTSIDE_CONNECT: Duration = Duration::from_secs(5);
 
 /// The label of everything outside the mesh: bounded, whatever hosts are called.
 fn outside_name() -> Option<DestinationName> {

@@ -21,8 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    CONNECTION_WINDOW, ERROR_HEADER, FRAME_SIZE, HEADER_LIST, RESET_STREAMS, SEND_BUFFER,
-    SMALL_FRAMES, STREAM_WINDOW, TunnelStream, keepalive, tune,
+    CONNECTION_WINDOW, ERROR_HEADER, FRAME_SIZE, HEADER_LIST, Hint, PROTOCOL_HEADER, RESET_STREAMS,
+    SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW, TunnelStream, keepalive, tune,
 };
 use crate::identity::peer_identity;
 
@@ -46,6 +46,11 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
+    /// What the peer says is inside.
+    pub fn hint(&self) -> Option<Hint> {
+        Hint::parse(self.headers.get(PROTOCOL_HEADER)?.as_bytes())
+    }
+
     /// Answers 200: to be called once the app is connected.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "attempt",
             "exchange",
             "tcp",
+            "capture",
             "detect",
             "inbound",
             "outbound",
