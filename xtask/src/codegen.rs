@@ -71,19 +71,22 @@ fn pages() -> anyhow::Result<Vec<Generated>> {
 
 /// Messages and stubs.
 fn code() -> anyhow::Result<Vec<Generated>> {
-    let files = protox::compile(["mesh.proto"], [step::root().join("mesh-api/proto")])?;
+    let files = compile("mesh-api/proto", "mesh.proto")?;
+    let demo = compile("mesh-ctl/proto", "pricing.proto")?;
     let messages = tonic_prost_build::configure()
         .build_client(false)
         .build_server(false);
     let client = stubs().build_client(true).build_server(false);
     let server = stubs().build_client(false).build_server(true);
+    let both = tonic_prost_build::configure().build_transport(false);
     [
-        ("mesh-api/src/wire", messages),
-        ("mesh-proxy/src/config", client),
-        ("mesh-control/src/serve", server),
+        ("mesh-api/src/wire", "mesh.v1", &files, messages),
+        ("mesh-proxy/src/config", "mesh.v1", &files, client),
+        ("mesh-control/src/serve", "mesh.v1", &files, server),
+        ("mesh-ctl/src/demo/pricing", "mesh.demo.v1", &demo, both),
     ]
     .into_iter()
-    .map(|(folder, builder)| {
+    .map(|(folder, package, files, builder)| {
         let out = step::target().join("codegen").join(folder);
         std::fs::create_dir_all(&out)?;
         builder
@@ -92,10 +95,14 @@ fn code() -> anyhow::Result<Vec<Generated>> {
             .compile_fds(files.clone())?;
         Ok(Generated {
             path: Path::new(folder).join("generated.rs"),
-            text: std::fs::read_to_string(out.join("mesh.v1.rs"))?,
+            text: std::fs::read_to_string(out.join(format!("{package}.rs")))?,
         })
     })
     .collect()
+}
+
+fn compile(folder: &str, file: &str) -> anyhow::Result<tonic_prost_build::FileDescriptorSet> {
+    Ok(protox::compile([file], [step::root().join(folder)])?)
 }
 
 /// Stubs use the messages of mesh-api, and the caller brings the transport.

@@ -9,6 +9,7 @@ use crate::model::route::{Action, Target};
 use crate::resource::{Kind, ResourceKey};
 
 mod address;
+mod calls;
 mod check;
 mod connections;
 mod limits;

@@ -236,3 +236,180 @@ fn a_drain_leaves_an_open_connection_until_its_cut() {
     // The harness gives a drain 5 s: then whoever is left sees a reset, not an end.
     assert_eq!(read_out(&mut stream), (vec![], true));
 }
+
+/// A server that ends TLS as `name` and says so.
+fn tls_server(name: &str) -> SocketAddr {
+    let key = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let chain = vec![key.cert.der().clone()];
+    let secret = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, secret.unwrap())
+        .unwrap();
+    let (config, name) = (std::sync::Arc::new(config), name.to_owned());
+    server(move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(std::sync::Arc::clone(&config)).unwrap();
+        let mut tls = rustls::Stream::new(&mut tls, &mut stream);
+        // The probe of a broken client ends here.
+        if tls.write_all(name.as_bytes()).is_ok() {
+            tls.conn.send_close_notify();
+            tls.flush().unwrap_or_default();
+        }
+    })
+}
+
+fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
+    std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Takes any certificate: which server answers is what the test asks.
+#[derive(Debug)]
+struct Anyone(std::sync::Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A client that asks for `name`, and its first message.
+fn tls_client(name: &str) -> (rustls::ClientConnection, Vec<u8>) {
+    let config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(std::sync::Arc::new(Anyone(provider())))
+        .with_no_client_auth();
+    let name = name.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    (client, hello)
+}
+
+/// Which server answers a client that asks for `name`; its first message goes out in two segments.
+fn answers(mesh: &Mesh, name: &str) -> Result<String, ErrorKind> {
+    let (mut client, hello) = tls_client(name);
+    let mut stream = mesh.dial();
+    stream.set_nodelay(true).unwrap();
+    let (head, tail) = hello.split_at(hello.len() / 2);
+    stream.write_all(head).unwrap();
+    stream.write_all(tail).unwrap();
+    let mut answer = Vec::new();
+    let read = rustls::Stream::new(&mut client, &mut stream).read_to_end(&mut answer);
+    read.map_err(|error| error.kind())?;
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+const BY_NAME: &str = "
+apiVersion: v1
+kind: Service
+metadata: { name: blue, namespace: demo }
+spec: { selector: { app: catalog }, ports: [{ port: 80, targetPort: PORT, DECLARED }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: { name: blue, namespace: demo }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: catalog }]
+  hostnames: ['blue.example.com', '*.blue.example.com']
+  rules: [{ backendRefs: [{ name: blue, port: 80 }] }]
+";
+
+#[test]
+fn tls_goes_by_its_server_name_without_being_opened() {
+    let app = tls_server("blue");
+    for (port, declared) in [("name: tls, appProtocol: tls", true), (UNDECLARED, false)] {
+        let routes = BY_NAME.replace("PORT", &app.port().to_string());
+        let routes = routes.replace("DECLARED", port);
+        let mesh = Mesh::start_speaking(&[app], port, &routes);
+        assert_eq!(
+            answers(&mesh, "blue.example.com"),
+            Ok("blue".into()),
+            "{port}"
+        );
+        assert_eq!(
+            answers(&mesh, "a.BLUE.example.com"),
+            Ok("blue".into()),
+            "{port}"
+        );
+        // A reset where no route takes the name.
+        assert_eq!(
+            answers(&mesh, "red.example.com"),
+            Err(ErrorKind::ConnectionReset)
+        );
+        let refused = "mesh_connections_refused_total";
+        mesh.caller.await_count(refused, "reason=\"no-route\"", 1);
+        let mut stream = mesh.dial();
+        stream.write_all(b"\x16\x03\x01\x00\x00").unwrap();
+        assert_eq!(read_out(&mut stream), (vec![], true));
+        mesh.caller
+            .await_count(refused, "reason=\"bad-client-hello\"", 1);
+        let hinted = mesh.servers[0].counted("mesh_detections_total", "result=\"tls\",by=\"hint\"");
+        assert_eq!(hinted, if declared { 0 } else { 2 }, "{port}");
+    }
+}
+
+#[test]
+fn a_tcproute_splits_by_weight_and_refuses_in_words_of_its_own() {
+    let app = server(|mut stream| stream.write_all(b"here").unwrap());
+    let route = |backends: &str| {
+        format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {{ name: r, namespace: demo }}
+spec:
+  parentRefs: [{{ group: '', kind: Service, name: catalog }}]
+  rules: [{{ backendRefs: [{backends}] }}]
+"
+        )
+    };
+    let to_self = "{ name: catalog, port: 80, weight: 1 }, { name: catalog, port: 80, weight: 0 }";
+    let mesh = Mesh::start_speaking(&[app], DECLARED, &route(to_self));
+    assert_eq!(read_out(&mut mesh.dial()), (b"here".to_vec(), false));
+    drop(mesh);
+    for (backends, reason) in [
+        ("{ name: nobody, port: 80 }", "broken-backend"),
+        ("{ name: catalog, port: 80, weight: 0 }", "no-backend"),
+    ] {
+        let mesh = Mesh::start_speaking(&[app], DECLARED, &route(backends));
+        assert_eq!(read_out(&mut mesh.dial()), (vec![], true), "{reason}");
+        let labels = format!("reason=\"{reason}\"");
+        mesh.caller
+            .await_count("mesh_connections_refused_total", &labels, 1);
+    }
+}
