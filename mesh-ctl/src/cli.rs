@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status, run,
-    token, validate, version,
+    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status, reference,
+    run, token, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, print, report};
@@ -156,6 +156,9 @@ Examples:
 Example:
   meshctl man ~/.local/share/man/man1")]
     Man(man::Man),
+    /// Print the page of commands of the documentation.
+    #[command(hide = true)]
+    Reference,
     /// An app of the demo.
     #[command(hide = true)]
     DemoApp(demo::app::DemoApp),
@@ -197,6 +200,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
+        Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
         command => block_on(dispatch_async(command, &cli.state)),
@@ -221,6 +225,7 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Reference
         | Command::Guard { .. } => Ok(0),
     }
 }
