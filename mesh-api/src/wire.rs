@@ -10,6 +10,7 @@ pub mod generated;
 
 mod address;
 mod backend;
+mod conditions;
 mod connection;
 mod destination;
 mod inbound;

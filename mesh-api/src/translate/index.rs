@@ -196,7 +196,7 @@ impl Index {
             Kind::Workload => drop(self.workloads.remove(&name)),
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
-            kind @ (Kind::HTTPRoute | Kind::TLSRoute | Kind::TCPRoute) => {
+            kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
                 self.remove_route(&RouteKey { kind, name });
             }
         }
