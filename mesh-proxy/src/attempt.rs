@@ -253,8 +253,8 @@ fn own_fields<'h>(
     (append, strip)
 }
 
-/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, `more`
-/// times at most.
+/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, at most
+/// `more` of them.
 ///
 /// # Errors
 /// The last try's.
@@ -272,8 +272,9 @@ pub async fn connect(
         tries.count += 1;
         tries.endpoints.push(endpoint.address);
         let started = Instant::now();
+        let has_others = tries.count <= more && tries.endpoints.len() < backend.endpoints.len();
         match context.reach_opaque(backend, index, hint).await {
-            Err(error) if error.kind.is_unsent() && tries.count <= more => {}
+            Err(error) if error.kind.is_unsent() && has_others => {}
             Ok(reached) => {
                 context.observe_connected(&reached, started.elapsed());
                 return Ok(reached);

@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod connections;
 mod limits;
+mod services;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
 const BASE: &str = r"
