@@ -5,6 +5,13 @@
 #![allow(clippy::print_stdout, reason = "cases tell their figures")]
 
 pub mod demo;
+
+pub mod page;
+
+pub mod yaml;
+
+pub mod guide;
+
 pub mod figure;
 pub mod process;
 pub mod tool;

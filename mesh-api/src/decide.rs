@@ -13,6 +13,7 @@ pub mod deadline;
 pub mod destination;
 pub mod eject;
 pub mod explanation;
+pub mod grpc;
 pub mod refusal;
 pub mod retry;
 pub mod rewrite;
@@ -311,13 +312,9 @@ fn redirected<'s>(
 }
 
 fn refuse<'s>(rule: Option<&'s Arc<RuleTable>>, refusal: Refusal<'s>) -> Decision<'s> {
-    let status = match refusal {
-        Refusal::NoRoute => 404,
-        Refusal::BrokenBackend(_) | Refusal::NoBackend => 500,
-    };
     Decision::Respond(Respond {
         rule,
-        status,
+        status: refusal.status(),
         location: None,
         response_headers: None,
         refusal: Some(refusal),

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod connection;
 pub mod destination;
 pub mod entry;
+pub mod grpc;
 pub mod inbound;
 pub mod mesh;
 pub mod origin;

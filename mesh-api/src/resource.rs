@@ -4,6 +4,7 @@
 //! `name`.
 
 pub mod duration;
+pub mod grpcroute;
 pub mod httproute;
 pub mod mesh;
 pub mod mtls;
@@ -22,6 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::error::Invalid;
 use crate::name::{Name, Namespace, ObjectName};
+pub use grpcroute::GRPCRoute;
 pub use httproute::HTTPRoute;
 pub use mesh::Mesh;
 pub use mtls::MutualTLSPolicy;
@@ -50,6 +52,8 @@ pub enum Kind {
     Workload,
     /// Gateway API `HTTPRoute`.
     HTTPRoute,
+    /// Gateway API `GRPCRoute`.
+    GRPCRoute,
     /// Gateway API `TLSRoute`.
     TLSRoute,
     /// Gateway API `TCPRoute`.
@@ -62,13 +66,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
         Self::Workload,
         Self::HTTPRoute,
+        Self::GRPCRoute,
         Self::TLSRoute,
         Self::TCPRoute,
         Self::TrafficPolicy,
@@ -84,6 +89,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Workload => "Workload",
             Self::HTTPRoute => "HTTPRoute",
+            Self::GRPCRoute => "GRPCRoute",
             Self::TLSRoute => "TLSRoute",
             Self::TCPRoute => "TCPRoute",
             Self::TrafficPolicy => "TrafficPolicy",
@@ -96,7 +102,9 @@ impl Kind {
         match self {
             Self::Namespace | Self::Service => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::HTTPRoute | Self::TLSRoute | Self::TCPRoute => GATEWAY_API_VERSION,
+            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => {
+                GATEWAY_API_VERSION
+            }
             Self::Mesh | Self::Workload | Self::TrafficPolicy | Self::MutualTLSPolicy => {
                 MESH_API_VERSION
             }
@@ -168,7 +176,7 @@ impl FromStr for Kind {
 }
 
 /// Kinds that are planned or belong to the Gateway API, refused with a reason of their own.
-const NOT_YET: [&str; 15] = [
+const NOT_YET: [&str; 14] = [
     "ExternalService",
     "RateLimitPolicy",
     "AuthorizationPolicy",
@@ -176,7 +184,6 @@ const NOT_YET: [&str; 15] = [
     "Telemetry",
     "RouteMatch",
     "DirectResponse",
-    "GRPCRoute",
     "UDPRoute",
     "Gateway",
     "GatewayClass",
@@ -223,8 +230,9 @@ impl fmt::Display for ResourceKey {
     }
 }
 
-/// An object of any kind that is read.
-#[derive(Clone, Debug, PartialEq)]
+/// An object of any kind that is read. It serialises as the object alone.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Resource {
     /// Mesh-wide settings.
     Mesh(Box<Mesh>),
@@ -238,6 +246,8 @@ pub enum Resource {
     Workload(Box<Workload>),
     /// Gateway API `HTTPRoute`.
     HTTPRoute(Box<HTTPRoute>),
+    /// Gateway API `GRPCRoute`.
+    GRPCRoute(Box<GRPCRoute>),
     /// Gateway API `TLSRoute`.
     TLSRoute(Box<TLSRoute>),
     /// Gateway API `TCPRoute`.
@@ -278,6 +288,7 @@ impl Resource {
             Kind::EndpointSlice => Self::EndpointSlice(Box::deserialize(from)?),
             Kind::Workload => Self::Workload(Box::deserialize(from)?),
             Kind::HTTPRoute => Self::HTTPRoute(Box::deserialize(from)?),
+            Kind::GRPCRoute => Self::GRPCRoute(Box::deserialize(from)?),
             Kind::TLSRoute => Self::TLSRoute(Box::deserialize(from)?),
             Kind::TCPRoute => Self::TCPRoute(Box::deserialize(from)?),
             Kind::TrafficPolicy => Self::TrafficPolicy(Box::deserialize(from)?),
@@ -294,6 +305,7 @@ impl Resource {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Workload(_) => Kind::Workload,
             Self::HTTPRoute(_) => Kind::HTTPRoute,
+            Self::GRPCRoute(_) => Kind::GRPCRoute,
             Self::TLSRoute(_) => Kind::TLSRoute,
             Self::TCPRoute(_) => Kind::TCPRoute,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
@@ -310,6 +322,7 @@ impl Resource {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Workload(object) => &object.metadata,
             Self::HTTPRoute(object) => &object.metadata,
+            Self::GRPCRoute(object) => &object.metadata,
             Self::TLSRoute(object) => &object.metadata,
             Self::TCPRoute(object) => &object.metadata,
             Self::TrafficPolicy(object) => &object.metadata,

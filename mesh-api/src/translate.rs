@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod check_connection;
 mod check_filter;
+mod check_grpc;
 mod check_match;
 mod check_policy;
 mod check_reference;

@@ -21,6 +21,7 @@ use crate::filter::RequestChanges;
 use crate::h1::{RequestHead, ResponseHead, Version};
 use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
+use crate::tunnel::Hint;
 use crate::upstream::AttemptOutcome;
 
 /// A decision, ready to be carried out.
@@ -214,26 +215,32 @@ fn upgrade_fields(head: &RequestHead) -> Vec<(&str, &str)> {
     }
 }
 
-/// Reaches some endpoint of `backend` for opaque bytes, trying others where connecting fails.
+/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, `more`
+/// times at most.
 ///
 /// # Errors
 /// The last try's.
-pub async fn connect(context: &Rc<Context>, backend: &Arc<Backend>) -> Result<Reached, Error> {
-    let policy = RetryPolicy::default();
-    let mut tried = Vec::new();
+pub async fn connect(
+    context: &Rc<Context>,
+    backend: &Arc<Backend>,
+    hint: Hint,
+    more: u32,
+    tries: &mut Tries,
+) -> Result<Reached, Error> {
     loop {
-        let index = context.pick(backend, &tried);
-        let index = index.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
-        match context.reach(backend, index, true, Version::Http11).await {
-            Err(error) if error.kind.is_unsent() && tried.len() < policy.attempts as usize => {
-                tried.extend(
-                    backend
-                        .endpoints
-                        .get(index)
-                        .map(|endpoint| endpoint.address),
-                );
+        let index = context.pick(backend, &tries.endpoints);
+        let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));
+        let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+        tries.count += 1;
+        tries.endpoints.push(endpoint.address);
+        let started = Instant::now();
+        match context.reach_opaque(backend, index, hint).await {
+            Err(error) if error.kind.is_unsent() && tries.count <= more => {}
+            Ok(reached) => {
+                context.observe_connected(&reached, started.elapsed());
+                return Ok(reached);
             }
-            reached => return reached,
+            Err(error) => return Err(error),
         }
     }
 }

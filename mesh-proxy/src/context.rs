@@ -20,7 +20,7 @@ use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
 
 use self::reach::Kept;
-pub use self::reach::{Reached, plain_backend};
+pub use self::reach::{Counted, Reached, plain_backend};
 use crate::bootstrap::Bootstrap;
 use crate::config::{Config, Reader};
 use crate::drain;

@@ -88,6 +88,14 @@ impl Receiving {
     }
 }
 
+impl Receiving {
+    /// True if a policy reads the requests to its port.
+    pub fn has_http_policy(&self) -> bool {
+        let mut ports = self.entry.ports.iter();
+        ports.any(|known| known.port == self.port && known.has_http_policy)
+    }
+}
+
 impl Scope {
     /// Which way it goes, seen from the local workload.
     fn direction(&self) -> Direction {

@@ -5,27 +5,28 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::StatusCode;
 use mesh_api::decide::version::{self, HttpVersion};
-use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::{Inbound, InboundPort};
 use mesh_api::model::policy::MutualTls;
 use mesh_api::name::{Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::capture;
 use crate::context::{Context, Reached};
 use crate::detect::{self, Spoken};
 use crate::error::Kind;
 use crate::exchange::{self, Receiving, Scope, mesh_error};
 use crate::h1::Connection;
+use crate::tcp::{self, Facts, Passage};
 use crate::telemetry::Direction;
 use crate::tunnel::server::ConnectRequest;
+use crate::tunnel::{self, Hint};
 use crate::upstream::Reset;
-use crate::{tcp, tunnel};
 
 /// Time allowed to a peer's TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -73,8 +74,17 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     };
     let peer = Some(Identity::clone(&request.peer));
     let receiving = Receiving::new(context, entry, port.port, peer);
+    let hint = request
+        .hint()
+        .filter(|hint| !port.has_http_policy || is_http(*hint));
+    let spoken =
+        Spoken::declared(port.protocol).or_else(|| hint.map(|hint| detect::hinted(context, hint)));
     // Answered only once the app is there: a peer takes any other answer as unsent.
-    let reached = match context.reach_app(&receiving.backend).await {
+    let reached = match spoken {
+        Some(Spoken::Http1) => context.reach_app(&receiving.backend).await,
+        _ => context.reach_opaque(&receiving.backend, 0, Hint::Tcp).await,
+    };
+    let reached = match reached {
         Ok(reached) => reached,
         Err(error) => {
             let said = mesh_error("inbound", error.kind);
@@ -82,7 +92,28 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
         }
     };
     let Ok(stream) = request.accept() else { return };
-    serve_port(context, stream, receiving, Some(reached)).await;
+    serve_port(context, stream, spoken, receiving, Some(reached)).await;
+}
+
+/// True for a hint that what follows is read as requests.
+fn is_http(hint: Hint) -> bool {
+    matches!(hint, Hint::Http | Hint::Http2)
+}
+
+/// Serves a plaintext connection that the system redirected here on its way to the local app.
+pub async fn serve_captured(
+    context: &Rc<Context>,
+    stream: TcpStream,
+    peer_address: SocketAddr,
+    workload: &ObjectName,
+) {
+    let original = capture::original_destination(&stream).ok();
+    let Some(port) = original.and_then(|original| Port::new(original.port())) else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
+    };
+    serve_plain(context, stream, peer_address, workload, port).await;
 }
 
 /// Serves a plaintext connection to `port` of `workload`, as its mutual TLS mode allows.
@@ -94,53 +125,81 @@ pub async fn serve_plain(
     port: Port,
 ) {
     let snapshot = context.snapshot();
-    let Some(entry) = snapshot.inbound.get(workload) else {
-        return;
-    };
-    let Some(accepts) = find_port(entry, port.number()) else {
-        return;
+    let entry = snapshot.inbound.get(workload);
+    let accepts = entry.and_then(|entry| Some((entry, find_port(entry, port.number())?)));
+    let Some((entry, accepts)) = accepts else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
     };
     let receiving = Receiving::new(context, entry, port, None);
     if accepts.mutual_tls.value == MutualTls::Strict {
         let mut first = BytesMut::new();
-        let spoken = detect::protocol(&mut stream, &mut first).await;
+        let spoken = detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await;
         context.refuse_connection(Direction::Inbound, Kind::TlsRequired.reason(), peer_address);
         return exchange::refuse_plaintext(stream, spoken == Spoken::Http1).await;
     }
-    serve_port(context, stream, receiving, None).await;
+    let spoken = Spoken::declared(accepts.protocol);
+    serve_port(context, stream, spoken, receiving, None).await;
 }
 
-/// HTTP goes through exchanges; on a port that does not declare it anything else goes through as
-/// bytes. `reached` is the app's connection, where one was made already.
+/// HTTP goes through exchanges, anything else through as bytes; `None`: the first ones tell.
+/// `reached` is the app, where it had to be connected before.
 async fn serve_port<T>(
     context: &Rc<Context>,
     mut stream: T,
+    spoken: Option<Spoken>,
     receiving: Receiving,
     reached: Option<Reached>,
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
+    let started = Instant::now();
     let mut first = BytesMut::new();
-    let spoken = match receiving.protocol {
-        Protocol::Http => detect::http(&mut stream, &mut first).await,
-        Protocol::Http2 | Protocol::Grpc => detect::http2(&mut stream, &mut first).await,
-        Protocol::Detect => detect::protocol(&mut stream, &mut first).await,
-        Protocol::Tls | Protocol::Tcp => Spoken::Opaque,
+    let spoken = match spoken {
+        Some(Spoken::Http1 | Spoken::Http2) => {
+            detect::version(receiving.protocol, &mut stream, &mut first).await
+        }
+        Some(spoken) => spoken,
+        None => detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await,
     };
-    if matches!(spoken, Spoken::Tls | Spoken::Opaque) {
-        if receiving.protocol.is_http() {
-            // What is declared to be HTTP and is not never reaches the app.
-            return stream.reset();
+    let stream = match spoken {
+        Spoken::Http1 | Spoken::Http2 => {
+            return serve_http(context, (stream, first), spoken, receiving, reached).await;
         }
-        let reached = match reached {
-            Some(reached) => Ok(reached),
-            None => context.reach_app(&receiving.backend).await,
-        };
-        if let Ok(reached) = reached {
-            opaque(context, stream, reached, &first).await;
-        }
-        return;
+        Spoken::Tls | Spoken::Opaque => stream,
+    };
+    let name = receiving.backend.name.clone();
+    let mut facts = Facts::new(Direction::Inbound, name, spoken.hint());
+    facts.started = started;
+    facts.peer.clone_from(&receiving.peer);
+    let passage = Passage {
+        downstream: stream,
+        first,
+        facts,
+    };
+    if receiving.has_http_policy() || receiving.protocol.is_http() {
+        // Where requests are read, bytes that are none are no way around it.
+        let reason = Kind::UnsupportedProtocol.reason();
+        return tcp::refuse(context, passage.downstream, &passage.facts, reason);
     }
+    match reached {
+        Some(reached) => tcp::carry(context, reached, 1, passage).await,
+        None => tcp::connect(context, &receiving.backend, 0, passage).await,
+    }
+}
+
+/// Exchanges in the version that the peer speaks. A connection that was made to the app before is kept
+/// for what will be spoken to it.
+async fn serve_http<T>(
+    context: &Rc<Context>,
+    (stream, first): (T, BytesMut),
+    spoken: Spoken,
+    receiving: Receiving,
+    reached: Option<Reached>,
+) where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
+{
     let received = match spoken {
         Spoken::Http2 => HttpVersion::Http2,
         Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
@@ -160,18 +219,6 @@ async fn serve_port<T>(
             drop(exchange::serve(context, connection, &scope).await);
         }
     }
-}
-
-async fn opaque<T>(context: &Rc<Context>, downstream: T, upstream: Reached, first: &[u8])
-where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
-{
-    let drain = context.shared.drain.clone();
-    let Some(upstream) = upstream.into_stream() else {
-        return;
-    };
-    let carried = tcp::forward(downstream, upstream, first, drain).await;
-    tracing::debug!(?carried, "opaque connection ended");
 }
 
 fn find_port(entry: &Inbound, port: u16) -> Option<&InboundPort> {

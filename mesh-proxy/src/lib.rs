@@ -28,6 +28,7 @@ pub mod attempt;
 pub mod exchange;
 pub mod tcp;
 
+pub mod capture;
 pub mod detect;
 pub mod inbound;
 pub mod outbound;

@@ -5,4 +5,5 @@ mod harness;
 mod http;
 mod http2;
 mod messages;
+mod tcp;
 mod upgrade;

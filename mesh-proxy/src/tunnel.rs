@@ -38,8 +38,12 @@ const IDLE: Duration = Duration::from_mins(5);
 /// What is said to be inside a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// HTTP/1.1 or HTTP/2.
+    /// HTTP/1.1.
     Http,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// TLS that the mesh does not open.
+    Tls,
     /// Bytes.
     Tcp,
 }
@@ -49,8 +53,18 @@ impl Hint {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Tls => "tls",
             Self::Tcp => "tcp",
         }
+    }
+
+    /// Reads the header's value; what is not known says nothing.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let known = [Self::Http, Self::Http2, Self::Tls, Self::Tcp];
+        known
+            .into_iter()
+            .find(|hint| hint.as_str().as_bytes() == value)
     }
 }
 

@@ -4,7 +4,9 @@
 //! It is committed, so that a build needs no generator, and `codegen --check` compares it.
 //! May use `source` and `step`.
 
+pub(crate) mod errors;
 mod metrics;
+mod programs;
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +23,21 @@ struct Generated {
 
 /// Writes the generated files, or with `check` fails where one differs.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
+    // Code first: programs that print pages are built from it.
+    let mut differing = settle(code()?, check)?;
+    differing.extend(settle(pages()?, check)?);
+    match (check, differing.is_empty()) {
+        (_, true) => println!("generated code is up to date"),
+        (false, false) => println!("written: {}", differing.join(", ")),
+        (true, false) => bail!("{} differ: run cargo xtask codegen", differing.join(", ")),
+    }
+    Ok(())
+}
+
+/// The files that differ, written unless they are only checked.
+fn settle(files: Vec<Generated>, check: bool) -> anyhow::Result<Vec<String>> {
     let mut differing = Vec::new();
-    for file in code()?.into_iter().chain(pages()?) {
+    for file in files {
         let path = step::root().join(&file.path);
         if std::fs::read_to_string(&path).unwrap_or_default() == file.text {
             continue;
@@ -32,20 +47,26 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
             std::fs::write(&path, file.text).with_context(|| path.display().to_string())?;
         }
     }
-    match (check, differing.is_empty()) {
-        (_, true) => println!("generated code is up to date"),
-        (false, false) => println!("written: {}", differing.join(", ")),
-        (true, false) => bail!("{} differ: run cargo xtask codegen", differing.join(", ")),
-    }
-    Ok(())
+    Ok(differing)
 }
 
-/// The pages of `docs/reference` that are generated.
+/// The pages of `docs/reference`.
 fn pages() -> anyhow::Result<Vec<Generated>> {
-    Ok(vec![Generated {
-        path: PathBuf::from("docs/reference/metrics.md"),
-        text: metrics::page()?,
-    }])
+    let page = |name: &str, text: anyhow::Result<String>| {
+        Ok(Generated {
+            path: Path::new("docs/reference").join(name),
+            text: text.with_context(|| name.to_owned())?,
+        })
+    };
+    [
+        page("metrics.md", metrics::page()),
+        page("mesh-error.md", errors::page()),
+        page("config.md", programs::config()),
+        page("defaults.md", programs::defaults()),
+        page("cli.md", programs::cli()),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// Messages and stubs.

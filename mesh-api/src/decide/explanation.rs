@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::decide::{HeaderFields, Request, change, outcomes, route};
 use crate::explain::{Miss, Note, Trace};
+use crate::model::path::PathMatch;
 use crate::model::route::RouteMatch;
 use crate::snapshot::{DestinationTable, MatchTable};
 
@@ -55,7 +56,9 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RulePlace {
-    /// The HTTPRoute, `namespace/name`.
+    /// `HTTPRoute` or `GRPCRoute`.
+    pub kind: &'static str,
+    /// The route, `namespace/name`.
     pub route: String,
     /// Its place in `spec.rules`.
     pub rule: u32,
@@ -175,6 +178,7 @@ fn lost(
 
 fn place(table: &MatchTable) -> RulePlace {
     RulePlace {
+        kind: table.rule.kind.as_str(),
         route: table.rule.route.to_string(),
         rule: table.rule.rule.index,
         name: table.rule.rule.name.as_ref().map(ToString::to_string),
@@ -186,7 +190,11 @@ fn conditions(table: &MatchTable) -> String {
 }
 
 fn conditions_text(conditions: &RouteMatch) -> String {
-    let mut parts = vec![format!("path {}", route::path_text(&conditions.path))];
+    let path = route::path_text(&conditions.path);
+    let mut parts = vec![match &conditions.path {
+        PathMatch::Call(_) => path,
+        _ => format!("path {path}"),
+    }];
     parts.extend(
         conditions
             .method

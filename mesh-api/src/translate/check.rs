@@ -5,7 +5,7 @@ use crate::name::{Namespace, ObjectName};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::checked::Checked;
 use crate::translate::{
-    check_connection, check_policy, check_route, check_service, check_workload,
+    check_connection, check_grpc, check_policy, check_route, check_service, check_workload,
 };
 
 /// Checks a resource.
@@ -32,6 +32,9 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
         }
         Resource::HTTPRoute(route) => {
             check_route::route(route, &namespace(&key), &mut faults).map(Checked::Route)
+        }
+        Resource::GRPCRoute(route) => {
+            check_grpc::route(route, &namespace(&key), &mut faults).map(Checked::Route)
         }
         Resource::TLSRoute(route) => {
             check_connection::tls(route, &namespace(&key), &mut faults).map(Checked::Route)

@@ -57,6 +57,25 @@ pub(super) fn backend(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filte
     all(filters, false, faults)
 }
 
+/// Checks the filters of a `GRPCRoute`'s rule or backend.
+pub(super) fn of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
+    for (index, filter) in filters.iter().enumerate() {
+        let name = match filter.r#type {
+            HTTPRouteFilterType::RequestRedirect => "RequestRedirect",
+            HTTPRouteFilterType::UrlRewrite => "URLRewrite",
+            HTTPRouteFilterType::Cors => "CORS",
+            HTTPRouteFilterType::ExternalAuth => "ExternalAuth",
+            _ => continue,
+        };
+        faults.index(index, |faults| {
+            faults.field("type", |faults| {
+                faults.refuse(format!("{name} is not a filter of a GRPCRoute"));
+            });
+        });
+    }
+    all(filters, false, faults)
+}
+
 /// True if the rule has one match and it is on a path prefix.
 fn one_prefix(matches: &[HTTPRouteMatch]) -> bool {
     let kind = |given: &HTTPRouteMatch| given.path.as_ref().and_then(|path| path.r#type);

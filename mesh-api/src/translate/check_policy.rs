@@ -210,18 +210,18 @@ fn traffic_target(
         faults.field("port", |faults| faults.refuse("is for a Service only"));
     }
     let group = match target.kind.as_str() {
-        "HTTPRoute" | "TLSRoute" | "TCPRoute" => "gateway.networking.k8s.io",
+        "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => "gateway.networking.k8s.io",
         _ => "",
     };
     match target.kind.as_str() {
-        "Namespace" | "Service" | "HTTPRoute" | "TLSRoute" | "TCPRoute" => {
+        "Namespace" | "Service" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
             if target.group.as_deref().is_some_and(|given| given != group) {
                 faults.field("group", |faults| {
                     faults.refuse(format!("{} is of the group {group:?}", target.kind));
                 });
             }
         }
-        "GRPCRoute" | "ExternalService" => {
+        "ExternalService" => {
             faults.field("kind", |faults| {
                 faults.refuse(format!("{} is not supported yet", target.kind));
             });

@@ -15,7 +15,7 @@ use crate::translate::check_workload::whole;
 use crate::translate::checked::{BackendRef, CheckedRoute, CheckedRule, RuleRetry};
 
 /// Most rules (Gateway API).
-const MAX_RULES: usize = 16;
+pub(super) const MAX_RULES: usize = 16;
 /// Most matches of a rule, and of a route.
 const MAX_MATCHES: usize = 64;
 const MAX_ROUTE_MATCHES: usize = 128;
@@ -38,26 +38,14 @@ pub(super) fn route(
         let parents = parents(&spec.parent_refs, namespace, faults);
         let mut rules = Vec::new();
         faults.field("rules", |faults| {
-            at_most(spec.rules.len(), MAX_RULES, "rules", faults);
-            let matches = spec.rules.iter().map(|rule| rule.matches.len()).sum();
-            at_most(
-                matches,
-                MAX_ROUTE_MATCHES,
-                "matches in all rules together",
-                faults,
-            );
-            let expressions = spec.rules.iter().flat_map(|rule| &rule.matches);
-            let expressions = expressions.map(check_match::expressions).sum();
-            at_most(
-                expressions,
-                MAX_EXPRESSIONS,
-                "regular expressions in all rules together",
-                faults,
-            );
+            let matches = spec.rules.iter().flat_map(|rule| &rule.matches);
+            let expressions = matches.clone().map(check_match::expressions).sum();
+            count(spec.rules.len(), matches.count(), expressions, faults);
             for (index, rule) in spec.rules.iter().enumerate().take(MAX_RULES) {
                 rules.push(faults.index(index, |faults| rule_of(rule, namespace, faults)));
             }
-            unique_names(&spec.rules, faults);
+            let names: Vec<_> = spec.rules.iter().map(|rule| rule.name.as_deref()).collect();
+            unique_names(&names, faults);
         });
         if spec.rules.is_empty() {
             rules.push(rule_of(&HTTPRouteRule::default(), namespace, faults));
@@ -71,10 +59,20 @@ pub(super) fn route(
     })
 }
 
-fn unique_names(rules: &[HTTPRouteRule], faults: &mut Faults) {
-    for (index, rule) in rules.iter().enumerate() {
-        let earlier = rules.iter().take(index);
-        if rule.name.is_some() && earlier.filter(|other| other.name == rule.name).count() > 0 {
+/// Refuses a route that is too large.
+pub(super) fn count(rules: usize, matches: usize, expressions: usize, faults: &mut Faults) {
+    at_most(rules, MAX_RULES, "rules", faults);
+    let what = "matches in all rules together";
+    at_most(matches, MAX_ROUTE_MATCHES, what, faults);
+    let what = "regular expressions in all rules together";
+    at_most(expressions, MAX_EXPRESSIONS, what, faults);
+}
+
+/// Refuses two rules of one name.
+pub(super) fn unique_names(names: &[Option<&str>], faults: &mut Faults) {
+    for (index, name) in names.iter().enumerate() {
+        let mut earlier = names.iter().take(index);
+        if name.is_some() && earlier.any(|other| other == name) {
             faults.index(index, |faults| {
                 faults.field("name", |faults| faults.refuse("another rule has this name"));
             });
@@ -84,7 +82,14 @@ fn unique_names(rules: &[HTTPRouteRule], faults: &mut Faults) {
 
 fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> CheckedRule {
     let name = rule_name(rule.name.as_ref(), faults);
-    let matches = faults.field("matches", |faults| matches_of(rule, faults));
+    let matches = faults.field("matches", |faults| {
+        matches_of(
+            &rule.matches,
+            check_match::everything(),
+            faults,
+            check_match::one,
+        )
+    });
     let filters = faults.field("filters", |faults| {
         check_filter::rule(&rule.filters, &rule.matches, faults)
     });
@@ -100,7 +105,10 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         });
     }
     let backends = backends(&rule.backend_refs, faults, |given, faults| {
-        backend_of(given, namespace, faults)
+        let filters = faults.field("filters", |faults| {
+            check_filter::backend(&given.filters, faults)
+        });
+        backend_of(given, filters, namespace, faults)
     });
     let timeouts = rule.timeouts.clone().unwrap_or_default();
     let (request_timeout, per_try_timeout) = faults.field("timeouts", |faults| {
@@ -138,27 +146,31 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     }
 }
 
-fn matches_of(rule: &HTTPRouteRule, faults: &mut Faults) -> Vec<RouteMatch> {
-    at_most(rule.matches.len(), MAX_MATCHES, "matches", faults);
-    if rule.matches.is_empty() {
-        return vec![check_match::everything()];
+/// Checks the matches of a rule with `check`; `everything` is what a rule without any matches.
+pub(super) fn matches_of<T>(
+    given: &[T],
+    everything: RouteMatch,
+    faults: &mut Faults,
+    check: impl Fn(&T, &mut Faults) -> Option<RouteMatch>,
+) -> Vec<RouteMatch> {
+    at_most(given.len(), MAX_MATCHES, "matches", faults);
+    if given.is_empty() {
+        return vec![everything];
     }
     let mut matches = Vec::new();
-    for (index, given) in rule.matches.iter().enumerate().take(MAX_MATCHES) {
-        matches.extend(faults.index(index, |faults| check_match::one(given, faults)));
+    for (index, given) in given.iter().enumerate().take(MAX_MATCHES) {
+        matches.extend(faults.index(index, |faults| check(given, faults)));
     }
     matches
 }
 
-/// Checks a backend with filters.
+/// Checks a backend whose filters were checked.
 pub(super) fn backend_of(
     given: &HTTPBackendRef,
+    filters: Filters,
     own: &Namespace,
     faults: &mut Faults,
 ) -> Option<BackendRef> {
-    let filters = faults.field("filters", |faults| {
-        check_filter::backend(&given.filters, faults)
-    });
     let checked = backend(&given.reference(), own, faults)?;
     Some(BackendRef {
         request_headers: filters.request_headers,

@@ -106,6 +106,7 @@ fn attached<'a>(
 /// Smaller is more specific.
 fn specificity(kind: Kind) -> u8 {
     match kind {
+        Kind::GRPCRoute => 0,
         Kind::HTTPRoute => 1,
         Kind::TLSRoute => 2,
         Kind::TCPRoute => 3,

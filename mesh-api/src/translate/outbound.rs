@@ -7,7 +7,7 @@ use crate::model::connection::{
     ConnectionBackend, ConnectionRoute, ConnectionRouteKind, ConnectionRule,
 };
 use crate::model::destination::Destination;
-use crate::model::route::{Action, Route, Rule, Target, WeightedBackend};
+use crate::model::route::{Action, Route, RouteKind, Rule, Target, WeightedBackend};
 use crate::name::{DestinationName, Namespace, ObjectName};
 use crate::resource::Kind;
 use crate::translate::backend::{self, View};
@@ -44,7 +44,10 @@ pub(super) fn destination(
                 let route = closure.connections(port, key, dated, ConnectionRouteKind::Tcp);
                 connection_routes.extend(route);
             }
-            _ => routes.push(closure.requests(port, key, dated)),
+            Kind::GRPCRoute => {
+                routes.push(closure.requests(port, key, dated, RouteKind::Grpc));
+            }
+            _ => routes.push(closure.requests(port, key, dated, RouteKind::Http)),
         }
     }
     let (timeouts, retry) = settings::exchange(view.index, name, port, None);
@@ -85,9 +88,11 @@ impl<'v, 'a> Closure<'v, 'a> {
         port: &ServicePort,
         key: &RouteKey,
         dated: &Dated<CheckedRoute>,
+        kind: RouteKind,
     ) -> Route {
         let rules = (0..).zip(&dated.value.rules);
         Route {
+            kind,
             name: key.name.clone(),
             created: dated.created,
             rules: rules

@@ -156,6 +156,7 @@ fn overlay(policy: RetryPolicy, fields: &RuleRetry) -> RetryPolicy {
         conditions: Conditions {
             connect_failure: true,
             reset: true,
+            refused_stream: true,
             per_try_timeout: true,
         },
         backoff,

@@ -108,7 +108,10 @@ impl Verdict {
 pub(super) fn of(index: &Index, key: &ResourceKey) -> Verdict {
     let mut verdict = Verdict::default();
     match (key.kind, key.object()) {
-        (kind @ (Kind::HTTPRoute | Kind::TLSRoute | Kind::TCPRoute), Some(name)) => {
+        (
+            kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute),
+            Some(name),
+        ) => {
             route(index, &RouteKey { kind, name }, &mut verdict);
         }
         (Kind::TrafficPolicy, Some(name)) => traffic(index, &name, &mut verdict),

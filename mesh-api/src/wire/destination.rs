@@ -101,10 +101,17 @@ fn check_expressions(destination: &Destination, faults: &mut Faults) {
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let count: usize = matches
         .map(|conditions| {
-            let path = matches!(conditions.path, PathMatch::RegularExpression(_));
+            let path = match &conditions.path {
+                PathMatch::RegularExpression(_) => 1,
+                PathMatch::Call(call) => {
+                    let parts = [&call.service, &call.method].into_iter().flatten();
+                    parts.filter(|part| expression(part)).count()
+                }
+                PathMatch::Exact(_) | PathMatch::Prefix(_) => 0,
+            };
             let headers = conditions.headers.iter().filter(|h| expression(&h.value));
             let query = conditions.query.iter().filter(|q| expression(&q.value));
-            usize::from(path) + headers.count() + query.count()
+            path + headers.count() + query.count()
         })
         .sum();
     if count > MAX_EXPRESSIONS {

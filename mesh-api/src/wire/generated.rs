@@ -229,7 +229,7 @@ pub struct AdminRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
-    #[prost(oneof = "entry::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "entry::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<entry::Kind>,
 }
 /// Nested message and enum types in `Entry`.
@@ -242,7 +242,18 @@ pub mod entry {
         Inbound(super::Inbound),
         #[prost(message, tag = "3")]
         Mesh(super::MeshFacts),
+        #[prost(message, tag = "4")]
+        Address(super::VirtualAddress),
     }
+}
+/// Whose virtual IP and port these are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualAddress {
+    /// ip:port
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeshFacts {
@@ -296,6 +307,8 @@ pub struct Route {
     pub created: i64,
     #[prost(message, repeated, tag = "3")]
     pub rules: ::prost::alloc::vec::Vec<Rule>,
+    #[prost(enumeration = "RouteKind", tag = "4")]
+    pub kind: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rule {
@@ -380,7 +393,7 @@ pub struct RouteMatch {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PathMatch {
-    #[prost(oneof = "path_match::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "path_match::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<path_match::Kind>,
 }
 /// Nested message and enum types in `PathMatch`.
@@ -392,6 +405,31 @@ pub mod path_match {
         #[prost(string, tag = "2")]
         Prefix(::prost::alloc::string::String),
         #[prost(string, tag = "3")]
+        RegularExpression(::prost::alloc::string::String),
+        #[prost(message, tag = "4")]
+        Call(super::CallMatch),
+    }
+}
+/// A gRPC call; absent: any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CallMatch {
+    #[prost(message, optional, tag = "1")]
+    pub service: ::core::option::Option<TextMatch>,
+    #[prost(message, optional, tag = "2")]
+    pub method: ::core::option::Option<TextMatch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextMatch {
+    #[prost(oneof = "text_match::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<text_match::Kind>,
+}
+/// Nested message and enum types in `TextMatch`.
+pub mod text_match {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(string, tag = "1")]
+        Exact(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
         RegularExpression(::prost::alloc::string::String),
     }
 }
@@ -534,6 +572,10 @@ pub struct Retry {
     pub max_body_bytes: u64,
     #[prost(message, optional, tag = "15")]
     pub origin: ::core::option::Option<Origin>,
+    #[prost(bool, tag = "16")]
+    pub on_refused_stream: bool,
+    #[prost(uint32, repeated, tag = "17")]
+    pub grpc_codes: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRange {
@@ -648,6 +690,32 @@ impl Protocol {
             "PROTOCOL_TLS" => Some(Self::Tls),
             "PROTOCOL_TCP" => Some(Self::Tcp),
             "PROTOCOL_DETECT" => Some(Self::Detect),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteKind {
+    Http = 0,
+    Grpc = 1,
+}
+impl RouteKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Http => "ROUTE_KIND_HTTP",
+            Self::Grpc => "ROUTE_KIND_GRPC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_KIND_HTTP" => Some(Self::Http),
+            "ROUTE_KIND_GRPC" => Some(Self::Grpc),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
@@ -34,14 +35,31 @@ pub struct Reached {
     started: Instant,
     /// Of a connection that is not shared.
     place: Option<Place>,
+    outstanding: Outstanding,
+}
+
+/// What an open connection counts for, until it is dropped.
+pub struct Counted {
+    _place: Option<Place>,
     _outstanding: Outstanding,
 }
 
 impl Reached {
-    /// The connection's bytes, where it is not shared; nothing of it may have been read.
-    pub fn into_stream(self) -> Option<Stream> {
+    /// Where the other end is.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        let endpoint = self.backend.endpoints.get(self.index);
+        endpoint.map(|endpoint| endpoint.address)
+    }
+
+    /// The connection's bytes, of which nothing may have been read, and what it counts for; `None`
+    /// of a stream that shares its connection.
+    pub fn into_stream(self) -> Option<(Stream, Counted)> {
+        let counted = Counted {
+            _place: self.place,
+            _outstanding: self.outstanding,
+        };
         match self.leg {
-            Upstream::Http1(connection) => Some(connection.into_inner().0),
+            Upstream::Http1(connection) => Some((connection.into_inner().0, counted)),
             Upstream::Http2(_) => None,
         }
     }
@@ -86,6 +104,34 @@ impl Context {
         fresh: bool,
         version: Version,
     ) -> Result<Reached, Error> {
+        let hint = match version {
+            Version::Http2 => Hint::Http2,
+            Version::Http10 | Version::Http11 => Hint::Http,
+        };
+        self.reach_by(backend, index, fresh, (version, hint)).await
+    }
+
+    /// Reaches `backend.endpoints[index]` for opaque bytes, by a connection of their own.
+    ///
+    /// # Errors
+    /// As [`Context::reach`].
+    pub async fn reach_opaque(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        hint: Hint,
+    ) -> Result<Reached, Error> {
+        let spoken = (Version::Http11, hint);
+        self.reach_by(backend, index, true, spoken).await
+    }
+
+    async fn reach_by(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        fresh: bool,
+        (version, hint): (Version, Hint),
+    ) -> Result<Reached, Error> {
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
@@ -95,7 +141,15 @@ impl Context {
             let dial = async || self.dial_shared(backend, index, endpoint).await;
             (Upstream::Http2(self.streams.open(&key, dial).await?), None)
         } else {
-            let Kept { connection, place } = self.own(backend, index, &key, fresh).await?;
+            let pooled = if fresh {
+                None
+            } else {
+                self.pool.borrow_mut().checkout(&key, Instant::now())
+            };
+            let Kept { connection, place } = match pooled {
+                Some(kept) => kept,
+                None => self.dial(backend, index, endpoint, hint).await?,
+            };
             (Upstream::Http1(connection), Some(place))
         };
         Ok(Reached {
@@ -107,29 +161,8 @@ impl Context {
             // The app's latency: a handshake says nothing of it.
             started: Instant::now(),
             place,
-            _outstanding: outstanding,
+            outstanding,
         })
-    }
-
-    /// A connection of the exchange's own: an idle one, or a new one.
-    async fn own(
-        &self,
-        backend: &Backend,
-        index: usize,
-        key: &PoolKey,
-        fresh: bool,
-    ) -> Result<Kept, Error> {
-        let pooled = if fresh {
-            None
-        } else {
-            self.pool.borrow_mut().checkout(key, Instant::now())
-        };
-        let endpoint = backend.endpoints.get(index);
-        match (pooled, endpoint) {
-            (Some(kept), _) => Ok(kept),
-            (None, Some(endpoint)) => self.dial(backend, index, endpoint).await,
-            (None, None) => Err(Error::upstream(Kind::NoEndpoint)),
-        }
     }
 
     async fn dial_shared(
@@ -138,7 +171,7 @@ impl Context {
         index: usize,
         endpoint: &Endpoint,
     ) -> Result<Dialled, Error> {
-        let Kept { connection, place } = self.dial(backend, index, endpoint).await?;
+        let Kept { connection, place } = self.dial(backend, index, endpoint, Hint::Http2).await?;
         Ok(Dialled {
             stream: connection.into_inner().0,
             place,
@@ -151,6 +184,7 @@ impl Context {
         backend: &Backend,
         index: usize,
         endpoint: &Endpoint,
+        hint: Hint,
     ) -> Result<Kept, Error> {
         let limits = self.limits(&backend.name);
         // A dead connection that waits in the pool must not keep a new one out.
@@ -164,7 +198,7 @@ impl Context {
         let started = Instant::now();
         let dialled = self
             .dialer
-            .dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit)
+            .dial(endpoint, credentials.as_ref(), Some(hint), limit)
             .await;
         dialled
             .map(|stream| Kept {
@@ -188,6 +222,12 @@ impl Context {
     /// As [`Context::reach`].
     pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
         self.reach(backend, 0, false, Version::Http11).await
+    }
+
+    /// Records that connecting to an opaque endpoint took `latency`: all that is seen of its load.
+    pub fn observe_connected(&self, reached: &Reached, latency: Duration) {
+        let outcome = AttemptOutcome::Answered;
+        self.observe(&reached.backend, reached.index, outcome, latency);
     }
 
     /// Records what came of a try on `reached`.
@@ -255,9 +295,16 @@ impl Context {
             .await
             .map_err(failed)?;
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
-        Ok(plain_backend(name, addresses))
+        let mut backend = plain_backend(name, addresses);
+        if let Some(backend) = Arc::get_mut(&mut backend) {
+            backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
+        }
+        Ok(backend)
     }
 }
+
+/// Time to connect outside the mesh: the way may be long.
+const OUTSIDE_CONNECT: Duration = Duration::from_secs(5);
 
 /// The label of everything outside the mesh: bounded, whatever hosts are called.
 fn outside_name() -> Option<DestinationName> {

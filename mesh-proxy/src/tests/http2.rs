@@ -79,7 +79,7 @@ async fn ask(
 #[test]
 fn content_and_trailers_cross_two_sidecars_both_ways() {
     let app = App::start(Behaviour::Echo);
-    let mesh = Mesh::start_speaking(&[app.address], "kubernetes.io/h2c");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: kubernetes.io/h2c", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         let mut asked = request("/a/../echo?x=1");
@@ -148,7 +148,7 @@ fn a_client_of_either_version_reaches_an_app_of_the_other() {
     );
 
     let new = App::start(Behaviour::Echo);
-    let mesh = Mesh::start_speaking(&[new.address], "grpc");
+    let mesh = Mesh::start_speaking(&[new.address], "appProtocol: grpc", "");
     let answer = mesh.ask(
         "POST /echo HTTP/1.1\r\nhost: catalog\r\ncontent-length: 2\r\nte: trailers\r\nconnection: close, te\r\n\r\nhi",
     );
@@ -162,7 +162,7 @@ fn a_client_of_either_version_reaches_an_app_of_the_other() {
 #[test]
 fn a_cancelled_request_is_cancelled_at_the_app() {
     let app = App::start(Behaviour::Silent);
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         let mut sender = sender.ready().await.unwrap();
@@ -177,7 +177,7 @@ fn a_cancelled_request_is_cancelled_at_the_app() {
 #[test]
 fn a_response_that_breaks_off_is_reset_with_the_same_code() {
     let app = App::start(Behaviour::BreakOff);
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         let mut sender = sender.ready().await.unwrap();
@@ -193,7 +193,7 @@ fn a_response_that_breaks_off_is_reset_with_the_same_code() {
 #[test]
 fn requests_that_a_leaving_connection_did_not_process_are_sent_again() {
     let app = App::start(Behaviour::LeaveAfter(7));
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         let mut asked = Vec::new();
@@ -218,7 +218,7 @@ fn requests_that_a_leaving_connection_did_not_process_are_sent_again() {
 #[test]
 fn a_refused_stream_is_tried_again() {
     let app = App::start(Behaviour::RefuseEveryOther);
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         for _ in 0..10 {
@@ -231,7 +231,7 @@ fn a_refused_stream_is_tried_again() {
 #[test]
 fn a_request_that_no_rule_of_http_allows_is_refused_with_words() {
     let app = App::start(Behaviour::Echo);
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     run(async {
         let (sender, _tasks) = connect(&mesh).await;
         let mut wrong = request("/");

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{ERROR_HEADER, TunnelStream, WINDOWS, tune};
+use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelStream, WINDOWS, tune};
 use crate::h2::{FRAME_SIZE, HEADER_LIST, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, keepalive};
 use crate::identity::peer_identity;
 
@@ -44,6 +44,11 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
+    /// What the peer says is inside.
+    pub fn hint(&self) -> Option<Hint> {
+        Hint::parse(self.headers.get(PROTOCOL_HEADER)?.as_bytes())
+    }
+
     /// Answers 200: to be called once the app is connected.
     ///
     /// # Errors

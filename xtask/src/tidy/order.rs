@@ -43,6 +43,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "attempt",
             "exchange",
             "tcp",
+            "capture",
             "detect",
             "inbound",
             "outbound",
@@ -89,8 +90,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "e2e",
         &[
-            "demo", "figure", "process", "tool", "mesh", "envoy", "frame", "backend", "load",
-            "flood",
+            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "envoy", "frame",
+            "backend", "load", "flood",
         ],
     ),
 ];

@@ -293,6 +293,7 @@ fn retry_text(policy: &RetryPolicy) -> String {
     let conditions = [
         ("connect failure", policy.conditions.connect_failure),
         ("reset", policy.conditions.reset),
+        ("refused stream", policy.conditions.refused_stream),
         ("per-try timeout", policy.conditions.per_try_timeout),
     ];
     let mut on: Vec<String> = conditions
@@ -307,6 +308,7 @@ fn retry_text(policy: &RetryPolicy) -> String {
             format!("{}-{}", range.from, range.to)
         }
     }));
+    on.extend(policy.grpc_codes.iter().map(ToString::to_string));
     if policy.attempts == 0 || on.is_empty() {
         return "none".to_owned();
     }

@@ -52,7 +52,7 @@ impl Display for Explanation {
 
 impl Display for RulePlace {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTPRoute {} spec.rules[{}]", self.route, self.rule)?;
+        write!(f, "{} {} spec.rules[{}]", self.kind, self.route, self.rule)?;
         match &self.name {
             Some(name) => write!(f, " ({name})"),
             None => Ok(()),

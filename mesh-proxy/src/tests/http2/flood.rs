@@ -64,7 +64,7 @@ fn drain(mut stream: TcpStream) {
 #[test]
 fn a_flood_ends_its_connection_and_no_other() {
     let app = App::start(Behaviour::Echo);
-    let mesh = Mesh::start_speaking(&[app.address], "http2");
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
     // A request whose content never ends, to send frames on. `:method POST`, `:scheme http`,
     // `:path /`, `:authority a`.
     let open = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
