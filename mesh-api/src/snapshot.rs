@@ -7,7 +7,7 @@ pub mod connections;
 pub mod routing;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::error::{Faults, Invalid};
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub destinations: HashMap<DestinationName, Known>,
     /// Receiving sides by workload.
     pub inbound: HashMap<ObjectName, Arc<Inbound>>,
+    /// Virtual IPs and ports that were asked for; `None`: known to be nobody's.
+    pub addresses: HashMap<SocketAddr, Option<DestinationName>>,
 }
 
 /// What is known of a destination that was asked for.
@@ -87,6 +89,9 @@ impl Snapshot {
                 Change::Remove(EntryName::Destination(name)) => {
                     next.destinations.insert(name, Known::Absent);
                 }
+                Change::Remove(EntryName::Address(address)) => {
+                    next.addresses.insert(address, None);
+                }
             }
         }
         (next, refused)
@@ -103,6 +108,9 @@ impl Snapshot {
             }
             EntryName::Destination(name) => {
                 next.destinations.remove(name);
+            }
+            EntryName::Address(address) => {
+                next.addresses.remove(address);
             }
         }
         next
@@ -145,6 +153,10 @@ impl Snapshot {
                 }
             }
             Entry::Destination(destination) => self.upsert_destination(destination, refused),
+            Entry::Address(known) => {
+                self.addresses
+                    .insert(known.address, Some(known.destination));
+            }
         }
     }
 

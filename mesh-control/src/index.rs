@@ -21,6 +21,7 @@ use crate::status::{Fault, ResourceStatus};
 use crate::telemetry;
 use crate::watch::Scan;
 use document::{Document, Documents};
+use view::Objects;
 pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 
 /// The world.
@@ -160,6 +161,7 @@ impl Index {
                     .map(Entry::Destination)
             }
             EntryName::Inbound(name) => self.catalog.inbound(name).map(Entry::Inbound),
+            EntryName::Address(address) => self.catalog.address(*address).map(Entry::Address),
         }
     }
 
@@ -196,7 +198,12 @@ impl Index {
 
     /// How each resource, document and file stands, by kind and name; what cannot be named last.
     pub fn statuses(&self) -> Vec<ResourceStatus> {
-        view::statuses(self)
+        view::statuses(self, Objects::Omit)
+    }
+
+    /// Every resource with its conditions and the object in force.
+    pub fn objects(&self) -> Vec<ResourceStatus> {
+        view::statuses(self, Objects::Show)
     }
 
     /// Every Service with its endpoints.

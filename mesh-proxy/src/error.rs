@@ -71,6 +71,8 @@ pub enum Kind {
     NotHere,
     /// What is spoken is not supported on this port.
     UnsupportedProtocol,
+    /// The connection begins as TLS but not with a `ClientHello` that a server would take.
+    BadClientHello,
 }
 
 impl Kind {
@@ -114,6 +116,7 @@ impl Kind {
             Self::TlsRequired => (403, "tls-required"),
             Self::NotHere => (404, "not-here"),
             Self::UnsupportedProtocol => (501, "unsupported-protocol"),
+            Self::BadClientHello => (400, "bad-client-hello"),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Checked resources by kind, namespace and name, for look-ups by reference.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Name, Namespace, ObjectName, TrustDomain};
+use crate::name::{DestinationName, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedMesh, CheckedMutualTls, CheckedRoute, CheckedService, CheckedSlice,
@@ -94,6 +96,8 @@ pub(super) struct Index {
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
     routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
     routes_of: BTreeMap<ObjectName, BTreeSet<RouteKey>>,
+    /// Services by virtual IP.
+    addressed: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
 }
 
 impl Index {
@@ -122,7 +126,13 @@ impl Index {
         };
         match checked {
             Checked::Mesh(_) | Checked::Namespace => {}
-            Checked::Service(value) => self.services.insert(name, created, value),
+            Checked::Service(value) => {
+                for address in &value.addresses {
+                    let named = self.addressed.entry(*address).or_default();
+                    named.insert(name.clone());
+                }
+                self.services.insert(name, created, value);
+            }
             Checked::EndpointSlice(value) => self.slices.insert(name, created, value),
             Checked::Workload(value) => self.workloads.insert(name, created, value),
             Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
@@ -141,6 +151,21 @@ impl Index {
         }
     }
 
+    /// The Service's port behind a virtual IP and port: of several the oldest, then the first by name.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<DestinationName> {
+        let port = Port::new(address.port())?;
+        let named = self.addressed.get(&address.ip()).into_iter().flatten();
+        let serving = named.filter_map(|name| {
+            let dated = self.services.find(name)?;
+            let mut ports = dated.value.ports.iter();
+            ports
+                .any(|p| p.port == port)
+                .then_some((dated.created, name))
+        });
+        let (_, service) = serving.min()?;
+        Some(DestinationName::new(service.clone(), port))
+    }
+
     /// Takes a resource out.
     pub(super) fn remove(&mut self, key: &ResourceKey) {
         let Some(name) = key.object() else {
@@ -152,7 +177,21 @@ impl Index {
         };
         match key.kind {
             Kind::Mesh | Kind::Namespace => {}
-            Kind::Service => drop(self.services.remove(&name)),
+            Kind::Service => {
+                for address in self
+                    .services
+                    .remove(&name)
+                    .iter()
+                    .flat_map(|s| &s.addresses)
+                {
+                    if let Entry::Occupied(mut named) = self.addressed.entry(*address) {
+                        named.get_mut().remove(&name);
+                        if named.get().is_empty() {
+                            named.remove();
+                        }
+                    }
+                }
+            }
             Kind::EndpointSlice => drop(self.slices.remove(&name)),
             Kind::Workload => drop(self.workloads.remove(&name)),
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),

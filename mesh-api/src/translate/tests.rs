@@ -8,6 +8,7 @@ use crate::model::policy::{Algorithm, MutualTls};
 use crate::model::route::{Action, Target};
 use crate::resource::{Kind, ResourceKey};
 
+mod address;
 mod calls;
 mod check;
 mod connections;

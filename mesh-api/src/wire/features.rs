@@ -45,7 +45,7 @@ const TLS_ROUTE: &str = "tls-route";
 pub fn features_needed(entry: &Entry) -> Vec<String> {
     let mut needed = BTreeSet::new();
     match entry {
-        Entry::Mesh(_) => {}
+        Entry::Mesh(_) | Entry::Address(_) => {}
         Entry::Inbound(_) => {
             needed.insert(INBOUND);
         }

@@ -229,7 +229,7 @@ pub struct AdminRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
-    #[prost(oneof = "entry::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "entry::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<entry::Kind>,
 }
 /// Nested message and enum types in `Entry`.
@@ -242,7 +242,18 @@ pub mod entry {
         Inbound(super::Inbound),
         #[prost(message, tag = "3")]
         Mesh(super::MeshFacts),
+        #[prost(message, tag = "4")]
+        Address(super::VirtualAddress),
     }
+}
+/// Whose virtual IP and port these are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualAddress {
+    /// ip:port
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeshFacts {

@@ -409,6 +409,16 @@ proptest! {
     }
 
     #[test]
+    fn addresses_read_back(address in any::<SocketAddr>()) {
+        let destination = "demo/catalog:80".parse().unwrap();
+        // A scope is of one machine; it does not travel as a number.
+        let address = SocketAddr::new(address.ip(), address.port());
+        let entry = Entry::Address(crate::model::entry::VirtualAddress { address, destination });
+        prop_assert_eq!(entry.name().to_string().parse(), Ok(entry.name()));
+        prop_assert_eq!(read_back(&entry), Ok(entry));
+    }
+
+    #[test]
     fn inbound_reads_back(inbound in any_inbound()) {
         let entry = Entry::Inbound(inbound);
         prop_assert_eq!(read_back(&entry), Ok(entry));

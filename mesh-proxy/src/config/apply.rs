@@ -138,6 +138,9 @@ impl Held {
                 Some(EntryName::Inbound(name)) => {
                     outcome.snapshot.inbound.remove(name);
                 }
+                Some(EntryName::Address(address)) => {
+                    outcome.snapshot.addresses.remove(address);
+                }
                 Some(EntryName::Mesh) | None => continue,
             }
             if let Some(name) = &refused.name {
