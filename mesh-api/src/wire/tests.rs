@@ -237,6 +237,17 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         })
 }
 
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop::sample::select(vec![
+        Protocol::Http,
+        Protocol::Http2,
+        Protocol::Grpc,
+        Protocol::Tls,
+        Protocol::Tcp,
+        Protocol::Detect,
+    ])
+}
+
 fn any_destination() -> impl Strategy<Value = Destination> {
     let algorithm = prop_oneof![Just(Algorithm::PeakEwma), Just(Algorithm::RoundRobin)];
     let settings = (sourced(duration()), sourced(algorithm), sourced(duration())).prop_map(
@@ -246,25 +257,18 @@ fn any_destination() -> impl Strategy<Value = Destination> {
             pool_idle,
         },
     );
-    let backends = vec((settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
+    let backends = vec((protocol(), settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
         let named = ["catalog", "v1", "v2"].iter().zip(backends);
         named
-            .map(|(name, (settings, endpoints))| Backend {
+            .map(|(name, (protocol, settings, endpoints))| Backend {
                 name: format!("demo/{name}:80").parse().unwrap(),
+                protocol,
                 settings,
                 endpoints,
             })
             .collect::<Vec<_>>()
     });
     let connection_routes = vec(any_connection_route(), 0..3);
-    let protocol = prop::sample::select(vec![
-        Protocol::Http,
-        Protocol::Http2,
-        Protocol::Grpc,
-        Protocol::Tls,
-        Protocol::Tcp,
-        Protocol::Detect,
-    ]);
     let routes =
         vec((any::<i64>(), any::<bool>(), vec(any_rule(), 0..3)), 0..3).prop_map(|routes| {
             let named = routes.into_iter().enumerate();
@@ -282,7 +286,7 @@ fn any_destination() -> impl Strategy<Value = Destination> {
                 .collect::<Vec<_>>()
         });
     (
-        protocol,
+        protocol(),
         vec(any::<std::net::IpAddr>(), 0..3),
         routes,
         connection_routes,
