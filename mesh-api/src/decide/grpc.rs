@@ -80,14 +80,6 @@ pub fn of_refusal(status: u16) -> GrpcCode {
 }
 
 impl Refusal<'_> {
-    /// The status that a caller of HTTP sees.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NoRoute => 404,
-            Self::BrokenBackend(_) | Self::NoBackend => 500,
-        }
-    }
-
     /// The code that a caller of gRPC sees: `UNIMPLEMENTED` where no rule matches, `UNAVAILABLE` where
     /// the backend is broken (Gateway API `GRPCRouteRule.backendRefs`).
     pub fn grpc_code(&self) -> GrpcCode {
