@@ -60,7 +60,10 @@ fn pages() -> anyhow::Result<Vec<Generated>> {
     };
     [
         page("metrics.md", metrics::page()),
-        page("mesh-error.md", errors::page()),
+        page(
+            "mesh-error.md",
+            programs::codes().and_then(|codes| errors::page(&codes)),
+        ),
         page("config.md", programs::config()),
         page("defaults.md", programs::defaults()),
         page("cli.md", programs::cli()),

@@ -116,6 +116,10 @@ fn retries(retry: &RetryPolicy) -> Vec<Row> {
             retry.conditions.reset,
             "reset before the first byte of the response",
         ),
+        (
+            retry.conditions.refused_stream,
+            "HTTP/2 says that it was not processed (any method)",
+        ),
         (retry.conditions.per_try_timeout, "the try's timeout"),
     ];
     let on: Vec<&str> = on

@@ -1,6 +1,8 @@
 //! The kinds with their schemas, each with a small good object to ask questions with.
 
-use mesh_api::resource::{HTTPRoute, Kind, Mesh, MutualTLSPolicy, TrafficPolicy, Workload};
+use mesh_api::resource::{
+    GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy, TCPRoute, TLSRoute, TrafficPolicy, Workload,
+};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -57,6 +59,12 @@ pub(crate) fn all() -> Vec<Described> {
             )
         },
         route::<HTTPRoute>(Kind::HTTPRoute),
+        route::<GRPCRoute>(Kind::GRPCRoute),
+        Described {
+            spec: with_hostname(route::<TLSRoute>(Kind::TLSRoute).spec),
+            ..route::<TLSRoute>(Kind::TLSRoute)
+        },
+        route::<TCPRoute>(Kind::TCPRoute),
     ]
 }
 
@@ -71,6 +79,11 @@ fn route<T: JsonSchema>(kind: Kind) -> Described {
             json!({ "parentRefs": [parent], "rules": [{ "backendRefs": [{ "name": "a", "port": 80 }] }] }),
         )
     }
+}
+
+fn with_hostname(mut spec: Value) -> Value {
+    spec["hostnames"] = json!(["a"]);
+    spec
 }
 
 fn described<T: JsonSchema>(kind: Kind, spec: Value) -> Described {

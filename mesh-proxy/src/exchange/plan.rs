@@ -213,7 +213,7 @@ impl Sources<'_> {
         match step {
             Step::Done(Decision::Forward(forward)) => {
                 let limit = deadline::request(forward.timeouts, asked);
-                let plan = self.plan(*forward, table.protocol, head);
+                let plan = self.plan(*forward, head);
                 Planned::Forward(plan.within(limit, asked, started))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
@@ -221,12 +221,7 @@ impl Sources<'_> {
         }
     }
 
-    fn plan<'s>(
-        &'s self,
-        forward: Forward<'s>,
-        protocol: Protocol,
-        head: &RequestHead,
-    ) -> Plan<'s> {
+    fn plan<'s>(&'s self, forward: Forward<'s>, head: &RequestHead) -> Plan<'s> {
         Plan {
             rule: forward.rule,
             backend: forward.backend,
@@ -242,7 +237,7 @@ impl Sources<'_> {
             grpc_deadline: None,
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
-            version: upstream_version(forward.backend, protocol, head),
+            version: upstream_version(forward.backend, forward.backend.protocol, head),
         }
     }
 

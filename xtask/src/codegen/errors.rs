@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 
 use crate::source;
 
-const RULES: &str = "mesh-api/src/decide.rs";
+const RULES: [&str; 2] = ["mesh-api/src/decide.rs", "mesh-api/src/decide/grpc.rs"];
 const KINDS: &str = "mesh-proxy/src/error.rs";
 const CODEC: &str = "mesh-proxy/src/h1/reject.rs";
 
@@ -35,13 +35,15 @@ mesh-error: origin=<who>; reason=<why>
 access log. An app cannot send this field: the receiving proxy removes it, and the caller's proxy believes it only over
 an authenticated tunnel. What to do about each reason is behind its link.
 
+A caller of gRPC gets status 200 and the code as `grpc-status`.
+
 ";
 
 const RULES_HEAD: &str = "\
 ## Implied by the rules
 
-| reason | status | what it means |
-|---|---|---|
+| reason | status | gRPC | what it means |
+|---|---|---|---|
 ";
 
 const KINDS_HEAD: &str = "
@@ -50,8 +52,8 @@ const KINDS_HEAD: &str = "
 Retried by default: *yes* where nothing was sent, whatever the method; *GET, HEAD, OPTIONS* within the budget; *if asked* where
 a policy says so.
 
-| reason | status | retried | what it means |
-|---|---|---|---|
+| reason | status | gRPC | retried | what it means |
+|---|---|---|---|---|
 ";
 
 const CODEC_HEAD: &str = "
@@ -70,8 +72,8 @@ const RETRIED: [(&str, &str); 2] = [
     ("PerTryTimeout", "if asked"),
 ];
 
-/// The page.
-pub(super) fn page() -> anyhow::Result<String> {
+/// The page; `codes` has a line with the gRPC code of each status, such as `404 UNIMPLEMENTED`.
+pub(super) fn page(codes: &str) -> anyhow::Result<String> {
     let (rules, kinds) = tables()?;
     let codec = codec(&source::read(CODEC)?)?;
     let unsent = unsent(&syn::parse_file(&source::read(KINDS)?)?);
@@ -83,7 +85,14 @@ pub(super) fn page() -> anyhow::Result<String> {
     }
     let mut page = format!("{HEAD}{RULES_HEAD}");
     for row in &rules {
-        writeln!(page, "| {} | {} | {} |", row.link(), row.status, row.what)?;
+        let code = code(codes, &row.status);
+        writeln!(
+            page,
+            "| {} | {} | {code} | {} |",
+            row.link(),
+            row.status,
+            row.what
+        )?;
     }
     page += KINDS_HEAD;
     for row in &kinds {
@@ -98,12 +107,8 @@ pub(super) fn page() -> anyhow::Result<String> {
         } else {
             row.status.clone()
         };
-        writeln!(
-            page,
-            "| {} | {status} | {retried} | {} |",
-            row.link(),
-            row.what
-        )?;
+        let (link, code, what) = (row.link(), code(codes, &status), &row.what);
+        writeln!(page, "| {link} | {status} | {code} | {retried} | {what} |")?;
     }
     page += CODEC_HEAD;
     for [status, reason, text] in &codec {
@@ -123,8 +128,9 @@ pub(crate) fn reasons() -> anyhow::Result<Vec<String>> {
 }
 
 fn tables() -> anyhow::Result<(Vec<Row>, Vec<Row>)> {
-    let rules = table(&source::read(RULES)?, "Refusal").context(RULES)?;
-    let kinds = table(&source::read(KINDS)?, "Kind").context(KINDS)?;
+    let [rules, codes] = RULES;
+    let rules = table(&[&source::read(rules)?, &source::read(codes)?], "Refusal").context(rules)?;
+    let kinds = table(&[&source::read(KINDS)?], "Kind").context(KINDS)?;
     Ok((rules, kinds))
 }
 
@@ -144,12 +150,17 @@ impl Row {
     }
 }
 
-/// A row for each variant of the enum `name`: its comment, and what `match` makes of it.
-fn table(text: &str, name: &str) -> anyhow::Result<Vec<Row>> {
-    let file = syn::parse_file(text)?;
+/// A row for each variant of the enum `name` of the first file: its comment, and what `match` makes of
+/// it in any.
+fn table(files: &[&str], name: &str) -> anyhow::Result<Vec<Row>> {
+    let files = files.iter().map(|text| syn::parse_file(text));
+    let files: Vec<syn::File> = files.collect::<Result<_, _>>()?;
     let mut arms = Arms::default();
-    arms.visit_file(&file);
-    let found = file.items.iter().find_map(|item| match item {
+    for file in &files {
+        arms.visit_file(file);
+    }
+    let mut items = files.iter().flat_map(|file| &file.items);
+    let found = items.find_map(|item| match item {
         syn::Item::Enum(item) if item.ident == name => Some(item),
         _ => None,
     });
@@ -313,6 +324,16 @@ fn rows(tokens: TokenStream) -> Vec<[String; 3]> {
         .collect()
 }
 
+/// The gRPC codes of statuses in a list, each once.
+fn code(codes: &str, statuses: &str) -> String {
+    let lines = codes.lines().filter_map(|line| line.split_once(' '));
+    let named = lines.filter(|(status, _)| statuses.split(", ").any(|one| one == *status));
+    let mut names: Vec<&str> = named.map(|(_, name)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
 /// The statuses that the codec tells a client.
 fn statuses(codec: &[[String; 3]]) -> String {
     let mut all: Vec<&str> = codec.iter().map(|[status, ..]| status.as_str()).collect();
@@ -332,7 +353,7 @@ mod tests {
             impl Kind { fn row(self) -> (u16, &'static str) { match self { Self::Broke => (502, \"broke\"),\n\
             Self::Bad(status) => (status, \"bad\") } }\n\
             fn is_unsent(self) -> bool { matches!(self, Self::Broke) } }";
-        let rows = table(text, "Kind").unwrap();
+        let rows = table(&[text], "Kind").unwrap();
         assert_eq!(
             (rows[0].reason.as_str(), rows[0].status.as_str()),
             ("broke", "502")
@@ -343,7 +364,7 @@ mod tests {
         );
         assert_eq!(rows[0].what, "It broke");
         assert_eq!(unsent(&syn::parse_file(text).unwrap()), ["Broke"]);
-        assert!(table("enum Kind { A }", "Kind").is_err());
+        assert!(table(&["enum Kind { A }"], "Kind").is_err());
     }
 
     #[test]
@@ -352,5 +373,9 @@ mod tests {
         let rows = codec(text).unwrap();
         assert_eq!(rows[1], ["505", "bad-version", "b"]);
         assert_eq!(statuses(&rows), "400, 505");
+        assert_eq!(
+            code("400 INTERNAL\n404 UNIMPLEMENTED\n", "400, 404"),
+            "INTERNAL, UNIMPLEMENTED"
+        );
     }
 }

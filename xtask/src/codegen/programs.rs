@@ -59,6 +59,11 @@ pub(super) fn config() -> anyhow::Result<String> {
     reference("config")
 }
 
+/// The gRPC code of each status of a refusal.
+pub(super) fn codes() -> anyhow::Result<String> {
+    reference("codes")
+}
+
 /// `docs/reference/cli.md`.
 pub(super) fn cli() -> anyhow::Result<String> {
     step::output(

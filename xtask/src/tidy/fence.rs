@@ -12,7 +12,7 @@ const TESTED: [(&str, &[&str]); 2] = [
 ];
 
 /// Languages that are shown and not tested.
-const SHOWN: [&str; 5] = ["text", "rust", "toml", "json", "ini"];
+const SHOWN: [&str; 6] = ["text", "rust", "python", "toml", "json", "ini"];
 
 /// A block of commands that only readers type.
 pub(crate) struct ByHand {
