@@ -19,6 +19,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod target;
+pub mod version;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -230,8 +230,9 @@ impl fmt::Display for ResourceKey {
     }
 }
 
-/// An object of any kind that is read.
-#[derive(Clone, Debug, PartialEq)]
+/// An object of any kind that is read. It serialises as the object alone.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Resource {
     /// Mesh-wide settings.
     Mesh(Box<Mesh>),

@@ -2,10 +2,11 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /ready` | `{"ready":true,"listen","trustDomain"}` |
+//! | `GET /ready` | `{"ready":true,"listen","trustDomain","clusterDomain"}` |
 //! | `GET /version` | `{"version"}` |
 //! | `GET /proxies` | list of proxies, as `serve::proxies::ProxyRow` |
-//! | `GET /resources[/{kind}/{namespace or -}/{name}]` | list of, or one, `status::ResourceStatus` |
+//! | `GET /resources[?objects]` | list of `status::ResourceStatus`, with the objects in force if asked |
+//! | `GET /resources/{kind}/{namespace or -}/{name}` | one of them, with its object |
 //! | `GET /services` | list of `index::ServiceRow` |
 //! | `GET /workloads` | list of `index::WorkloadRow` |
 //! | `GET` or `POST /proxy/{namespace}/{workload}/{path}` | the proxy's own answer |
@@ -162,7 +163,15 @@ impl Admin {
             ["ready"] if get => Ok(ok(&self.ready())),
             ["version"] if get => Ok(ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))),
             ["proxies"] if get => Ok(ok(&self.shared.proxies.rows())),
-            ["resources"] if get => Ok(ok(&self.shared.publisher.read(Index::statuses))),
+            ["resources"] if get => {
+                let with_objects = request.uri().query() == Some("objects");
+                let all = if with_objects {
+                    Index::objects
+                } else {
+                    Index::statuses
+                };
+                Ok(ok(&self.shared.publisher.read(all)))
+            }
             ["resources", kind, namespace, name] if get => self.resource(kind, namespace, name),
             ["services"] if get => Ok(ok(&self.shared.publisher.read(Index::services))),
             ["workloads"] if get => Ok(ok(&self.shared.publisher.read(Index::workloads))),
@@ -191,6 +200,7 @@ impl Admin {
             "ready": true,
             "listen": self.listen.to_string(),
             "trustDomain": facts.trust_domain.as_str(),
+            "clusterDomain": facts.cluster_domain.as_str(),
         })
     }
 
@@ -201,7 +211,7 @@ impl Admin {
         name: &str,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let namespace = (namespace != "-").then_some(namespace);
-        let statuses = self.shared.publisher.read(Index::statuses);
+        let statuses = self.shared.publisher.read(Index::objects);
         statuses
             .into_iter()
             .find(|status| {

@@ -21,6 +21,7 @@ use crate::status::{Fault, ResourceStatus};
 use crate::telemetry;
 use crate::watch::Scan;
 use document::{Document, Documents};
+use view::Objects;
 pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 
 /// The world.
@@ -197,7 +198,12 @@ impl Index {
 
     /// How each resource, document and file stands, by kind and name; what cannot be named last.
     pub fn statuses(&self) -> Vec<ResourceStatus> {
-        view::statuses(self)
+        view::statuses(self, Objects::Omit)
+    }
+
+    /// Every resource with its conditions and the object in force.
+    pub fn objects(&self) -> Vec<ResourceStatus> {
+        view::statuses(self, Objects::Show)
     }
 
     /// Every Service with its endpoints.

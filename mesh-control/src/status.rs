@@ -1,6 +1,8 @@
 //! Status of each resource: conditions as the Gateway API names them, with the same text as
 //! `meshctl validate`. This is the only writer of conditions. May use nothing of this crate.
 
+use std::collections::BTreeMap;
+
 use mesh_api::error::Invalid;
 use mesh_api::manifest::ManifestFault;
 use mesh_api::translate::{self, Verdict};
@@ -27,6 +29,11 @@ pub struct ResourceStatus {
     pub conditions: Vec<Condition>,
     /// What is wrong with it, each fault at its place.
     pub faults: Vec<Fault>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The object in force, where it was asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<serde_json::Value>,
 }
 
 /// One fault, at its field and its line.

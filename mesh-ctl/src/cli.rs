@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 use crate::command::{
-    control, explain, get, proxy, proxy_config, proxy_status, run, token, validate, version,
+    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status, reference,
+    run, token, validate, version,
 };
 use crate::demo;
-use crate::render::{Output, report};
+use crate::render::{Colour, Output, print, report};
 use crate::source::state::StateArg;
 
 const EXIT_CODES: &str = "\
@@ -27,6 +29,15 @@ MESH_STATE, .mesh), but a socket in the runtime directory where the folder's pat
 struct Cli {
     #[command(flatten)]
     state: StateArg,
+    /// When to colour.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        global = true
+    )]
+    color: Colour,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,29 +69,60 @@ Example:
     Control(control::Control),
     /// Run a data plane in the foreground.
     Proxy(proxy::Proxy),
-    /// Make a join token: a process's way to its first certificate.
+    /// Make a join token, a process's way to its first certificate; or inspect one.
     #[command(after_long_help = "\
-Example:
-  meshctl token -n demo --service-account shop > shop.token")]
-    Token(token::Token),
+Examples:
+  meshctl token -n demo --service-account shop > shop.token
+  meshctl token -n demo --service-account shop --lifetime 10m --single-use --service shop
+  meshctl token inspect shop.token     what it grants; never its secret")]
+    Token(Box<token::Token>),
     /// List resources with their status, services, or workloads.
     #[command(after_long_help = "\
 Examples:
-  meshctl get                      every resource, accepted or not and why
-  meshctl get workloads -o json
-  meshctl get HTTPRoute demo/catalog")]
-    Get(get::Get),
+  meshctl get                              every resource, accepted or not and why
+  meshctl get HTTPRoute demo/catalog -o yaml    as it is in force, with its conditions
+  meshctl get workloads -n demo -l app=shop -o wide
+  meshctl get services -o hosts            lines for /etc/hosts
+  meshctl get routes --watch")]
+    Get(Box<get::Get>),
     /// Show what every proxy runs: SYNCED, STALE or NACKED.
-    ProxyStatus {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Show what one proxy decides by.
     #[command(after_long_help = "\
 Examples:
-  meshctl proxy-config all demo/shop -o json
-  meshctl proxy-config endpoints demo/shop")]
-    ProxyConfig(proxy_config::ProxyConfig),
+  meshctl proxy-status
+  meshctl proxy-status demo/shop           with every entry and its version
+  meshctl proxy-status --watch -o wide")]
+    ProxyStatus(proxy_status::ProxyStatus),
+    /// Show what one proxy decides by, and the field that each part comes from.
+    #[command(after_long_help = "\
+Examples:
+  meshctl proxy-config routes demo/shop
+  meshctl proxy-config endpoints shop --service catalog --port 80
+  meshctl proxy-config policies shop -o wide          defaults as well
+  meshctl proxy-config all shop -o json > dump.json
+  meshctl proxy-config all --file dump.json           without a mesh")]
+    ProxyConfig(Box<proxy_config::ProxyConfig>),
+    /// Check the whole mesh: what is wrong, why, and what helps.
+    #[command(after_long_help = "\
+Examples:
+  meshctl check
+  meshctl check --wait 30s                 after a start: until nothing fails
+  meshctl check --strict -o short          warnings fail as well; only what is found is printed
+  meshctl check --only proxies -o json
+
+Every check is explained in docs/reference/check.md.
+Exit codes: 0 nothing fails, 1 something does (with --strict, a warning as well), 2 the command
+line is wrong.")]
+    Check(check::Check),
+    /// Print what a workload of the state folder wrote: exchanges, its sidecar's log, its app's output.
+    #[command(after_long_help = "\
+Examples:
+  meshctl logs shop -f
+  meshctl logs shop --status 5xx --since 10m
+  meshctl logs shop --to catalog --path '/items/*' --tail 20 -o json
+  meshctl logs shop --source proxy
+
+Filters of exchanges: --status, --to, --path, --method, --direction.")]
+    Logs(Box<logs::Logs>),
     /// Check manifests: every fault with file, line and field.
     #[command(after_long_help = "\
 Example:
@@ -99,14 +141,24 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
-    /// Print a completion script for a shell.
+    /// Print a completion script for a shell. It asks the control plane for names.
     #[command(after_long_help = "\
-Example:
-  meshctl completion bash > ~/.local/share/bash-completion/completions/meshctl")]
+Examples:
+  source <(meshctl completion bash)        in ~/.bashrc
+  source <(meshctl completion zsh)         in ~/.zshrc
+  meshctl completion fish | source         in ~/.config/fish/config.fish")]
     Completion {
         /// The shell.
-        shell: clap_complete::Shell,
+        shell: complete::Shell,
     },
+    /// Write manual pages.
+    #[command(after_long_help = "\
+Example:
+  meshctl man ~/.local/share/man/man1")]
+    Man(man::Man),
+    /// Print the page of commands of the documentation.
+    #[command(hide = true)]
+    Reference,
     /// An app of the demo.
     #[command(hide = true)]
     DemoApp(demo::app::DemoApp),
@@ -124,7 +176,12 @@ Example:
 
 /// Parses the arguments and runs the command.
 pub(crate) fn run() -> ExitCode {
+    // A shell that completes a command line asks by an environment variable, and this ends here.
+    CompleteEnv::with_factory(Cli::command)
+        .bin("meshctl")
+        .complete();
     let cli = Cli::parse();
+    cli.color.choose();
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -139,11 +196,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Version { output } => version::run(output),
         Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "meshctl", &mut script);
-            crate::render::print(&String::from_utf8_lossy(&script))?;
+            print(&complete::script(shell)?)?;
             Ok(0)
         }
+        Command::Man(arguments) => man::run(&arguments, Cli::command()),
+        Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
         command => block_on(dispatch_async(command, &cli.state)),
@@ -155,16 +212,20 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         Command::Demo(arguments) => demo::show::run(arguments, state).await,
         Command::Run(arguments) => run::run(*arguments, state).await,
         Command::Control(arguments) => control::run(arguments, state).await,
-        Command::Token(arguments) => token::run(arguments, state).await,
-        Command::Get(arguments) => get::run(arguments, state).await,
-        Command::ProxyStatus { output } => proxy_status::run(output, state).await,
-        Command::ProxyConfig(arguments) => proxy_config::run(arguments, state).await,
+        Command::Token(arguments) => token::run(*arguments, state).await,
+        Command::Get(arguments) => get::run(*arguments, state).await,
+        Command::ProxyStatus(arguments) => proxy_status::run(arguments, state).await,
+        Command::ProxyConfig(arguments) => proxy_config::run(*arguments, state).await,
+        Command::Check(arguments) => check::run(arguments, state).await,
+        Command::Logs(arguments) => logs::run(*arguments, state).await,
         Command::DemoApp(app) => demo::app::run(app).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
         Command::Explain(arguments) => explain::run(arguments, state).await,
         Command::Validate(_)
         | Command::Version { .. }
         | Command::Completion { .. }
+        | Command::Man(_)
+        | Command::Reference
         | Command::Guard { .. } => Ok(0),
     }
 }

@@ -1,13 +1,19 @@
 //! One file per subcommand. May use `source` and `render`.
 
+pub(crate) mod check;
+pub(crate) mod complete;
 pub(crate) mod control;
 pub(crate) mod explain;
 pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod proxy;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
+pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod signal;
 pub(crate) mod token;
 pub(crate) mod validate;
 pub(crate) mod version;
+pub(crate) mod watch;

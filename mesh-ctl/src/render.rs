@@ -1,10 +1,15 @@
 //! Printing: tables for people, JSON and YAML for programs. May use nothing of this crate.
 
+pub(crate) mod symbol;
+pub(crate) mod table;
+pub(crate) mod time;
+
 use std::io::Write;
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+
+pub(crate) use table::{Cell, Rows, Tone};
 
 /// How a command prints its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -18,7 +23,7 @@ pub(crate) enum Format {
     Yaml,
 }
 
-/// The argument `-o`, shared by every command that answers with data.
+/// The argument `-o`, shared by every command that answers with one thing.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Output {
     /// How to print the answer.
@@ -32,42 +37,66 @@ pub(crate) struct Output {
     pub(crate) format: Format,
 }
 
-/// Rows under a header.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+/// How a command prints a list of things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// More columns.
+    Wide,
+    /// One JSON value, indented.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// Names alone, one a line.
+    Name,
 }
 
-impl Rows {
-    /// No rows yet.
-    pub(crate) fn new(header: &[&str]) -> Self {
-        Self {
-            header: header.iter().map(|&title| title.to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
+/// The argument `-o`, shared by every command that lists things.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct ListOutput {
+    /// How to print the answer.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    pub(crate) format: ListFormat,
+}
 
-    /// Adds a row; missing cells print empty.
-    pub(crate) fn push(&mut self, row: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(row.into_iter().map(Into::into).collect());
-    }
+/// How much a table for people holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// What is needed most.
+    Narrow,
+    /// Everything.
+    Wide,
+}
 
-    /// The table as text, without colours, ending in a line feed.
-    pub(crate) fn to_text(&self) -> String {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(self.header.clone())
-            .add_rows(self.rows.clone());
-        let mut text = String::new();
-        for line in table.lines() {
-            let line = line.trim_end();
-            text.push_str(line.strip_prefix(' ').unwrap_or(line));
-            text.push('\n');
-        }
-        text
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, as `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE` say.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colour {
+    /// In force for everything printed from now on.
+    pub(crate) fn choose(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::AlwaysAnsi,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
     }
 }
 
@@ -79,9 +108,45 @@ pub(crate) fn show<T: Serialize>(
 ) -> anyhow::Result<()> {
     print(&match output.format {
         Format::Table => text(),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
-        Format::Yaml => serde_saphyr::to_string(value)?,
+        Format::Json => json(value)?,
+        Format::Yaml => yaml(value)?,
     })
+}
+
+/// The text of a list as `format` asks; `table` and `names` make the forms for people.
+pub(crate) fn list<T: Serialize>(
+    format: ListFormat,
+    value: &T,
+    table: impl FnOnce(Width) -> String,
+    names: impl FnOnce() -> Vec<String>,
+) -> anyhow::Result<String> {
+    match format {
+        ListFormat::Table => Ok(table(Width::Narrow)),
+        ListFormat::Wide => Ok(table(Width::Wide)),
+        ListFormat::Json => json(value),
+        ListFormat::Yaml => yaml(value),
+        ListFormat::Name => Ok(lines(names())),
+    }
+}
+
+/// One line each.
+pub(crate) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut lines = String::new();
+    for text in texts {
+        lines.push_str(text.as_ref());
+        lines.push('\n');
+    }
+    lines
+}
+
+/// Indented JSON and a line feed.
+pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// A YAML document.
+pub(crate) fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(value)?)
 }
 
 /// Writes `text` to standard output. A reader that went away (`| head`) is no error.
@@ -107,17 +172,4 @@ pub(crate) fn report(error: &anyhow::Error) {
         text.push_str(&cause.to_string());
     }
     note(&text);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_line_up_without_trailing_blanks() {
-        let mut rows = Rows::new(&["NAME", "PORT"]);
-        rows.push(["catalog", "80"]);
-        rows.push(["a", ""]);
-        assert_eq!(rows.to_text(), "NAME     PORT\ncatalog  80\na\n");
-    }
 }

@@ -5,4 +5,6 @@ pub(crate) mod address;
 pub(crate) mod admin;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod json;
+pub(crate) mod proxy;
 pub(crate) mod state;

@@ -4,8 +4,10 @@
 //! May use `config`, `bootstrap`, `telemetry` and `identity`; the data path lends its endpoints'
 //! health as a closure. No answer carries a key or a token.
 
+mod certificates;
 mod dump;
 mod explain;
+mod listeners;
 mod serve;
 
 use std::fmt;
@@ -48,7 +50,10 @@ const PATHS: [(&str, &str); 8] = [
         "/config",
         "listeners, destinations, inbound side, mesh, subscriptions with versions",
     ),
-    ("/certificates", "identity, life of the certificate, roots"),
+    (
+        "/certificates",
+        "identity, life of the certificate, chain, roots, clock",
+    ),
     ("/endpoints", "health and ejections of the endpoints in use"),
     (
         "/explain",
@@ -150,7 +155,7 @@ impl Inner {
 
     fn certificates(&self) -> AdminAnswer {
         match self.config.identity().current() {
-            Some(held) => answer(200, &dump::certificates(&held)),
+            Some(held) => answer(200, &certificates::certificates(&held)),
             None => refuse(503, "no certificate yet"),
         }
     }

@@ -14,12 +14,12 @@ use mesh_api::model::backend::Backend;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::snapshot::RuleTable;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::{Context, Reached};
 use crate::error::{Error, Kind};
-use crate::filter::{self, RequestChanges};
-use crate::h1::{Connection, RequestHead, ResponseHead};
+use crate::filter::RequestChanges;
+use crate::h1::{RequestHead, ResponseHead, Version};
+use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
 use crate::tunnel::Hint;
 use crate::upstream::AttemptOutcome;
@@ -44,6 +44,8 @@ pub struct Plan<'s> {
     pub per_try: Option<Duration>,
     /// When to try again.
     pub retry: &'s RetryPolicy,
+    /// What is spoken to the endpoint.
+    pub version: Version,
 }
 
 /// A response whose head came.
@@ -71,17 +73,14 @@ pub struct Tries {
 ///
 /// # Errors
 /// The last try's, once no further one is allowed.
-pub async fn send<T>(
+pub async fn send(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     body: &mut RequestBody,
     plan: &Plan<'_>,
     tries: &mut Tries,
-) -> Result<Answer, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Answer, Error> {
     let budget = context.budget(&plan.backend.name, plan.retry.budget);
     budget.exchange(Instant::now());
     loop {
@@ -150,17 +149,14 @@ fn failure_of_error(error: &Error) -> Option<Failure> {
 }
 
 /// One try.
-async fn try_once<T>(
+async fn try_once(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     body: &mut RequestBody,
     plan: &Plan<'_>,
     tries: &mut Tries,
-) -> Result<Answer, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Answer, Error> {
     let index = context.pick(plan.backend, &tries.endpoints);
     let endpoint = index.and_then(|index| Some((index, plan.backend.endpoints.get(index)?)));
     let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
@@ -169,22 +165,26 @@ where
     tries.count += 1;
     tries.endpoints.push(endpoint.address);
     let attempt = async {
-        let mut reached = context.reach(plan.backend, index, fresh).await?;
+        let mut reached = context
+            .reach(plan.backend, index, fresh, plan.version)
+            .await?;
+        let upgrade = upgrade_fields(head);
         let changes = RequestChanges {
             target: &plan.target,
             host: &plan.host,
             changes: plan.request_headers,
             framing: body.framing(),
-            append: &[],
-            strip: if head.minor() == 0 {
+            append: &upgrade,
+            strip: if head.version() == Version::Http10 {
                 &["mesh-error", "expect"]
             } else {
                 &["mesh-error"]
             },
         };
-        filter::write_request(head, &changes, reached.connection.queue_tail());
-        let connection = &mut reached.connection;
-        let answered = relay::exchange_heads(downstream, connection, body, head).await;
+        let leg = &mut reached.leg;
+        leg.queue_request(head, &changes)
+            .map_err(|error| Error::downstream(Kind::BadTarget).because(error))?;
+        let answered = relay::exchange_heads(downstream, leg, body, head).await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
         let outcome = match &answered {
             Ok((None, _)) => AttemptOutcome::Answered,
@@ -204,6 +204,14 @@ where
         Some(limit) => tokio::time::timeout(limit, attempt)
             .await
             .unwrap_or_else(|_| Err(Error::upstream(Kind::PerTryTimeout))),
+    }
+}
+
+/// What asks the endpoint to go on with another protocol, where the client does.
+fn upgrade_fields(head: &RequestHead) -> Vec<(&str, &str)> {
+    match head.upgrade().map(std::str::from_utf8) {
+        Some(Ok(protocol)) => vec![("connection", "upgrade"), ("upgrade", protocol)],
+        Some(Err(_)) | None => Vec::new(),
     }
 }
 

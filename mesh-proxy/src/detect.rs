@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::h1::MAX_TARGET;
 use crate::telemetry::{Detection, Direction};
 use crate::tunnel::Hint;
 
@@ -187,6 +188,66 @@ async fn first_bytes<T: AsyncRead + Unpin>(
     tokio::time::timeout_at(end, read).await.ok()
 }
 
+/// Which version of HTTP `io` speaks, where `protocol` is declared to be HTTP, or a sender says that it
+/// is; [`Spoken::Opaque`] if it is none, and must not be answered as if it were.
+pub async fn version<T: AsyncRead + Unpin>(
+    protocol: Protocol,
+    io: &mut T,
+    buffer: &mut BytesMut,
+) -> Spoken {
+    match protocol {
+        Protocol::Http2 | Protocol::Grpc => http2(io, buffer).await,
+        Protocol::Http | Protocol::Detect | Protocol::Tls | Protocol::Tcp => http(io, buffer).await,
+    }
+}
+
+/// Which version of HTTP `io` speaks, where HTTP/1.1 is declared: a client speaks first, so this
+/// waits for nothing but its bytes. Whatever is not HTTP/2 is taken as HTTP/1, and refused there if
+/// it is no HTTP at all.
+async fn http<T: AsyncRead + Unpin>(io: &mut T, buffer: &mut BytesMut) -> Spoken {
+    loop {
+        let seen = buffer.len().min(PREFACE.len());
+        if buffer.get(..seen) != PREFACE.get(..seen) {
+            return Spoken::Http1;
+        }
+        if seen == PREFACE.len() {
+            return Spoken::Http2;
+        }
+        match io.read_buf(buffer).await {
+            Ok(0) | Err(_) => return Spoken::Http1,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// As [`http`], where HTTP/2 is declared: HTTP/1 is still translated, but must show by its first
+/// line that it is. Anything else is opaque, and not to be answered in HTTP/1.
+async fn http2<T: AsyncRead + Unpin>(io: &mut T, buffer: &mut BytesMut) -> Spoken {
+    if http(io, buffer).await == Spoken::Http2 {
+        return Spoken::Http2;
+    }
+    loop {
+        let end = memchr::memchr(b'\n', buffer);
+        let line = buffer
+            .get(..end.unwrap_or(buffer.len()))
+            .unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if end.is_some() {
+            let is_http1 = [&b" HTTP/1.1"[..], b" HTTP/1.0"]
+                .iter()
+                .any(|version| line.ends_with(version));
+            return if is_http1 {
+                Spoken::Http1
+            } else {
+                Spoken::Opaque
+            };
+        }
+        if line.len() > MAX_TARGET || !matches!(io.read_buf(buffer).await, Ok(1..)) {
+            return Spoken::Opaque;
+        }
+    }
+}
+
 /// What `bytes` begin, or `None` while more could change the answer.
 fn judge(bytes: &[u8]) -> Option<Spoken> {
     let (&first, _) = bytes.split_first()?;
@@ -256,6 +317,38 @@ mod tests {
                 *expected,
                 "{:?}",
                 String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_declared_version_is_told_without_a_wait() {
+        let cases: &[(&[u8], Spoken, Spoken)] = &[
+            (PREFACE, Spoken::Http2, Spoken::Http2),
+            (b"PRI * HTTP/1.1\r\n", Spoken::Http1, Spoken::Http1),
+            (b"GET / HTTP/1.1\r\n", Spoken::Http1, Spoken::Http1),
+            (b"GET / HTTP/1.0\n", Spoken::Http1, Spoken::Http1),
+            (
+                b"INVALID CONNECTION PREFACE\r\n\r\n",
+                Spoken::Http1,
+                Spoken::Opaque,
+            ),
+            (b"PRI * HTTP/2.0\r\n\r\nXX", Spoken::Http1, Spoken::Opaque),
+            (b"GET / HTTP/1.1", Spoken::Http1, Spoken::Opaque),
+            (b"", Spoken::Http1, Spoken::Opaque),
+        ];
+        for (bytes, as_http, as_http2) in cases {
+            let mut read = BytesMut::new();
+            assert_eq!(
+                http(&mut &bytes[..], &mut read).await,
+                *as_http,
+                "{bytes:?}"
+            );
+            let mut read = BytesMut::new();
+            assert_eq!(
+                http2(&mut &bytes[..], &mut read).await,
+                *as_http2,
+                "{bytes:?}"
             );
         }
     }

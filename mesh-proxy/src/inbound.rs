@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::StatusCode;
+use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::model::inbound::{Inbound, InboundPort};
 use mesh_api::model::policy::MutualTls;
 use mesh_api::name::{Identity, ObjectName, Port};
@@ -156,18 +157,18 @@ async fn serve_port<T>(
     let started = Instant::now();
     let mut first = BytesMut::new();
     let spoken = match spoken {
+        Some(Spoken::Http1 | Spoken::Http2) => {
+            detect::version(receiving.protocol, &mut stream, &mut first).await
+        }
         Some(spoken) => spoken,
         None => detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await,
     };
-    if spoken == Spoken::Http1 {
-        if let Some(reached) = reached {
-            context.give_back(reached, true);
+    let stream = match spoken {
+        Spoken::Http1 | Spoken::Http2 => {
+            return serve_http(context, (stream, first), spoken, receiving, reached).await;
         }
-        let connection = Connection::with_read(stream, first);
-        // A CONNECT is refused there: only the forward proxy hands over.
-        drop(exchange::serve(context, connection, &Scope::Receiving(receiving)).await);
-        return;
-    }
+        Spoken::Tls | Spoken::Opaque => stream,
+    };
     let name = receiving.backend.name.clone();
     let mut facts = Facts::new(Direction::Inbound, name, spoken.hint());
     facts.started = started;
@@ -177,14 +178,46 @@ async fn serve_port<T>(
         first,
         facts,
     };
-    if receiving.has_http_policy() && !is_http(passage.facts.hint) {
-        // A policy reads requests here: bytes that it cannot read are no way around it.
+    if receiving.has_http_policy() || receiving.protocol.is_http() {
+        // Where requests are read, bytes that are none are no way around it.
         let reason = Kind::UnsupportedProtocol.reason();
         return tcp::refuse(context, passage.downstream, &passage.facts, reason);
     }
     match reached {
         Some(reached) => tcp::carry(context, reached, 1, passage).await,
         None => tcp::connect(context, &receiving.backend, 0, passage).await,
+    }
+}
+
+/// Exchanges in the version that the peer speaks. A connection that was made to the app before is kept
+/// for what will be spoken to it.
+async fn serve_http<T>(
+    context: &Rc<Context>,
+    (stream, first): (T, BytesMut),
+    spoken: Spoken,
+    receiving: Receiving,
+    reached: Option<Reached>,
+) where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
+{
+    let received = match spoken {
+        Spoken::Http2 => HttpVersion::Http2,
+        Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
+    };
+    if let Some(reached) = reached {
+        match version::app(receiving.protocol, received) {
+            HttpVersion::Http1 => context.give_back(reached, true),
+            HttpVersion::Http2 => context.share(reached).await,
+        }
+    }
+    let scope = Scope::Receiving(receiving);
+    match received {
+        HttpVersion::Http2 => exchange::serve_http2(context, stream, first, scope).await,
+        HttpVersion::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            // A CONNECT is refused there: only the forward proxy hands over.
+            drop(exchange::serve(context, connection, &scope).await);
+        }
     }
 }
 

@@ -14,10 +14,12 @@ pub mod config;
 
 pub mod buffer;
 pub mod h1;
+pub mod h2;
 pub mod tunnel;
 pub mod upstream;
 
 pub mod filter;
+pub mod leg;
 
 pub mod context;
 pub mod relay;

@@ -146,10 +146,15 @@ async fn serve_stream<T>(
         None => Err(Kind::ConfigPending),
     };
     let told = told(context, table.ok(), &mut stream, &mut first).await;
-    if told.spoken == Spoken::Http1 {
-        let connection = Connection::with_read(stream, first);
-        exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
-        return;
+    let scope = || Scope::Calling(name.clone());
+    match told.spoken {
+        Spoken::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            exchange::serve(context, connection, &scope()).await;
+            return;
+        }
+        Spoken::Http2 => return exchange::serve_http2(context, stream, first, scope()).await,
+        Spoken::Tls | Spoken::Opaque => {}
     }
     let mut facts = Facts::new(Direction::Outbound, name.clone(), told.spoken.hint());
     facts.started = started;
@@ -186,6 +191,15 @@ async fn told<T: AsyncRead + Unpin>(
     let mut routes = table.iter().flat_map(|table| &table.connections.routes);
     match routes.next().map(|table| table.route.kind) {
         None => match declared {
+            Some(Spoken::Http1 | Spoken::Http2) => {
+                let protocol = table.map_or(Protocol::Http, |table| table.protocol);
+                let told = detect::version(protocol, stream, first).await;
+                let is_http = matches!(told, Spoken::Http1 | Spoken::Http2);
+                Told {
+                    refusal: (!is_http).then_some(Kind::UnsupportedProtocol),
+                    ..spoken(told)
+                }
+            }
             Some(declared) => spoken(declared),
             None => spoken(detect::protocol(context, Direction::Outbound, stream, first).await),
         },

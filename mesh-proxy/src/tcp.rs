@@ -145,12 +145,16 @@ where
     };
     let backend = reached.backend.name.to_string();
     let destination = facts.destination.to_string();
+    let Some((mut upstream, counted)) = reached.into_stream() else {
+        // Bytes are never sent on a connection that is shared.
+        let reason = Kind::UnsupportedProtocol.reason();
+        return end(context, downstream, &facts, outcome, reason);
+    };
     context.shard.tcp_opened(context.shard.series(SeriesKey {
         direction: facts.direction,
         destination: &destination,
         backend: &backend,
     }));
-    let (mut upstream, counted) = reached.into_stream();
     let mut drain = context.shared.drain.clone();
     let copied = copy::both(&mut downstream, &mut upstream, first, &mut outcome.carried);
     let copied = tokio::select! {

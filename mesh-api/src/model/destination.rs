@@ -52,6 +52,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// True if it is declared to be HTTP, of whatever version.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2 | Self::Grpc)
+    }
+
     /// As `appProtocol` names it.
     pub fn as_str(self) -> &'static str {
         match self {

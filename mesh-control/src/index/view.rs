@@ -1,15 +1,26 @@
 //! What administrators see of the index. May use `index` and `status`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use mesh_api::error::Invalid;
-use mesh_api::name::{DestinationName, ObjectName};
+use mesh_api::model::destination::Destination;
+use mesh_api::name::ObjectName;
 use mesh_api::resource::{Kind, ResourceKey};
 use serde::Serialize;
 
 use crate::index::document::DocumentFault;
 use crate::index::{Index, Place};
 use crate::status::{Condition, Fault, ResourceStatus, conditions, conflicted, refused};
+
+/// Whether statuses carry the objects themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// They do.
+    Show,
+    /// They do not.
+    Omit,
+}
 
 /// A Service with what is behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +30,10 @@ pub struct ServiceRow {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its virtual IPs.
+    pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<PortRow>,
     /// Workloads behind any port, `namespace/name`, sorted.
@@ -65,6 +80,8 @@ pub struct WorkloadRow {
     pub name: String,
     /// Its service account.
     pub service_account: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Where peers reach it.
     pub address: String,
     /// Services that select it.
@@ -75,7 +92,7 @@ pub struct WorkloadRow {
     pub stale: bool,
 }
 
-pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
+pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
     let held = index.held.iter().map(|(key, held)| {
         let verdict = index.catalog.verdict(key).unwrap_or_default();
         let mut status = of_key(key, &held.place, conditions(&verdict));
@@ -87,6 +104,11 @@ pub(super) fn statuses(index: &Index) -> Vec<ResourceStatus> {
         status.stale = held.outdated
             || verdict.keeps_last_good
             || is_stale(index, key.object().as_ref(), key.kind);
+        status.labels = labels_of(index, key);
+        if objects == Objects::Show {
+            let resource = index.catalog.resource(key);
+            status.object = resource.and_then(|resource| serde_json::to_value(&**resource).ok());
+        }
         status
     });
     let shadowed = index.shadowed.iter().map(|loser| {
@@ -119,6 +141,8 @@ fn of_document(file: &str, bad: &DocumentFault) -> ResourceStatus {
         stale: bad.keeps_last_good,
         conditions: vec![refused(&bad.fault)],
         faults: vec![bad.fault.clone()],
+        labels: BTreeMap::new(),
+        object: None,
     }
 }
 
@@ -132,6 +156,8 @@ fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> Resou
         stale: false,
         conditions,
         faults: Vec::new(),
+        labels: BTreeMap::new(),
+        object: None,
     }
 }
 
@@ -143,6 +169,8 @@ pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
             let row = ServiceRow {
                 namespace: name.namespace.to_string(),
                 name: name.name.to_string(),
+                labels: labels_of(index, key),
+                addresses: Vec::new(),
                 ports: Vec::new(),
                 workloads: Vec::new(),
                 stale: false,
@@ -151,10 +179,12 @@ pub(super) fn services(index: &Index) -> Vec<ServiceRow> {
         }
     }
     for name in index.catalog.destinations() {
-        if let Some(port) = port_row(index, &name)
+        let own = &name.service.namespace;
+        if let Some(destination) = index.catalog.destination(&name, own)
             && let Some(row) = services.get_mut(&name.service)
         {
-            row.ports.push(port);
+            row.ports.push(port_row(&destination));
+            row.addresses = destination.addresses;
         }
     }
     for row in services.values_mut() {
@@ -175,6 +205,7 @@ pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
             namespace: name.namespace.to_string(),
             name: name.name.to_string(),
             service_account: workload.service_account.to_string(),
+            labels: workload.labels.clone(),
             address: workload.address.to_string(),
             services: services.iter().map(ToString::to_string).collect(),
             source: if index.has_file_workload(name) {
@@ -188,15 +219,20 @@ pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
     rows.collect()
 }
 
-fn port_row(index: &Index, name: &DestinationName) -> Option<PortRow> {
-    let destination = index.catalog.destination(name, &name.service.namespace)?;
+fn port_row(destination: &Destination) -> PortRow {
     let own = destination.backends.first();
     let endpoints = own.into_iter().flat_map(|backend| &backend.endpoints);
-    Some(PortRow {
-        port: name.port.number(),
+    PortRow {
+        port: destination.name.port.number(),
         protocol: destination.protocol.as_str(),
         endpoints: endpoints.map(endpoint_row).collect(),
-    })
+    }
+}
+
+fn labels_of(index: &Index, key: &ResourceKey) -> BTreeMap<String, String> {
+    let resource = index.catalog.resource(key);
+    let labels = resource.and_then(|resource| resource.metadata().labels.clone());
+    labels.unwrap_or_default()
 }
 
 fn endpoint_row(endpoint: &mesh_api::model::backend::Endpoint) -> EndpointRow {

@@ -18,6 +18,7 @@ use mesh_api::snapshot::DestinationTable;
 use mesh_api::translate::Catalog;
 use serde_json::json;
 
+use crate::command::complete;
 use crate::command::proxy_config::workload_name;
 use crate::render::{Output, show};
 use crate::source::admin::Admin;
@@ -29,10 +30,10 @@ use crate::source::state::StateArg;
 pub(crate) struct Explain {
     /// `[METHOD] URL`, the URL as the caller writes it: `http://`, `grpc://HOST:PORT/pkg.Service/Method`,
     /// `tcp://HOST:PORT` or `tls://HOST:PORT`.
-    #[arg(value_name = "REQUEST", required = true, num_args = 1..=2)]
+    #[arg(value_name = "REQUEST", required = true, num_args = 1..=2, add = complete::requests())]
     request: Vec<String>,
     /// The caller, `namespace/workload`; routes may differ by its namespace.
-    #[arg(long, value_name = "WORKLOAD")]
+    #[arg(long, value_name = "WORKLOAD", add = complete::workloads())]
     from: String,
     /// Header field of the request; repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]

@@ -1,222 +1,179 @@
 //! `meshctl get`: what the control plane holds.
 
-use clap::Args;
+pub(crate) mod kind;
+mod object;
+mod select;
+mod tables;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use mesh_api::name::Namespace;
+use mesh_api::resource::{Kind, nearest};
 use serde_json::Value;
 
-use crate::render::{Output, Rows, show};
+use crate::command::complete;
+use crate::command::watch::{Watch, Watched};
+use crate::render::{ListFormat, list};
 use crate::source::admin::Admin;
+use crate::source::json::{items, text};
 use crate::source::state::StateArg;
+use kind::Kinds;
+use select::{Selector, is_in, is_named};
 
 /// Arguments of `meshctl get`.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// `resources`, `services`, `workloads`, or a kind such as `HTTPRoute`.
-    #[arg(value_name = "WHAT", default_value = "resources")]
+    /// A kind such as `HTTPRoute`, `services` or `svc`; `routes`, `policies`, or `resources`.
+    #[arg(value_name = "WHAT", default_value = "resources", add = complete::kinds())]
     what: String,
-    /// Only the object of this name, `name` or `namespace/name`.
-    #[arg(value_name = "NAME")]
+    /// Only the object of this name, `name` or `namespace/name`; `-o yaml` prints it with its
+    /// status.
+    #[arg(value_name = "NAME", add = complete::names())]
     name: Option<String>,
+    /// Only objects of this namespace [default: all].
+    #[arg(short, long, value_name = "NS", conflicts_with = "all_namespaces", add = complete::namespaces())]
+    namespace: Option<Namespace>,
+    /// Objects of all namespaces: the default, spelled out.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Only objects with these labels: `KEY=VALUE`, `KEY!=VALUE`, `KEY`, `!KEY`, several with commas.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<Selector>,
+    /// How to print the answer.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    output: Form,
     #[command(flatten)]
-    output: Output,
+    watch: Watch,
+}
+
+/// How `get` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Columns for people.
+    Table,
+    /// More columns.
+    Wide,
+    /// One JSON value, indented.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// `kind/namespace/name`, one a line.
+    Name,
+    /// Lines for /etc/hosts: the virtual IPs of services with their names.
+    Hosts,
 }
 
 /// Prints the objects asked for.
 pub(crate) async fn run(get: Get, state: &StateArg) -> anyhow::Result<u8> {
     let admin = Admin::of(&state.folder()?);
-    let what = get.what.to_ascii_lowercase();
-    let mut found = match what.as_str() {
-        "services" | "service" => admin.get("/services").await?,
-        "workloads" | "workload" => admin.get("/workloads").await?,
-        _ => admin.get("/resources").await?,
-    };
-    if let Value::Array(objects) = &mut found {
-        objects.retain(|object| {
-            let kind =
-                !is_kind(&what) || text_of(object, "kind").eq_ignore_ascii_case(singular(&what));
-            kind && get
-                .name
-                .as_deref()
-                .is_none_or(|name| is_named(object, name))
-        });
-        if objects.is_empty()
-            && let Some(name) = &get.name
-        {
-            anyhow::bail!(
-                "no {} named {name}; `meshctl get {}` lists what there is",
-                get.what,
-                get.what
-            );
-        }
+    let kinds = kind::parse(&get.what)?;
+    if get.output == Form::Hosts && kinds != Kinds::One(Kind::Service) {
+        bail!("only services have hosts: `meshctl get services -o hosts`");
     }
-    show(get.output, &found, || match what.as_str() {
-        "services" | "service" => services(&found),
-        "workloads" | "workload" => rows(&found).to_text(),
-        _ => resources(&found),
-    })?;
-    Ok(0)
+    let look = async || get.text(&kinds, &admin).await;
+    get.watch.show(Watched::Exact, look).await
 }
 
-/// Resources with how they stand, then every fault at its place.
-fn resources(found: &Value) -> String {
-    let mut rows = Rows::new(&[
-        "KIND",
-        "NAMESPACE",
-        "NAME",
-        "ACCEPTED",
-        "RESOLVED",
-        "SOURCE",
-    ]);
-    let mut faults = String::new();
-    for object in found.as_array().into_iter().flatten() {
-        let condition = |kind: &str| {
-            let mut all = object["conditions"].as_array().into_iter().flatten();
-            let one = all.find(|condition| condition["type"] == kind);
-            one.map_or_else(|| "-".to_owned(), |one| text_of(one, "status").to_owned())
+impl Get {
+    async fn text(&self, kinds: &Kinds, admin: &Admin) -> anyhow::Result<String> {
+        let source = self.source(kinds);
+        let all = admin.get(source).await?;
+        let found = self.choose(kinds, &all)?;
+        let format = match self.output {
+            Form::Table => ListFormat::Table,
+            Form::Wide => ListFormat::Wide,
+            Form::Json => ListFormat::Json,
+            Form::Yaml => ListFormat::Yaml,
+            Form::Name => ListFormat::Name,
+            Form::Hosts => {
+                let ready = admin.get("/ready").await?;
+                let domain = ready["clusterDomain"].as_str().unwrap_or("cluster.local");
+                return tables::hosts(&found, domain, self.namespace.is_some());
+            }
         };
-        let file = object["file"].as_str().unwrap_or("registration");
-        rows.push([
-            text_of(object, "kind").to_owned(),
-            object["namespace"].as_str().unwrap_or("-").to_owned(),
-            text_of(object, "name").to_owned(),
-            condition("Accepted"),
-            condition("ResolvedRefs"),
-            format!("{file}:{}", object["line"]),
-        ]);
-        for fault in object["faults"].as_array().into_iter().flatten() {
-            let (line, column) = (&fault["line"], &fault["column"]);
-            let (path, reason) = (text_of(fault, "path"), text_of(fault, "reason"));
-            faults.push_str(&[file, ":", &line.to_string(), ":", &column.to_string()].concat());
-            faults.push_str(&[": ", path, ": ", reason, "\n"].concat());
+        let found = Value::Array(found);
+        if self.is_one_object() {
+            let object = object::of(items(&found));
+            return list(format, &object, |_| String::new(), Vec::new);
         }
-    }
-    format!("{}{faults}", rows.to_text())
-}
-
-/// Services, one line per port, with the endpoints behind it.
-fn services(found: &Value) -> String {
-    let mut rows = Rows::new(&["NAMESPACE", "NAME", "PORT", "PROTOCOL", "ENDPOINTS"]);
-    for service in found.as_array().into_iter().flatten() {
-        for port in service["ports"].as_array().into_iter().flatten() {
-            let endpoints = port["endpoints"].as_array().into_iter().flatten();
-            let endpoints: Vec<&str> = endpoints.map(|one| text_of(one, "workload")).collect();
-            rows.push([
-                text_of(service, "namespace").to_owned(),
-                text_of(service, "name").to_owned(),
-                port["port"].to_string(),
-                text_of(port, "protocol").to_owned(),
-                endpoints.join(", "),
-            ]);
-        }
-    }
-    rows.to_text()
-}
-
-/// A list of flat objects as a table: one column per field of the first.
-pub(crate) fn rows(objects: &Value) -> Rows {
-    let objects: &[Value] = objects.as_array().map_or(&[], Vec::as_slice);
-    let mut columns: Vec<String> = Vec::new();
-    for key in objects
-        .iter()
-        .filter_map(Value::as_object)
-        .flat_map(|object| object.keys())
-    {
-        if !columns.contains(key) {
-            columns.push(key.clone());
-        }
-    }
-    // Names come first, whatever order the fields have.
-    columns.sort_by_key(|column| match column.as_str() {
-        "destination" | "kind" => 0,
-        "namespace" => 1,
-        "name" | "workload" | "backend" | "route" => 2,
-        "state" | "status" => 3,
-        _ => 4,
-    });
-    let header: Vec<String> = columns.iter().map(|column| title(column)).collect();
-    let mut rows = Rows::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
-    for object in objects {
-        rows.push(columns.iter().map(|column| cell(object.get(column))));
-    }
-    rows
-}
-
-fn is_kind(what: &str) -> bool {
-    !matches!(
-        what,
-        "resources" | "services" | "service" | "workloads" | "workload"
-    )
-}
-
-fn singular(what: &str) -> &str {
-    match what {
-        "policies" => "policy",
-        _ => what
-            .strip_suffix('s')
-            .filter(|_| !what.ends_with("ss"))
-            .unwrap_or(what),
-    }
-}
-
-fn is_named(object: &Value, name: &str) -> bool {
-    let (own, namespace) = (text_of(object, "name"), text_of(object, "namespace"));
-    own == name || own.rsplit('/').next() == Some(name) || format!("{namespace}/{own}") == name
-}
-
-fn text_of<'a>(object: &'a Value, field: &str) -> &'a str {
-    object
-        .get(field)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-/// `camelCase` as a heading.
-fn title(field: &str) -> String {
-    let mut title = String::new();
-    for c in field.chars() {
-        if c.is_ascii_uppercase() {
-            title.push(' ');
-        }
-        title.push(c.to_ascii_uppercase());
-    }
-    title
-}
-
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => {
-            let items: Vec<_> = items.iter().map(|item| cell(Some(item))).collect();
-            items.join(", ")
-        }
-        Some(Value::Object(fields)) => {
-            let fields: Vec<_> = fields
+        let table = |width| match source {
+            "/services" => tables::services(&found, width),
+            "/workloads" => tables::workloads(&found, width),
+            _ => tables::resources(&found, width),
+        };
+        let names = || {
+            items(&found)
                 .iter()
-                .map(|(key, value)| format!("{key}={}", cell(Some(value))))
-                .collect();
-            fields.join(" ")
-        }
-        Some(other) => other.to_string(),
+                .map(|row| tables::name(row, kinds))
+                .collect()
+        };
+        list(format, &found, table, names)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+    /// Where the control plane tells of what is asked for.
+    fn source(&self, kinds: &Kinds) -> &'static str {
+        match kinds {
+            _ if self.is_one_object() => "/resources?objects",
+            Kinds::One(Kind::Service) => "/services",
+            Kinds::One(Kind::Workload) => "/workloads",
+            _ => "/resources",
+        }
+    }
 
-    #[test]
-    fn objects_become_rows_with_names_first() {
-        let objects = json!([
-            { "addresses": ["127.0.0.1"], "kind": "Service", "name": "demo/shop" },
-            { "kind": "Mesh", "name": "default", "leafLifetime": 3 },
-        ]);
-        let text = rows(&objects).to_text();
-        let lines: Vec<Vec<&str>> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect())
+    /// True where one object is to be shown whole.
+    fn is_one_object(&self) -> bool {
+        self.name.is_some() && matches!(self.output, Form::Json | Form::Yaml)
+    }
+
+    fn choose(&self, kinds: &Kinds, all: &Value) -> anyhow::Result<Vec<Value>> {
+        // Rows of `/services` and `/workloads` have no kind: they are all of one.
+        let is_kind = |row: &&Value| {
+            row.get("kind")
+                .is_none_or(|_| kinds.takes(text(row, "kind")))
+        };
+        let of_kind: Vec<&Value> = items(all).iter().filter(is_kind).collect();
+        let takes = |row: &&&Value| {
+            is_in(row, self.namespace.as_ref())
+                && self
+                    .selector
+                    .as_ref()
+                    .is_none_or(|labels| labels.selects(row))
+                && self.name.as_deref().is_none_or(|name| is_named(row, name))
+        };
+        let found: Vec<Value> = of_kind
+            .iter()
+            .filter(takes)
+            .map(|row| (*row).clone())
             .collect();
-        assert_eq!(lines[0], ["KIND", "NAME", "ADDRESSES", "LEAF", "LIFETIME"]);
-        assert_eq!(lines[1], ["Service", "demo/shop", "127.0.0.1", "-"]);
+        match &self.name {
+            Some(name) if found.is_empty() => bail!("{}", self.missing(name, &of_kind)),
+            _ => Ok(found),
+        }
+    }
+
+    fn missing(&self, name: &str, of_kind: &[&Value]) -> String {
+        let known: Vec<&str> = of_kind.iter().map(|row| text(row, "name")).collect();
+        let bare = name.rsplit('/').next().unwrap_or(name);
+        let place = self
+            .namespace
+            .as_ref()
+            .map(|namespace| format!(" in {namespace}"));
+        let what = &self.what;
+        let hint = match nearest(bare, &known)
+            .and_then(|near| of_kind.iter().find(|row| text(row, "name") == near))
+        {
+            Some(row) => format!("did you mean {}?", tables::full_name(row)),
+            None => format!("`meshctl get {what}` lists what there is"),
+        };
+        format!(
+            "no {what} named {name}{}; {hint}",
+            place.unwrap_or_default()
+        )
     }
 }

@@ -34,6 +34,13 @@ impl Admin {
         self.ask("POST", target, Bytes::from(body)).await?.json()
     }
 
+    /// The control plane's clock, in seconds since the epoch; `None` if its answer is not dated.
+    pub(crate) async fn clock(&self) -> anyhow::Result<Option<i64>> {
+        let answer = self.ask("GET", "/version", Bytes::new()).await?;
+        let date = jiff::fmt::rfc2822::parse(answer.header("date"));
+        Ok(date.ok().map(|date| date.timestamp().as_second()))
+    }
+
     async fn ask(&self, method: &str, target: &str, body: Bytes) -> anyhow::Result<Answer> {
         let mut connection = Connection::open_unix(&self.socket).await.with_context(|| {
             format!(

@@ -79,6 +79,20 @@ impl StateFolder {
         self.root.join(format!("{}.{}", name.namespace, name.name))
     }
 
+    /// Every workload that has been run with this folder, by the folders left.
+    pub(crate) fn workloads(&self) -> Vec<ObjectName> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.path().join("bootstrap.json").exists());
+        let names = folders.filter_map(|entry| {
+            let file = entry.file_name();
+            let (namespace, name) = file.to_str()?.split_once('.')?;
+            format!("{namespace}/{name}").parse().ok()
+        });
+        let mut names: Vec<ObjectName> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Creates `folder` and its parents for this user alone.
     #[expect(
         clippy::unused_self,

@@ -6,15 +6,14 @@ use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
 use mesh_api::model::origin::Sourced;
 use mesh_api::model::policy::{Algorithm, ExchangeTimeouts, MutualTls, RetryPolicy};
-use mesh_api::model::route::{Action, HeaderChanges, Route, RouteMatch, Rule, Target};
+use mesh_api::model::route::{Action, HeaderChanges, PathRewrite, Route, RouteMatch, Rule, Target};
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{DestinationTable, Known};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use super::listeners::listeners;
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
-use crate::identity::Credentials;
 
 /// Everything in force.
 pub(super) fn config(config: &Config, bootstrap: &Bootstrap) -> Value {
@@ -26,46 +25,11 @@ pub(super) fn config(config: &Config, bootstrap: &Bootstrap) -> Value {
         "workload": bootstrap.workload,
         "serviceAccount": bootstrap.service_account,
         "status": config.status(),
-        "listeners": listeners(bootstrap),
+        "listeners": listeners(bootstrap, &snapshot),
         "mesh": snapshot.mesh.as_deref().map(mesh),
         "inbound": snapshot.inbound.values().map(|held| inbound(held)).collect::<Vec<_>>(),
         "destinations": destinations.map(|(name, known)| known_json(name, known)).collect::<Vec<_>>(),
     })
-}
-
-/// A certificate in use, without its key.
-pub(super) fn certificates(held: &Credentials) -> Value {
-    let root = |der: &[u8]| {
-        let digest = Sha256::digest(der);
-        let hex: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "sha256": hex.concat() })
-    };
-    json!({
-        "identity": held.identity(),
-        "serial": held.serial(),
-        "notBefore": held.not_before(),
-        "notAfter": held.not_after(),
-        "generation": format!("{:016x}", held.generation()),
-        "chainLength": held.chain().len(),
-        "roots": held.roots().iter().map(|der| root(der)).collect::<Vec<_>>(),
-    })
-}
-
-fn listeners(bootstrap: &Bootstrap) -> Value {
-    let mut listeners = Vec::new();
-    for upstream in &bootstrap.upstreams {
-        let target = format!("{}:{}", upstream.host, upstream.port);
-        listeners
-            .push(json!({ "kind": "outbound", "address": upstream.listen, "upstream": target }));
-    }
-    if let Some(address) = bootstrap.forward_proxy {
-        listeners.push(json!({ "kind": "forwardProxy", "address": address }));
-    }
-    if let Some(address) = bootstrap.observe {
-        listeners.push(json!({ "kind": "observe", "address": address }));
-    }
-    listeners.push(json!({ "kind": "admin", "address": bootstrap.admin_socket }));
-    Value::Array(listeners)
 }
 
 fn mesh(facts: &MeshFacts) -> Value {
@@ -163,7 +127,7 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
         Action::Redirect(redirect) => {
             set(
                 "redirect",
-                json!({ "status": redirect.status, "hostname": redirect.hostname, "scheme": redirect.scheme, "port": redirect.port, "path": redirect.path.as_ref().map(|path| format!("{path:?}")) }),
+                json!({ "status": redirect.status, "hostname": redirect.hostname, "scheme": redirect.scheme, "port": redirect.port, "path": redirect.path.as_ref().map(path_change) }),
             );
         }
         Action::Forward { backends, rewrite } => {
@@ -179,7 +143,7 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
             if let Some(rewrite) = rewrite {
                 set(
                     "rewrite",
-                    json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(|path| format!("{path:?}")) }),
+                    json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(path_change) }),
                 );
             }
         }
@@ -197,6 +161,13 @@ fn match_text(conditions: &RouteMatch) -> String {
     let query = conditions.query.iter();
     parts.extend(query.map(|q| format!("query {} {}", q.name, value_text(&q.value))));
     parts.join(", ")
+}
+
+fn path_change(path: &PathRewrite) -> Value {
+    match path {
+        PathRewrite::Full(text) => json!({ "full": text }),
+        PathRewrite::Prefix(text) => json!({ "prefix": text }),
+    }
 }
 
 fn header_changes(changes: &HeaderChanges) -> Value {

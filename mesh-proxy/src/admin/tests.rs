@@ -123,6 +123,16 @@ fn a_proxy_serves_and_tells_its_last_good_without_a_control_plane() {
         "spiffe://mesh.test/ns/demo/sa/shop"
     );
     assert!(!certificates.to_string().to_lowercase().contains("key"));
+    let leaf = &certificates["chain"][0];
+    assert_eq!(leaf["serial"], certificates["serial"]);
+    assert_eq!(leaf["notAfter"], certificates["notAfter"]);
+    let listeners = config["listeners"].as_array().unwrap();
+    let kinds: Vec<&str> = listeners
+        .iter()
+        .filter_map(|l| l["kind"].as_str())
+        .collect();
+    assert_eq!(kinds, ["outbound", "tunnel", "admin"]);
+    assert_eq!(listeners[0]["origin"], "bootstrap upstreams[0]");
     assert_eq!(ask(admin, "/endpoints", "").1[0]["ejected"], true);
     assert_eq!(ask(admin, "/nope", "").0, 404);
     let metrics = admin.handle("/metrics", b"").body;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
+use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
+use mesh_api::model::destination::Protocol;
 use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
@@ -19,7 +21,7 @@ use super::{Receiving, Scope};
 use crate::attempt::Plan;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::h1::RequestHead;
+use crate::h1::{RequestHead, Version};
 
 static UNCHANGED: HeaderChanges = HeaderChanges {
     set: Vec::new(),
@@ -187,7 +189,9 @@ impl Sources<'_> {
         scope: &Scope,
     ) -> Planned<'_> {
         let table = match &self.toward {
-            Toward::Backend(backend) => return Planned::Forward(self.direct(backend, scope)),
+            Toward::Backend(backend) => {
+                return Planned::Forward(self.direct(backend, head, scope));
+            }
             Toward::Destination(table) => table,
         };
         let request = Request {
@@ -202,13 +206,20 @@ impl Sources<'_> {
         let step =
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
-            Step::Done(Decision::Forward(forward)) => Planned::Forward(self.plan(*forward)),
+            Step::Done(Decision::Forward(forward)) => {
+                Planned::Forward(self.plan(*forward, table.protocol, head))
+            }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
             Step::Ask(question) => match question {},
         }
     }
 
-    fn plan<'s>(&'s self, forward: Forward<'s>) -> Plan<'s> {
+    fn plan<'s>(
+        &'s self,
+        forward: Forward<'s>,
+        protocol: Protocol,
+        head: &RequestHead,
+    ) -> Plan<'s> {
         Plan {
             rule: forward.rule,
             backend: forward.backend,
@@ -223,14 +234,24 @@ impl Sources<'_> {
             request_timeout: forward.timeouts.request.value,
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
+            version: upstream_version(forward.backend, protocol, head),
         }
     }
 
     /// Without rules: as it came.
-    fn direct<'s>(&'s self, backend: &'s Arc<Backend>, scope: &Scope) -> Plan<'s> {
+    fn direct<'s>(
+        &'s self,
+        backend: &'s Arc<Backend>,
+        head: &RequestHead,
+        scope: &Scope,
+    ) -> Plan<'s> {
         let retry = match scope {
             Scope::Receiving(_) => &LOCAL_RETRY,
             Scope::Calling(_) | Scope::ForwardProxy => &OUTSIDE_RETRY,
+        };
+        let protocol = match scope {
+            Scope::Receiving(receiving) => receiving.protocol,
+            Scope::Calling(_) | Scope::ForwardProxy => Protocol::Detect,
         };
         Plan {
             rule: None,
@@ -242,6 +263,7 @@ impl Sources<'_> {
             request_timeout: None,
             per_try: None,
             retry,
+            version: upstream_version(backend, protocol, head),
         }
     }
 
@@ -250,6 +272,20 @@ impl Sources<'_> {
             None => Cow::Borrowed(&self.target.path),
             Some(query) => Cow::Owned(format!("{}?{query}", self.target.path)),
         }
+    }
+}
+
+/// What to speak to the endpoints of `backend`.
+fn upstream_version(backend: &Backend, protocol: Protocol, head: &RequestHead) -> Version {
+    let received = match head.version() {
+        Version::Http2 => HttpVersion::Http2,
+        Version::Http10 | Version::Http11 => HttpVersion::Http1,
+    };
+    let transport = backend.endpoints.first().map(|first| &first.transport);
+    let version = transport.map(|transport| version::upstream(transport, protocol, received));
+    match version {
+        Some(HttpVersion::Http2) => Version::Http2,
+        Some(HttpVersion::Http1) | None => Version::Http11,
     }
 }
 

@@ -1,0 +1,319 @@
+//! Every check: its name, which is its anchor in `docs/reference/check.md`, and its function.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::facts::Facts;
+use super::{authority, configuration, control, identity, policy, proxies, state, workload};
+
+/// The page that explains each check under a heading of its name.
+pub(super) const PAGE: &str = "docs/reference/check.md";
+
+/// What checks are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Category {
+    /// The state folder on this machine.
+    StateFolder,
+    /// The control plane.
+    ControlPlane,
+    /// The certificate authority.
+    Certificates,
+    /// Identities of workloads.
+    Identities,
+    /// Sidecars.
+    Proxies,
+    /// Resources.
+    Configuration,
+    /// Policies that let more in or out than they need to.
+    Policies,
+    /// Workloads and their leases.
+    Workloads,
+}
+
+impl Category {
+    /// As a heading.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::StateFolder => "state folder",
+            Self::ControlPlane => "control plane",
+            Self::Certificates => "certificate authority",
+            Self::Identities => "identities",
+            Self::Proxies => "proxies",
+            Self::Configuration => "configuration",
+            Self::Policies => "policies",
+            Self::Workloads => "workloads",
+        }
+    }
+}
+
+/// One check.
+pub(super) struct Entry {
+    /// Its name and anchor.
+    pub(super) name: &'static str,
+    /// What it is about.
+    pub(super) category: Category,
+    /// What holds if it finds nothing.
+    pub(super) good: &'static str,
+    /// The check.
+    pub(super) run: fn(&Facts) -> Verdict,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Findings; none: all is as it should be.
+    Looked(Vec<Finding>),
+    /// What it needs to know is not known.
+    Blind,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Finding {
+    /// How bad it is.
+    pub(super) severity: Severity,
+    /// What was found.
+    pub(super) what: String,
+    /// Why it is so, or what comes of it.
+    pub(super) cause: String,
+    /// What helps.
+    pub(super) fix: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Severity {
+    /// Worth a look.
+    Warning,
+    /// Broken, or about to be.
+    Fault,
+}
+
+/// Every check, in the order it is made.
+pub(super) const ALL: &[Entry] = &[
+    entry(
+        "state-folder-exists",
+        Category::StateFolder,
+        "the state folder is there",
+        state::exists,
+    ),
+    entry(
+        "private-files",
+        Category::StateFolder,
+        "keys, tokens and sockets are this user's alone",
+        state::private,
+    ),
+    entry(
+        "control-plane-answers",
+        Category::ControlPlane,
+        "the control plane answers",
+        control::answers,
+    ),
+    entry(
+        "control-plane-listens",
+        Category::ControlPlane,
+        "it takes connections of proxies",
+        control::listens,
+    ),
+    entry(
+        "control-plane-build",
+        Category::ControlPlane,
+        "it is of the same build as meshctl",
+        control::build,
+    ),
+    entry(
+        "clocks",
+        Category::ControlPlane,
+        "clocks agree",
+        control::clocks,
+    ),
+    entry(
+        "root-certificate",
+        Category::Certificates,
+        "the root certificate is valid",
+        authority::root,
+    ),
+    entry(
+        "intermediate-certificate",
+        Category::Certificates,
+        "the intermediate certificate is valid",
+        authority::intermediate,
+    ),
+    entry(
+        "trusted-roots",
+        Category::Certificates,
+        "the root in use is trusted, and no trusted root has ended",
+        authority::roots,
+    ),
+    entry(
+        "workload-certificates",
+        Category::Identities,
+        "workloads have valid certificates, renewed in time",
+        identity::certificates,
+    ),
+    entry(
+        "workload-roots",
+        Category::Identities,
+        "workloads trust the root in use",
+        identity::roots,
+    ),
+    entry(
+        "proxies-connected",
+        Category::Proxies,
+        "every proxy is connected",
+        proxies::connected,
+    ),
+    entry(
+        "proxies-current",
+        Category::Proxies,
+        "every proxy runs what was published",
+        proxies::current,
+    ),
+    entry(
+        "proxies-ready",
+        Category::Proxies,
+        "every proxy is ready for traffic",
+        proxies::ready,
+    ),
+    entry(
+        "proxies-build",
+        Category::Proxies,
+        "every proxy is of the control plane's build",
+        proxies::build,
+    ),
+    entry(
+        "resources-accepted",
+        Category::Configuration,
+        "every resource is accepted",
+        configuration::accepted,
+    ),
+    entry(
+        "references-resolved",
+        Category::Configuration,
+        "every reference leads somewhere",
+        configuration::resolved,
+    ),
+    entry(
+        "services-have-endpoints",
+        Category::Configuration,
+        "every service has endpoints",
+        configuration::endpoints,
+    ),
+    entry(
+        "ports-declare-protocol",
+        Category::Configuration,
+        "every port of a service declares its protocol",
+        configuration::protocols,
+    ),
+    entry(
+        "mutual-tls-strict",
+        Category::Policies,
+        "plaintext is refused everywhere",
+        policy::strict,
+    ),
+    entry(
+        "mutual-tls-until",
+        Category::Policies,
+        "no exception from strict mutual TLS is overdue",
+        policy::until,
+    ),
+    entry(
+        "unknown-destinations",
+        Category::Policies,
+        "calls to unknown destinations are refused",
+        policy::unknown,
+    ),
+    entry(
+        "leases-current",
+        Category::Workloads,
+        "every lease is renewed",
+        workload::leases,
+    ),
+    entry(
+        "sidecars-run",
+        Category::Workloads,
+        "every workload started here runs with its sidecar",
+        workload::sidecars,
+    ),
+    entry(
+        "addresses-unique",
+        Category::Workloads,
+        "no two workloads share an address and port",
+        workload::addresses,
+    ),
+];
+
+const fn entry(
+    name: &'static str,
+    category: Category,
+    good: &'static str,
+    run: fn(&Facts) -> Verdict,
+) -> Entry {
+    Entry {
+        name,
+        category,
+        good,
+        run,
+    }
+}
+
+impl Finding {
+    /// Worth a look.
+    pub(super) fn warning(
+        what: impl Into<String>,
+        cause: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Warning, what, cause, fix)
+    }
+
+    /// Broken.
+    pub(super) fn fault(
+        what: impl Into<String>,
+        cause: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Fault, what, cause, fix)
+    }
+
+    fn new(
+        severity: Severity,
+        what: impl Into<String>,
+        cause: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            what: what.into(),
+            cause: cause.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_has_its_heading_in_the_page_and_no_other_is_there() {
+        let page = include_str!("../../../../docs/reference/check.md");
+        let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
+        let headings: Vec<&str> = headings.collect();
+        let names: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
+        assert_eq!(
+            headings, names,
+            "{PAGE}, headings of the third level, in order"
+        );
+    }
+
+    #[test]
+    fn checks_of_a_category_stand_together() {
+        let mut categories: Vec<Category> = ALL.iter().map(|entry| entry.category).collect();
+        categories.dedup();
+        assert_eq!(categories.len(), Category::value_variants().len());
+    }
+}

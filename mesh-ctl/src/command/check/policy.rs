@@ -1,0 +1,178 @@
+//! Checks of policies that let more pass than they need to.
+
+use jiff::civil::Date;
+use serde_json::Value;
+
+use super::catalog::{Finding, Verdict};
+use super::facts::Facts;
+use crate::source::json::text;
+
+/// Days before `until` from which its end is worth a look.
+const SOON: i64 = 7;
+
+pub(super) fn strict(facts: &Facts) -> Verdict {
+    let Ok(control) = &facts.control else {
+        return Verdict::Blind;
+    };
+    let mut findings = Vec::new();
+    for row in &control.resources {
+        let spec = &row["object"]["spec"];
+        match text(row, "kind") {
+            "Mesh" => findings.extend(loose(
+                row,
+                "spec.mutualTLS.mode",
+                &spec["mutualTLS"]["mode"],
+            )),
+            "MutualTLSPolicy" => {
+                findings.extend(loose(row, "spec.mode", &spec["mode"]));
+                for (port, settings) in spec["ports"].as_object().into_iter().flatten() {
+                    let path = format!("spec.ports.{port}.mode");
+                    findings.extend(loose(row, &path, &settings["mode"]));
+                }
+            }
+            _ => {}
+        }
+    }
+    Verdict::Looked(findings)
+}
+
+pub(super) fn until(facts: &Facts) -> Verdict {
+    let Ok(control) = &facts.control else {
+        return Verdict::Blind;
+    };
+    let today = jiff::Timestamp::from_second(facts.now).unwrap_or_default();
+    let today = today.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let finding = |row: &Value| {
+        let end: Date = text(&row["object"]["spec"], "until").parse().ok()?;
+        let left = i64::from(today.until(end).ok()?.get_days());
+        let who = name(row);
+        let fix = format!(
+            "make {who} Strict ({}), or give it a later date",
+            place(row)
+        );
+        match left {
+            ..0 => Some(Finding::fault(
+                format!("{who} was to end by {end}"),
+                "the exception from strict mutual TLS is overdue; nothing changes by itself",
+                fix,
+            )),
+            0..=SOON => Some(Finding::warning(
+                format!("{who} is to end by {end}"),
+                "the exception from strict mutual TLS is nearly over",
+                fix,
+            )),
+            _ => None,
+        }
+    };
+    Verdict::Looked(control.resources.iter().filter_map(finding).collect())
+}
+
+pub(super) fn unknown(facts: &Facts) -> Verdict {
+    let Ok(control) = &facts.control else {
+        return Verdict::Blind;
+    };
+    let mesh = control
+        .resources
+        .iter()
+        .find(|row| text(row, "kind") == "Mesh");
+    let said = mesh.map(|row| &row["object"]["spec"]["outbound"]["unknownDestinations"]);
+    let by = match said.and_then(Value::as_str) {
+        Some("Deny") => return Verdict::Looked(Vec::new()),
+        Some(_) => "Mesh default spec.outbound.unknownDestinations",
+        None => "the default",
+    };
+    Verdict::Looked(vec![Finding::warning(
+        "calls to destinations outside the mesh pass, whatever they are",
+        format!("unknownDestinations is Allow, by {by}"),
+        "set spec.outbound.unknownDestinations of the Mesh to Deny once what is called is known",
+    )])
+}
+
+fn loose(row: &Value, path: &str, mode: &Value) -> Option<Finding> {
+    let what = match mode.as_str()? {
+        "Permissive" => "plaintext is accepted beside mutual TLS",
+        "Disabled" => "mutual TLS is not required, and plaintext is accepted",
+        _ => return None,
+    };
+    let who = name(row);
+    Some(Finding::warning(
+        format!("{who} is {} at {path}", mode.as_str().unwrap_or_default()),
+        what,
+        format!(
+            "when every caller is in the mesh, make it Strict ({})",
+            place(row)
+        ),
+    ))
+}
+
+fn name(row: &Value) -> String {
+    let full = match text(row, "namespace") {
+        "" => text(row, "name").to_owned(),
+        namespace => format!("{namespace}/{}", text(row, "name")),
+    };
+    format!("{} {full}", text(row, "kind"))
+}
+
+fn place(row: &Value) -> String {
+    format!(
+        "{}:{}",
+        row["file"].as_str().unwrap_or("registration"),
+        row["line"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::catalog::Severity;
+    use super::super::report::tests::{good, severities};
+    use super::*;
+
+    fn with(kind: &str, spec: &Value) -> Facts {
+        let mut facts = good();
+        if let Ok(control) = &mut facts.control {
+            control.resources = vec![json!({
+                "kind": kind, "name": "x", "file": "m.yaml", "line": 1, "object": {"spec": spec},
+            })];
+        }
+        facts
+    }
+
+    #[test]
+    fn modes_below_strict_and_their_ends_are_found() {
+        let mesh = with("Mesh", &json!({"mutualTLS": {"mode": "Strict"}}));
+        assert_eq!(severities(&strict(&mesh)), []);
+        let policy = |until: &str| {
+            with(
+                "MutualTLSPolicy",
+                &json!({"mode": "Permissive", "until": until, "ports": {"9100": {"mode": "Disabled"}}}),
+            )
+        };
+        assert_eq!(
+            severities(&strict(&policy("2030-01-01"))),
+            [Severity::Warning; 2]
+        );
+        // The clock of the facts says 2026-01-01.
+        for (date, expected) in [
+            ("2025-12-31", &[Severity::Fault][..]),
+            ("2026-01-01", &[Severity::Warning]),
+            ("2026-01-08", &[Severity::Warning]),
+            ("2026-01-09", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(severities(&until(&policy(date))), expected, "{date}");
+        }
+    }
+
+    #[test]
+    fn unknown_destinations_are_denied_or_warned_of() {
+        let deny = with(
+            "Mesh",
+            &json!({"outbound": {"unknownDestinations": "Deny"}}),
+        );
+        assert_eq!(severities(&unknown(&deny)), []);
+        let default = with("Mesh", &json!({}));
+        assert_eq!(severities(&unknown(&default)), [Severity::Warning]);
+    }
+}

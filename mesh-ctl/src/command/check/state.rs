@@ -1,0 +1,29 @@
+//! Checks of the state folder.
+
+use super::catalog::{Finding, Verdict};
+use super::facts::Facts;
+
+pub(super) fn exists(facts: &Facts) -> Verdict {
+    if facts.state.exists {
+        return Verdict::Looked(Vec::new());
+    }
+    Verdict::Looked(vec![Finding::fault(
+        format!("{} does not exist", facts.state.root.display()),
+        "no mesh was started with this folder",
+        "start one with `meshctl control` or `meshctl demo`, or name its folder with --state or MESH_STATE",
+    )])
+}
+
+pub(super) fn private(facts: &Facts) -> Verdict {
+    let finding = |(path, mode): &(std::path::PathBuf, u32)| {
+        Finding::fault(
+            format!("{} has mode {mode:04o}", path.display()),
+            "others on this machine can take on an identity of the mesh, or command it",
+            format!(
+                "chmod 600 {}; then replace what it holds if others had access",
+                path.display()
+            ),
+        )
+    };
+    Verdict::Looked(facts.state.loose.iter().map(finding).collect())
+}
