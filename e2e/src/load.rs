@@ -188,7 +188,12 @@ pub async fn open(address: SocketAddr, version: Version) -> anyhow::Result<Open>
             Sender::Http1(Arc::new(tokio::sync::Mutex::new(sender)))
         }
         Version::Http2 => {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                // A client that cancels much must remember what it cancelled: what still comes for
+                // a forgotten stream is an error, and too many of those end the connection.
+                .max_concurrent_reset_streams(100_000)
+                .handshake(stream)
+                .await?;
             driver.spawn(async move { connection.await.unwrap_or_default() });
             Sender::Http2(sender)
         }

@@ -19,6 +19,7 @@ fn backend(count: u16) -> Backend {
     };
     Backend {
         name: "demo/shop:80".parse().unwrap(),
+        protocol: mesh_api::model::destination::Protocol::Http,
         settings: BackendSettings::default(),
         endpoints: (0..count).map(endpoint).collect(),
     }
