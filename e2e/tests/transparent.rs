@@ -195,6 +195,9 @@ impl World {
         };
         assert!(String::from_utf8_lossy(&tables().stdout).contains("mesh_capture"));
         let mut shop = self.run("a", "shop", "10.77.0.2", &[]);
+        // The killed run's sidecar may still be there to answer: this run has its own once it says so.
+        let own = format!("\"run\":{}", shop.0.id());
+        await_lines(&self.folder.join("state/demo.shop/pids.json"), &own, 1);
         assert_eq!(self.a.await_curl("http://10.96.0.10/"), "hello");
         shop.end();
         let left = String::from_utf8_lossy(&tables().stdout).into_owned();

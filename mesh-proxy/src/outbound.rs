@@ -98,10 +98,10 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
             tcp::connect(context, &backend, 0, passage).await;
         }
         Err(error) => {
-            stream.reset();
             let reason = error.kind.reason();
             tracing::debug!(%original, reason, "captured connection refused");
             context.refuse_connection(Direction::Outbound, reason, peer);
+            stream.reset();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -64,25 +65,33 @@ pub(super) async fn run(
         backoff: BACKOFF[0],
     };
     pair.start_proxy()?;
-    if let Some(capture) = &settled.capture
-        && let Err(error) = capture.begin().await
-    {
-        pair.stop(End::Told(Signal::TERM)).await?;
-        return Err(error);
+    // Heard from here on: one that comes while capture begins must not leave its rules behind.
+    let mut stop = pin!(signal::stop());
+    if let Some(capture) = &settled.capture {
+        tokio::select! {
+            told = &mut stop => return pair.stop(End::Told(told)).await,
+            begun = capture.begin() => if let Err(error) = begun {
+                pair.stop(End::Told(Signal::TERM)).await?;
+                return Err(error);
+            },
+        }
     }
     if let Some((program, arguments)) = command.split_first() {
         pair.app = Some(start_app(settled, program, arguments)?);
     }
     pair.write_pids()?;
-    let end = pair.wait(with_parent).await?;
+    let end = pair.wait(with_parent, stop).await?;
     let code = pair.stop(end).await?;
     std::fs::remove_file(settled.folder.join("pids.json")).ok();
     Ok(code)
 }
 
 impl Pair<'_> {
-    async fn wait(&mut self, with_parent: bool) -> anyhow::Result<End> {
-        let stop = signal::stop();
+    async fn wait(
+        &mut self,
+        with_parent: bool,
+        mut stop: Pin<&mut impl Future<Output = Signal>>,
+    ) -> anyhow::Result<End> {
         let parent = async {
             if with_parent {
                 signal::parent_gone().await;
@@ -90,7 +99,7 @@ impl Pair<'_> {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::pin!(stop, parent);
+        tokio::pin!(parent);
         loop {
             tokio::select! {
                 signal = &mut stop => return Ok(End::Told(signal)),
