@@ -139,6 +139,12 @@ pub(crate) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String
     lines
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
 /// Indented JSON and a line feed.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(value)?))

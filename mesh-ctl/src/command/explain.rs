@@ -148,7 +148,7 @@ pub(crate) async fn ask(
 
 impl Asked {
     /// Reads `[METHOD] URL` and `name: value` fields.
-    fn parse(words: &[String], headers: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn parse(words: &[String], headers: &[String]) -> anyhow::Result<Self> {
         let (method, url) = match words {
             [url] => ("GET", url),
             [method, url] => (method.as_str(), url),

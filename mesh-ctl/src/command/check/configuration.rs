@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-use super::catalog::{Finding, Verdict};
 use super::facts::Facts;
+use super::finding::{Finding, Verdict};
 use crate::source::json::{list, text};
 
 pub(super) fn accepted(facts: &Facts) -> Verdict {
-    refused(facts, "Accepted")
+    refused(facts, "Accepted", "is refused")
 }
 
 pub(super) fn resolved(facts: &Facts) -> Verdict {
-    refused(facts, "ResolvedRefs")
+    refused(facts, "ResolvedRefs", "names what is not there")
 }
 
 pub(super) fn endpoints(facts: &Facts) -> Verdict {
@@ -42,7 +42,7 @@ pub(super) fn protocols(facts: &Facts) -> Verdict {
 }
 
 /// Every resource whose condition of this type is False.
-fn refused(facts: &Facts, condition: &str) -> Verdict {
+fn refused(facts: &Facts, condition: &str, trouble: &str) -> Verdict {
     let Ok(control) = &facts.control else {
         return Verdict::Blind;
     };
@@ -61,7 +61,7 @@ fn refused(facts: &Facts, condition: &str) -> Verdict {
             ""
         };
         Some(Finding::fault(
-            format!("{} is refused ({condition}=False)", name(row)),
+            format!("{} {trouble} ({condition}=False)", name(row)),
             format!("{message}{effect}"),
             format!("mend {file}{line}; `meshctl validate` shows every fault at its place"),
         ))
@@ -106,7 +106,7 @@ fn name(row: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 
