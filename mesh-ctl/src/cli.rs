@@ -10,7 +10,7 @@ use crate::command::{
     run, test, token, validate, version,
 };
 use crate::demo;
-use crate::render::{Colour, Output, note, print, report};
+use crate::render::{Colour, Output, ReaderGone, note, print, report};
 use crate::source::state::StateArg;
 
 const EXIT_CODES: &str = "\
@@ -212,6 +212,7 @@ pub(crate) fn run() -> ExitCode {
     cli.color.choose();
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             ExitCode::FAILURE

@@ -21,6 +21,7 @@ use crate::command::proxy_config::workload_name;
 use crate::render::{Output, show};
 use crate::source::admin::Admin;
 use crate::source::files::Files;
+use crate::source::proxy;
 use crate::source::state::StateArg;
 
 /// Arguments of `meshctl explain`.
@@ -68,14 +69,16 @@ pub(crate) struct Asked {
 /// Prints the explanation.
 pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<u8> {
     let asked = Asked::parse(&arguments.request, &arguments.headers)?;
-    let from = workload_name(&arguments.from)?;
     if arguments.live {
-        let answer = ask(&Admin::of(&state.folder()?), &from, &asked).await?;
+        let admin = Admin::of(&state.folder()?);
+        let from = proxy::find(&admin, &arguments.from, None).await?;
+        let answer = ask(&admin, &from, &asked).await?;
         show(arguments.output, &answer, || {
             serde_saphyr::to_string(&answer).unwrap_or_else(|_| format!("{answer:#}\n"))
         })?;
         return Ok(0);
     }
+    let from = workload_name(&arguments.from)?;
     let paths = if arguments.files.is_empty() {
         vec![state.folder()?.manifests()]
     } else {

@@ -1,9 +1,10 @@
 //! A whole mesh of this binary: a control plane, a caller, and a catalog whose app is in this test.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::transcript::tests;
@@ -101,6 +102,26 @@ impl Mesh {
         });
     }
 
+    /// Starts a command with `--watch`.
+    pub(crate) fn watch(&self, arguments: &[&str]) -> Watch {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_meshctl"))
+            .args(arguments)
+            .args(["--watch", "--state"])
+            .arg(self.state())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Watch { child, lines }
+    }
+
     /// Makes the route name a service that is not there, and waits until that is seen.
     pub(crate) fn break_route(&self) {
         let file = self.state().join("manifests/shop.yaml");
@@ -164,6 +185,31 @@ impl Mesh {
             assert!(Instant::now() < limit, "{what}: not within {LIMIT:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+}
+
+/// A command that goes on.
+pub(crate) struct Watch {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Watch {
+    /// The first line from here on that has `part`.
+    pub(crate) fn wait_for(&self, part: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(LIMIT).unwrap();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

@@ -16,16 +16,48 @@ pub(super) fn resolved(facts: &Facts) -> Verdict {
 
 pub(super) fn endpoints(facts: &Facts) -> Verdict {
     ports(facts, |service, port| {
+        if !list(port, "endpoints").is_empty() {
+            return None;
+        }
         let name = place(service, port);
-        list(port, "endpoints").is_empty().then(|| {
-            Finding::warning(
-                format!("{name} has no endpoints"),
-                "no workload with its labels and port is registered: calls to it fail with 503",
-                "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
-                 `meshctl get workloads -o wide`",
-            )
+        let what = format!("{name} has no endpoints");
+        let fix = "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
+                   `meshctl get workloads -o wide`";
+        Some(match callers(facts, &name).as_slice() {
+            [] => Finding::warning(
+                what,
+                "no workload with its labels and port is registered: a call would fail with 503",
+                fix,
+            ),
+            callers => Finding::fault(
+                what,
+                format!(
+                    "no workload with its labels and port is registered: calls of {} fail with 503",
+                    callers.join(", ")
+                ),
+                fix,
+            ),
         })
     })
+}
+
+/// Workloads whose proxies hold this destination: they call it, or may at any moment.
+fn callers<'a>(facts: &'a Facts, destination: &str) -> Vec<&'a str> {
+    let proxies = facts
+        .control
+        .as_ref()
+        .map_or(&[][..], |control| &control.proxies);
+    let entry = format!("destination/{destination}");
+    let holds = |row: &&Value| {
+        list(row, "entries")
+            .iter()
+            .any(|held| text(held, "name") == entry)
+    };
+    proxies
+        .iter()
+        .filter(holds)
+        .map(|row| text(row, "workload"))
+        .collect()
 }
 
 pub(super) fn protocols(facts: &Facts) -> Verdict {
@@ -152,6 +184,11 @@ mod tests {
             ]})];
         }
         assert_eq!(severities(&endpoints(&facts)), [Severity::Warning]);
+        let called = json!({"workload": "demo/b", "entries": [{"name": "destination/demo/a:80"}]});
+        if let Ok(control) = &mut facts.control {
+            control.proxies = vec![called];
+        }
+        assert_eq!(severities(&endpoints(&facts)), [Severity::Fault]);
         assert_eq!(severities(&protocols(&facts)), [Severity::Warning]);
     }
 }

@@ -96,10 +96,19 @@ async fn ask_one(admin: &Admin, workload: String) -> Proxy {
         };
     };
     let page = async |page| proxy::page(admin, &name, page).await.unwrap_or_default();
-    let config = page("config").await;
+    // A proxy that hangs is not asked more than once.
+    let (ready, config) = match proxy::page(admin, &name, "config").await {
+        Ok(config) => (page("ready").await, config),
+        Err(_) => {
+            return Proxy {
+                workload,
+                ..Proxy::default()
+            };
+        }
+    };
     Proxy {
         certificates: page("certificates").await,
-        ready: page("ready").await,
+        ready,
         listeners: list(&config, "listeners").to_vec(),
         workload,
     }
