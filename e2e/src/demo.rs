@@ -28,17 +28,26 @@ pub fn meshctl() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os("MESHCTL_BIN") {
         return Ok(named.into());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("no workspace")?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let target = root.join(target);
+    let target = target()?;
     let mut built = ["release", "debug"]
         .map(|profile| target.join(profile).join("meshctl"))
         .into_iter();
     built
         .find(|path| path.is_file())
         .context("meshctl is not built: cargo build --release -p mesh-ctl")
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+///
+/// If this crate is in no workspace.
+pub fn target() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(root.join(target))
 }
 
 /// Runs the demo's own check in the empty folder `within`, for at most `limit`.

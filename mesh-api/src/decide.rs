@@ -7,18 +7,24 @@
 pub mod balance;
 pub mod budget;
 pub mod change;
+pub mod client_hello;
+pub mod connection;
 pub mod deadline;
 pub mod destination;
 pub mod eject;
 pub mod explanation;
+pub mod grpc;
 pub mod refusal;
 pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod target;
+pub mod version;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+
+pub use connection::connection;
 
 use crate::explain::{Note, Recorder};
 use crate::model::backend::Backend;
@@ -61,9 +67,9 @@ pub struct Request<'a> {
 
 /// The next step: a decision, or a question only the shell can answer.
 #[derive(Debug)]
-pub enum Step<'s> {
+pub enum Step<D> {
     /// Decided.
-    Done(Decision<'s>),
+    Done(D),
     /// Answer, then ask again with the same snapshot.
     Ask(Question),
 }
@@ -145,17 +151,18 @@ pub fn request<'s>(
     request: &Request<'_>,
     random: &mut dyn Random,
     recorder: &mut dyn Recorder,
-) -> Step<'s> {
+) -> Step<Decision<'s>> {
     let found = match find(destination, request, recorder) {
         Found::Decided(decision) => return Step::Done(decision),
         Found::Match(found) => found,
     };
-    let chosen = choose(found.table, found.backends, random);
-    let Some(chosen) = chosen else {
+    let weights = found.backends.iter().map(|backend| backend.weight);
+    let chosen = choose(found.table.rule.total_weight, weights, random);
+    let Some(chosen) = chosen.and_then(|at| found.backends.get(at)) else {
         return Step::Done(refuse(Some(&found.table.rule), Refusal::NoBackend));
     };
     recorder.note(&|| Note::Chose {
-        backend: backend_name(destination, chosen),
+        backend: backend_name(destination, &chosen.target),
     });
     Step::Done(assemble(destination, &found, chosen, request))
 }
@@ -215,26 +222,39 @@ fn find<'s>(
     }
 }
 
-/// Chooses a backend by weight; `None` if all weights are 0.
-fn choose<'s>(
-    table: &MatchTable,
-    backends: &'s [WeightedBackend],
+/// Chooses a place by weight; `None` if all weights are 0.
+fn choose(
+    total: u64,
+    weights: impl ExactSizeIterator<Item = u32>,
     random: &mut dyn Random,
-) -> Option<&'s WeightedBackend> {
-    let total = table.rule.total_weight;
+) -> Option<usize> {
     if total == 0 {
         return None;
     }
-    let mut left = match backends {
-        [only] => return Some(only),
-        _ => random.below(total),
-    };
-    backends.iter().find(|backend| {
-        let weight = u64::from(backend.weight);
+    if weights.len() == 1 {
+        return Some(0);
+    }
+    let mut left = random.below(total);
+    let mut places = weights.map(u64::from);
+    places.position(|weight| {
         let chosen = left < weight;
         left = left.saturating_sub(weight);
         chosen
     })
+}
+
+/// The backend that a target means, or why there is none.
+fn backend_of<'s>(
+    destination: &'s DestinationTable,
+    target: &'s Target,
+) -> Result<&'s Arc<Backend>, Refusal<'s>> {
+    let index = match target {
+        Target::Broken { reason } => return Err(Refusal::BrokenBackend(reason.into())),
+        Target::Backend(index) => usize::try_from(*index).ok(),
+    };
+    let backend = index.and_then(|index| destination.backends.get(index));
+    backend
+        .ok_or_else(|| Refusal::BrokenBackend("the entry names a backend it does not carry".into()))
 }
 
 fn assemble<'s>(
@@ -244,15 +264,9 @@ fn assemble<'s>(
     request: &Request<'_>,
 ) -> Decision<'s> {
     let rule = &found.table.rule;
-    let backend = match &chosen.target {
-        Target::Broken { reason } => {
-            return refuse(Some(rule), Refusal::BrokenBackend(reason.into()));
-        }
-        Target::Backend(index) => usize::try_from(*index).ok(),
-    };
-    let Some(backend) = backend.and_then(|index| destination.backends.get(index)) else {
-        let reason = "the entry names a backend it does not carry";
-        return refuse(Some(rule), Refusal::BrokenBackend(reason.into()));
+    let backend = match backend_of(destination, &chosen.target) {
+        Ok(backend) => backend,
+        Err(refusal) => return refuse(Some(rule), refusal),
     };
     let path = found.rewrite.and_then(|rewrite| rewrite.path.as_ref());
     Decision::Forward(Box::new(Forward {
@@ -298,26 +312,20 @@ fn redirected<'s>(
 }
 
 fn refuse<'s>(rule: Option<&'s Arc<RuleTable>>, refusal: Refusal<'s>) -> Decision<'s> {
-    let status = match refusal {
-        Refusal::NoRoute => 404,
-        Refusal::BrokenBackend(_) | Refusal::NoBackend => 500,
-    };
     Decision::Respond(Respond {
         rule,
-        status,
+        status: refusal.status(),
         location: None,
         response_headers: None,
         refusal: Some(refusal),
     })
 }
 
-fn backend_name(destination: &DestinationTable, chosen: &WeightedBackend) -> String {
-    match &chosen.target {
-        Target::Broken { reason } => reason.clone(),
-        Target::Backend(index) => usize::try_from(*index)
-            .ok()
-            .and_then(|index| destination.backends.get(index))
-            .map_or_else(String::new, |backend| backend.name.to_string()),
+fn backend_name(destination: &DestinationTable, target: &Target) -> String {
+    match backend_of(destination, target) {
+        Ok(backend) => backend.name.to_string(),
+        Err(Refusal::BrokenBackend(reason)) => reason.into_owned(),
+        Err(refusal) => refusal.reason().to_owned(),
     }
 }
 

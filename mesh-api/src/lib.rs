@@ -10,6 +10,64 @@
 //! ```
 //!
 //! Modules form a list: each uses only those above it.
+//!
+//! The proxy, the control plane and `meshctl` share this crate, so a program that uses it gets the
+//! answer that the mesh would give:
+//!
+#![cfg_attr(feature = "manifest", doc = "```")]
+#![cfg_attr(not(feature = "manifest"), doc = "```ignore")]
+//! use mesh_api::decide::explanation::{Fields, Result, explain};
+//! use mesh_api::decide::{Request, target};
+//! use mesh_api::snapshot::DestinationTable;
+//! use mesh_api::{manifest, translate::Catalog};
+//!
+//! let text = "
+//! apiVersion: v1
+//! kind: Service
+//! metadata: { name: shop, namespace: demo }
+//! spec: { selector: { app: shop }, ports: [{ name: http, port: 80 }] }
+//! ---
+//! apiVersion: gateway.networking.k8s.io/v1
+//! kind: HTTPRoute
+//! metadata: { name: shop, namespace: demo }
+//! spec:
+//!   parentRefs: [{ group: '', kind: Service, name: shop, port: 80 }]
+//!   rules: [{ matches: [{ path: { value: /items } }], backendRefs: [{ name: shop, port: 80 }] }]
+//! ";
+//!
+//! // Resources: each is accepted, or refused with every fault and its place.
+//! let mut catalog = Catalog::default();
+//! for located in manifest::read("shop.yaml", text).resources {
+//!     assert!(catalog.apply(located.resource).faults.is_empty());
+//! }
+//!
+//! // The entry of one destination, as callers in `demo` see it, compiled.
+//! let entry = catalog.destination(&"demo/shop:80".parse()?, &"demo".parse()?).unwrap();
+//! let table = DestinationTable::compile(entry, None).unwrap();
+//!
+//! // A request, decided; the path is normalised first, as a proxy does.
+//! let target = target::normalise("/carts/../nothing?x=1")?;
+//! let fields = Fields(&[("accept", "*/*")]);
+//! let request = Request {
+//!     method: "GET",
+//!     scheme: "http",
+//!     authority: "shop",
+//!     port: 80,
+//!     path: &target.path,
+//!     query: target.query,
+//!     headers: &fields,
+//! };
+//! let explained = explain(&table, &request, fields);
+//! assert!(matches!(
+//!     explained.outcomes[0].result,
+//!     Result::Refuse { status: 404, reason: "no-route", .. }
+//! ));
+//! println!("{explained}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/` has whole programs: `decide` and `in_force` read manifests from files, `crds` prints our
+//! kinds as Kubernetes takes them. `docs/guide/library.md` says what is stable.
 
 pub mod decide;
 pub mod error;

@@ -4,8 +4,10 @@
 //! on the wire) are built from these types; see [`entry`]. May use `error` and `name`.
 
 pub mod backend;
+pub mod connection;
 pub mod destination;
 pub mod entry;
+pub mod grpc;
 pub mod inbound;
 pub mod mesh;
 pub mod origin;

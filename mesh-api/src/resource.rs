@@ -4,10 +4,13 @@
 //! `name`.
 
 pub mod duration;
+pub mod grpcroute;
 pub mod httproute;
 pub mod mesh;
 pub mod mtls;
 pub mod object;
+pub mod reference;
+pub mod tcproute;
 pub mod traffic;
 pub mod workload;
 
@@ -20,16 +23,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::error::Invalid;
 use crate::name::{Name, Namespace, ObjectName};
+pub use grpcroute::GRPCRoute;
 pub use httproute::HTTPRoute;
 pub use mesh::Mesh;
 pub use mtls::MutualTLSPolicy;
 pub use object::{Labels, Object, TargetRef};
+pub use tcproute::{TCPRoute, TLSRoute};
 pub use traffic::TrafficPolicy;
 pub use workload::Workload;
 
 /// The API version of our own kinds.
 pub const MESH_API_VERSION: &str = "mesh.dev/v1alpha1";
-/// The API version of `HTTPRoute`.
+/// The API version of the Gateway API's kinds.
 pub const GATEWAY_API_VERSION: &str = "gateway.networking.k8s.io/v1";
 
 /// A kind that is read.
@@ -47,6 +52,12 @@ pub enum Kind {
     Workload,
     /// Gateway API `HTTPRoute`.
     HTTPRoute,
+    /// Gateway API `GRPCRoute`.
+    GRPCRoute,
+    /// Gateway API `TLSRoute`.
+    TLSRoute,
+    /// Gateway API `TCPRoute`.
+    TCPRoute,
     /// Client-side settings.
     TrafficPolicy,
     /// The receiving side's mTLS mode.
@@ -55,13 +66,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
         Self::Workload,
         Self::HTTPRoute,
+        Self::GRPCRoute,
+        Self::TLSRoute,
+        Self::TCPRoute,
         Self::TrafficPolicy,
         Self::MutualTLSPolicy,
     ];
@@ -75,6 +89,9 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Workload => "Workload",
             Self::HTTPRoute => "HTTPRoute",
+            Self::GRPCRoute => "GRPCRoute",
+            Self::TLSRoute => "TLSRoute",
+            Self::TCPRoute => "TCPRoute",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MutualTLSPolicy => "MutualTLSPolicy",
         }
@@ -85,7 +102,9 @@ impl Kind {
         match self {
             Self::Namespace | Self::Service => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::HTTPRoute => GATEWAY_API_VERSION,
+            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => {
+                GATEWAY_API_VERSION
+            }
             Self::Mesh | Self::Workload | Self::TrafficPolicy | Self::MutualTLSPolicy => {
                 MESH_API_VERSION
             }
@@ -157,7 +176,7 @@ impl FromStr for Kind {
 }
 
 /// Kinds that are planned or belong to the Gateway API, refused with a reason of their own.
-const NOT_YET: [&str; 17] = [
+const NOT_YET: [&str; 14] = [
     "ExternalService",
     "RateLimitPolicy",
     "AuthorizationPolicy",
@@ -165,9 +184,6 @@ const NOT_YET: [&str; 17] = [
     "Telemetry",
     "RouteMatch",
     "DirectResponse",
-    "GRPCRoute",
-    "TCPRoute",
-    "TLSRoute",
     "UDPRoute",
     "Gateway",
     "GatewayClass",
@@ -230,6 +246,12 @@ pub enum Resource {
     Workload(Box<Workload>),
     /// Gateway API `HTTPRoute`.
     HTTPRoute(Box<HTTPRoute>),
+    /// Gateway API `GRPCRoute`.
+    GRPCRoute(Box<GRPCRoute>),
+    /// Gateway API `TLSRoute`.
+    TLSRoute(Box<TLSRoute>),
+    /// Gateway API `TCPRoute`.
+    TCPRoute(Box<TCPRoute>),
     /// Client-side settings.
     TrafficPolicy(Box<TrafficPolicy>),
     /// The receiving side's mTLS mode.
@@ -266,6 +288,9 @@ impl Resource {
             Kind::EndpointSlice => Self::EndpointSlice(Box::deserialize(from)?),
             Kind::Workload => Self::Workload(Box::deserialize(from)?),
             Kind::HTTPRoute => Self::HTTPRoute(Box::deserialize(from)?),
+            Kind::GRPCRoute => Self::GRPCRoute(Box::deserialize(from)?),
+            Kind::TLSRoute => Self::TLSRoute(Box::deserialize(from)?),
+            Kind::TCPRoute => Self::TCPRoute(Box::deserialize(from)?),
             Kind::TrafficPolicy => Self::TrafficPolicy(Box::deserialize(from)?),
             Kind::MutualTLSPolicy => Self::MutualTLSPolicy(Box::deserialize(from)?),
         })
@@ -280,6 +305,9 @@ impl Resource {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Workload(_) => Kind::Workload,
             Self::HTTPRoute(_) => Kind::HTTPRoute,
+            Self::GRPCRoute(_) => Kind::GRPCRoute,
+            Self::TLSRoute(_) => Kind::TLSRoute,
+            Self::TCPRoute(_) => Kind::TCPRoute,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MutualTLSPolicy(_) => Kind::MutualTLSPolicy,
         }
@@ -294,6 +322,9 @@ impl Resource {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Workload(object) => &object.metadata,
             Self::HTTPRoute(object) => &object.metadata,
+            Self::GRPCRoute(object) => &object.metadata,
+            Self::TLSRoute(object) => &object.metadata,
+            Self::TCPRoute(object) => &object.metadata,
             Self::TrafficPolicy(object) => &object.metadata,
             Self::MutualTLSPolicy(object) => &object.metadata,
         }

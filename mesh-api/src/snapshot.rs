@@ -3,10 +3,11 @@
 //! A change of endpoints compiles no route: [`DestinationTable::compile`] reuses what did not
 //! change, and [`Snapshot::apply`] shares every entry it does not touch. May use `model` and `name`.
 
+pub mod connections;
 pub mod routing;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::error::{Faults, Invalid};
@@ -19,6 +20,7 @@ use crate::model::origin::Sourced;
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::name::{DestinationName, Namespace, ObjectName};
 
+pub use connections::{ConnectionTable, ConnectionTables};
 pub use routing::{MatchTable, RouteTable, RoutingTable, RuleTable};
 
 /// Everything a proxy decides by, at one moment. An exchange takes one and keeps it to its end.
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub destinations: HashMap<DestinationName, Known>,
     /// Receiving sides by workload.
     pub inbound: HashMap<ObjectName, Arc<Inbound>>,
+    /// Virtual IPs and ports that were asked for; `None`: known to be nobody's.
+    pub addresses: HashMap<SocketAddr, Option<DestinationName>>,
 }
 
 /// What is known of a destination that was asked for.
@@ -85,6 +89,9 @@ impl Snapshot {
                 Change::Remove(EntryName::Destination(name)) => {
                     next.destinations.insert(name, Known::Absent);
                 }
+                Change::Remove(EntryName::Address(address)) => {
+                    next.addresses.insert(address, None);
+                }
             }
         }
         (next, refused)
@@ -101,6 +108,9 @@ impl Snapshot {
             }
             EntryName::Destination(name) => {
                 next.destinations.remove(name);
+            }
+            EntryName::Address(address) => {
+                next.addresses.remove(address);
             }
         }
         next
@@ -143,6 +153,10 @@ impl Snapshot {
                 }
             }
             Entry::Destination(destination) => self.upsert_destination(destination, refused),
+            Entry::Address(known) => {
+                self.addresses
+                    .insert(known.address, Some(known.destination));
+            }
         }
     }
 
@@ -185,6 +199,8 @@ pub struct DestinationTable {
     pub addresses: Vec<IpAddr>,
     /// Its rules in order of precedence.
     pub routing: Arc<RoutingTable>,
+    /// Its connection routes by server name.
+    pub connections: Arc<ConnectionTables>,
     /// Backends; the first is the destination's own. Never empty.
     pub backends: Vec<Arc<Backend>>,
     /// Timeouts where no rule says otherwise.
@@ -214,6 +230,12 @@ impl DestinationTable {
         if let Some(routing) = &routing {
             routing.check_targets(destination.backends.len(), &mut faults);
         }
+        let held = previous.map(|table| &table.connections);
+        let connections = match held.filter(|held| held.holds(&destination.connection_routes)) {
+            Some(held) => Arc::clone(held),
+            None => Arc::new(ConnectionTables::compile(destination.connection_routes)),
+        };
+        connections.check_targets(destination.backends.len(), &mut faults);
         let backends = destination.backends.into_iter();
         let backends = backends.map(|backend| share(backend, previous)).collect();
         match routing {
@@ -223,6 +245,7 @@ impl DestinationTable {
                 protocol: destination.protocol,
                 addresses: destination.addresses,
                 routing,
+                connections,
                 backends,
                 timeouts: destination.timeouts,
                 retry: destination.retry,
@@ -239,6 +262,7 @@ impl DestinationTable {
             protocol: self.protocol,
             addresses: self.addresses.clone(),
             routes: self.routing.routes(),
+            connection_routes: self.connections.routes(),
             backends: self.backends.iter().map(|b| (**b).clone()).collect(),
             timeouts: self.timeouts.clone(),
             retry: self.retry.clone(),

@@ -8,7 +8,10 @@ pub mod features;
 #[rustfmt::skip]
 pub mod generated;
 
+mod address;
 mod backend;
+mod conditions;
+mod connection;
 mod destination;
 mod inbound;
 mod mesh;
@@ -40,6 +43,7 @@ pub fn encode(entry: &Entry) -> Encoded {
         Entry::Destination(from) => generated::entry::Kind::Destination(destination::write(from)),
         Entry::Inbound(from) => generated::entry::Kind::Inbound(inbound::write(from)),
         Entry::Mesh(from) => generated::entry::Kind::Mesh(mesh::write(from)),
+        Entry::Address(from) => generated::entry::Kind::Address(address::write(from)),
     };
     let bytes = generated::Entry { kind: Some(kind) }.encode_to_vec();
     Encoded {
@@ -71,6 +75,9 @@ pub fn decode(name: &EntryName, bytes: &[u8]) -> Result<Entry, Vec<Invalid>> {
             inbound::read(from, &mut faults).map(Entry::Inbound)
         }
         Some(generated::entry::Kind::Mesh(from)) => mesh::read(from, &mut faults).map(Entry::Mesh),
+        Some(generated::entry::Kind::Address(from)) => {
+            address::read(from, &mut faults).map(Entry::Address)
+        }
         None => {
             faults.refuse("is of a kind this build does not know");
             None

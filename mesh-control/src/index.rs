@@ -161,6 +161,7 @@ impl Index {
                     .map(Entry::Destination)
             }
             EntryName::Inbound(name) => self.catalog.inbound(name).map(Entry::Inbound),
+            EntryName::Address(address) => self.catalog.address(*address).map(Entry::Address),
         }
     }
 

@@ -305,7 +305,7 @@ impl World {
 fn key(name: &EntryName, consumer: &Namespace) -> Key {
     let consumer = match name {
         EntryName::Destination(_) => Some(consumer.clone()),
-        EntryName::Mesh | EntryName::Inbound(_) => None,
+        EntryName::Mesh | EntryName::Inbound(_) | EntryName::Address(_) => None,
     };
     (name.clone(), consumer)
 }

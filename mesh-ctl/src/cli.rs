@@ -7,7 +7,7 @@ use clap_complete::CompleteEnv;
 
 use crate::command::{
     check, complete, control, diff, explain, get, logs, man, proxy, proxy_config, proxy_status,
-    run, test, token, validate, version,
+    reference, run, test, token, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, ReaderGone, note, print, report};
@@ -62,6 +62,8 @@ Examples:
   meshctl run shop --service-account shop -n demo -l app=shop --port http=8080 \\
       --upstream catalog:80=127.0.0.1:19080 -- ./shop
   meshctl run visitor --service-account visitor -n demo --upstream shop:80=127.0.0.1:8000
+  meshctl run shop --service-account shop -n demo -l app=shop --port http=8080 --transparent \
+      --address 10.1.2.3 --token shop.token -- ./shop
 
 The app listens on 127.0.0.1 at the ports named, and finds them in its environment: PORT (the
 first), MESH_PORT_<NAME>, MESH_UPSTREAM_<SERVICE>_<PORT>, MESH_ADDRESS, MESH_WORKLOAD.")]
@@ -183,6 +185,9 @@ Examples:
 Example:
   meshctl man ~/.local/share/man/man1")]
     Man(man::Man),
+    /// Print the page of commands of the documentation.
+    #[command(hide = true)]
+    Reference,
     /// An app of the demo.
     #[command(hide = true)]
     DemoApp(demo::app::DemoApp),
@@ -229,6 +234,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
+        Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, &cli.state),
         Command::Diff(arguments) => diff::run(&arguments),
@@ -257,6 +263,7 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         | Command::Man(_)
         | Command::Test(_)
         | Command::Diff(_)
+        | Command::Reference
         | Command::Guard { .. } => Ok(0),
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod man;
 pub(crate) mod proxy;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
+pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod signal;
 pub(crate) mod test;

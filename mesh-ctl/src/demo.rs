@@ -1,6 +1,8 @@
 //! A whole mesh on this machine: apps, load and checks. May use `source`, `render`, `command`.
 
 pub(crate) mod digest;
+pub(crate) mod pricing;
+pub(crate) mod socket;
 
 pub(crate) mod app;
 pub(crate) mod check;

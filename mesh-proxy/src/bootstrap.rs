@@ -15,7 +15,7 @@ use mesh_api::name::{Name, ObjectName};
 use serde::{Deserialize, Serialize};
 
 pub use crate::bootstrap::section::{
-    AccessLog, JoinTokenSource, Registration, TokenUnreadable, UpstreamListener,
+    AccessLog, Capture, JoinTokenSource, Registration, TokenUnreadable, UpstreamListener,
 };
 
 /// Where the forward proxy listens when asked for without an address.
@@ -56,6 +56,9 @@ pub struct Bootstrap {
     /// The HTTP forward proxy; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward_proxy: Option<SocketAddr>,
+    /// Listeners that the system redirects the workload's connections to; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
     /// Metrics and readiness, read-only; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observe: Option<SocketAddr>,
@@ -116,6 +119,7 @@ impl Bootstrap {
             app_address: loopback(),
             upstreams: Vec::new(),
             forward_proxy: None,
+            capture: None,
             observe: None,
             workers: default_workers(),
             access_log: AccessLog::Off,
@@ -156,6 +160,9 @@ impl Bootstrap {
         }
         section::check_upstreams(&self.upstreams, &mut faults);
         faults.field("accessLog", |f| self.access_log.check(f));
+        if let Some(capture) = &self.capture {
+            faults.field("capture", |f| capture.check(f));
+        }
         if let Some(registration) = &self.registration {
             faults.field("registration", |f| registration.check(f));
         }

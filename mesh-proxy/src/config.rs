@@ -26,6 +26,7 @@ mod status;
 mod task;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -200,8 +201,11 @@ impl Config {
     /// Asks for a destination; cheap if it was asked for before. Names that no entry answers are
     /// kept up to 4,096; the least recently asked goes first.
     pub fn subscribe(&self, name: DestinationName) {
-        let is_new = self.shared.interest().ask(&EntryName::Destination(name));
-        if is_new {
+        self.ask(&EntryName::Destination(name));
+    }
+
+    fn ask(&self, name: &EntryName) {
+        if self.shared.interest().ask(name) {
             self.shared.asked.notify_one();
         }
     }
@@ -209,13 +213,31 @@ impl Config {
     /// Asks for `name` and waits until something is known of it, at most `wait`; returns the
     /// snapshot in force then.
     pub async fn known(&self, name: &DestinationName, wait: Duration) -> Arc<Snapshot> {
-        let mut changes = self.watch();
         self.subscribe(name.clone());
+        self.until(wait, |snapshot| snapshot.destinations.contains_key(name))
+            .await
+    }
+
+    /// As [`Config::known`], for a virtual IP and port.
+    pub async fn known_address(&self, address: SocketAddr, wait: Duration) -> Arc<Snapshot> {
+        self.ask(&EntryName::Address(address));
+        self.until(wait, |snapshot| snapshot.addresses.contains_key(&address))
+            .await
+    }
+
+    /// Waits until the mesh's facts are known, at most `wait`.
+    pub async fn known_mesh(&self, wait: Duration) -> Arc<Snapshot> {
+        self.until(wait, |snapshot| snapshot.mesh.is_some()).await
+    }
+
+    /// The snapshot in force once it is `enough`, at the latest after `wait`.
+    async fn until(&self, wait: Duration, enough: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+        let mut changes = self.watch();
         let answered = async {
             loop {
                 changes.borrow_and_update();
                 let snapshot = self.snapshot();
-                if snapshot.destinations.contains_key(name) || changes.changed().await.is_err() {
+                if enough(&snapshot) || changes.changed().await.is_err() {
                     return snapshot;
                 }
             }

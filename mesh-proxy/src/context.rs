@@ -20,13 +20,13 @@ use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
 
 use self::reach::Kept;
-pub use self::reach::{Reached, plain_backend};
+pub use self::reach::{Counted, Reached, plain_backend};
 use crate::bootstrap::Bootstrap;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
 use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
-use crate::upstream::{Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
+use crate::upstream::{self, Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
 const MAX_DESTINATIONS: usize = 4096;
@@ -113,6 +113,7 @@ pub struct Context {
     upstream: RefCell<Upstream>,
     dialer: Dialer,
     pool: RefCell<Pool<Kept>>,
+    streams: upstream::Shared,
     random: RefCell<fastrand::Rng>,
     limits: RefCell<HashMap<DestinationName, Arc<Limits>>>,
     budgets: RefCell<HashMap<BudgetKey, Arc<RetryBudget>>>,
@@ -129,6 +130,7 @@ impl Context {
             upstream: RefCell::new(Upstream::new(Arc::clone(&shared.endpoints), seed)),
             dialer: Dialer::default(),
             pool: RefCell::default(),
+            streams: upstream::Shared::default(),
             random: RefCell::new(random),
             limits: RefCell::default(),
             budgets: RefCell::default(),
@@ -211,6 +213,7 @@ impl Context {
     /// Closes idle connections that are over their time or that peers closed.
     pub fn tidy(&self) {
         self.pool.borrow_mut().evict(Instant::now());
+        self.streams.evict();
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Kind {
     WrongIdentity,
     /// The peer's proxy refused before its app saw anything.
     RefusedUnsent,
+    /// The endpoint refused the stream unprocessed, or takes no more of them.
+    RefusedStream,
     /// The connection broke before the first byte of a response.
     Reset,
     /// The response broke after its first byte.
@@ -71,6 +73,8 @@ pub enum Kind {
     NotHere,
     /// What is spoken is not supported on this port.
     UnsupportedProtocol,
+    /// The connection begins as TLS but not with a `ClientHello` that a server would take.
+    BadClientHello,
 }
 
 impl Kind {
@@ -88,7 +92,11 @@ impl Kind {
     pub fn is_unsent(self) -> bool {
         matches!(
             self,
-            Self::ConnectFailed | Self::ConnectTimeout | Self::WrongIdentity | Self::RefusedUnsent
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::WrongIdentity
+                | Self::RefusedUnsent
+                | Self::RefusedStream
         )
     }
 
@@ -105,6 +113,7 @@ impl Kind {
             Self::ConnectTimeout => (503, "connect-timeout"),
             Self::WrongIdentity => (503, "wrong-identity"),
             Self::RefusedUnsent => (503, "refused"),
+            Self::RefusedStream => (503, "refused-stream"),
             Self::Reset => (502, "reset"),
             Self::Cut => (502, "cut"),
             Self::BadResponse => (502, "bad-response"),
@@ -114,6 +123,7 @@ impl Kind {
             Self::TlsRequired => (403, "tls-required"),
             Self::NotHere => (404, "not-here"),
             Self::UnsupportedProtocol => (501, "unsupported-protocol"),
+            Self::BadClientHello => (400, "bad-client-hello"),
         }
     }
 }

@@ -11,7 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+use h2::Reason;
 use mesh_api::model::backend::Backend;
+use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
@@ -22,6 +25,8 @@ use crate::attempt::{self, Plan, Tries};
 use crate::context::{Context, plain_backend};
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
+use crate::h2::{ServerStream, server};
+use crate::leg::Downstream;
 use crate::relay::RequestBody;
 use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
 use crate::upstream::Reset;
@@ -52,6 +57,8 @@ pub struct Receiving {
     pub entry: Arc<Inbound>,
     /// Which port.
     pub port: Port,
+    /// What the app says it speaks there.
+    pub protocol: Protocol,
     /// The app, as a backend of one endpoint.
     pub backend: Arc<Backend>,
     /// The peer, if it proved who it is.
@@ -68,14 +75,24 @@ impl Receiving {
     ) -> Self {
         let app = SocketAddr::new(context.shared.bootstrap.app_address, port.number());
         let services = entry.ports.iter().find(|known| known.port == port);
+        let protocol = services.map_or(Protocol::Detect, |known| known.protocol);
         let service = services.and_then(|known| known.services.first());
         let name = DestinationName::new(service.unwrap_or(&entry.workload).clone(), port);
         Self {
             entry: Arc::clone(entry),
             port,
+            protocol,
             backend: plain_backend(name, [app]),
             peer,
         }
+    }
+}
+
+impl Receiving {
+    /// True if a policy reads the requests to its port.
+    pub fn has_http_policy(&self) -> bool {
+        let mut ports = self.entry.ports.iter();
+        ports.any(|known| known.port == self.port && known.has_http_policy)
     }
 }
 
@@ -108,8 +125,8 @@ enum Next {
     KeepAlive,
     /// Nothing.
     Close,
-    /// Nothing, and the peer must see that what it got is not whole.
-    Abort,
+    /// Nothing, and the peer must see that what it got is not whole; a stream is reset with this.
+    Abort(Reason),
 }
 
 /// What an exchange came to, for its record.
@@ -164,7 +181,7 @@ where
         match Box::pin(handle(context, &mut downstream, &head, scope)).await {
             Next::KeepAlive => {}
             Next::Close => break,
-            Next::Abort => {
+            Next::Abort(_) => {
                 downstream.into_inner().0.reset();
                 return None;
             }
@@ -180,6 +197,38 @@ where
         .await
         .unwrap_or_default();
     None
+}
+
+/// Serves the exchanges of an HTTP/2 connection, `first` of which was read already, side by side
+/// until either end is done with it.
+pub async fn serve_http2<T>(context: &Rc<Context>, io: T, first: BytesMut, scope: Scope)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let scope = Rc::new(scope);
+    let mut drain = context.shared.drain.clone();
+    let draining = async move { drain.draining().await };
+    let handler = |received: server::Received, mut stream: ServerStream| {
+        let (context, scope) = (Rc::clone(context), Rc::clone(&scope));
+        async move {
+            let next = match received {
+                Ok(head) => handle(&context, &mut stream, &head, &scope).await,
+                Err(refusal) => {
+                    let telemetry = context.shared.telemetry();
+                    telemetry.message_refused(scope.direction(), refusal.reason());
+                    respond::refuse_message(&mut stream, &scope, refusal.status(), refusal.text())
+                        .await;
+                    Next::Close
+                }
+            };
+            if let Next::Abort(reason) = next {
+                stream.reset(reason);
+            }
+        }
+    };
+    if let Err(error) = server::serve(io, first, draining, handler).await {
+        tracing::debug!(%error, "HTTP/2 connection broken");
+    }
 }
 
 /// True when a request's first bytes are there; false when the connection should end.
@@ -201,18 +250,15 @@ where
 }
 
 /// One exchange: carries it out and records it, whatever came of it.
-async fn handle<T>(
+async fn handle(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     scope: &Scope,
-) -> Next
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Next {
     let started = Instant::now();
     let mut outcome = Outcome::default();
-    let next = match carry_out(context, downstream, head, scope, &mut outcome).await {
+    let next = match carry_out(context, downstream, head, (scope, started), &mut outcome).await {
         Ok(next) => next,
         Err(error) => respond::refuse(context, downstream, head, scope, &error, &mut outcome).await,
     };
@@ -224,22 +270,19 @@ where
 ///
 /// # Errors
 /// What went wrong before a response's first byte went down, or [`Kind::Cut`] after it.
-async fn carry_out<T>(
+async fn carry_out(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
-    scope: &Scope,
+    (scope, started): (&Scope, Instant),
     outcome: &mut Outcome,
-) -> Result<Next, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Next, Error> {
     if head.method() == "CONNECT" {
         return Err(Error::downstream(Kind::UnsupportedProtocol));
     }
     let sources = plan::gather(context, head, scope).await?;
     outcome.destination = Some(sources.label());
-    let plan = match sources.decide(context, head, scope) {
+    let plan = match sources.decide(context, head, scope, started) {
         Planned::Forward(plan) => plan,
         Planned::Respond(answer) => {
             return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
@@ -247,10 +290,11 @@ where
     };
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.backend = Some(Arc::clone(plan.backend));
-    match plan.request_timeout {
+    match plan.deadline {
         None => forward(context, downstream, head, &plan, outcome).await,
-        Some(limit) => {
-            tokio::time::timeout(limit, forward(context, downstream, head, &plan, outcome))
+        Some(deadline) => {
+            let forwarding = forward(context, downstream, head, &plan, outcome);
+            tokio::time::timeout_at(deadline.into(), forwarding)
                 .await
                 .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
         }
@@ -258,16 +302,13 @@ where
 }
 
 /// Sends the request and passes the response down.
-async fn forward<T>(
+async fn forward(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     plan: &Plan<'_>,
     outcome: &mut Outcome,
-) -> Result<Next, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Next, Error> {
     let limits = context.limits(&plan.backend.name);
     // Held until the response's last byte.
     let _place = limits

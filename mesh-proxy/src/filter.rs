@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use mesh_api::decide::change;
 use mesh_api::model::route::HeaderChanges;
 
-use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead};
+use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead, Version};
+
+pub mod http2;
 
 /// How a request's head goes on.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,19 @@ pub struct ResponseChanges<'a> {
     /// Names of fields, in lower case, that do not cross this boundary.
     pub strip: &'a [&'static str],
 }
+
+static UNCHANGED: HeaderChanges = HeaderChanges {
+    set: Vec::new(),
+    add: Vec::new(),
+    remove: Vec::new(),
+};
+/// How a 1xx head goes on.
+static INFORMATIONAL: ResponseChanges<'static> = ResponseChanges {
+    changes: [&UNCHANGED; 2],
+    framing: Framing::Empty,
+    append: &[],
+    strip: &["mesh-error"],
+};
 
 /// Writes the head of a request that goes upstream, always as HTTP/1.1.
 pub fn write_request(head: &RequestHead, changes: &RequestChanges<'_>, out: &mut BytesMut) {
@@ -72,13 +87,17 @@ pub fn write_request(head: &RequestHead, changes: &RequestChanges<'_>, out: &mut
 pub fn write_response(head: &ResponseHead, changes: &ResponseChanges<'_>, out: &mut BytesMut) {
     out.reserve(head.size() + 256);
     let mut digits = itoa::Buffer::new();
+    let reason = match head.version() {
+        Version::Http2 => reason(head.status()),
+        Version::Http10 | Version::Http11 => head.reason(),
+    };
     put(
         out,
         &[
             b"HTTP/1.1 ",
             digits.format(head.status()).as_bytes(),
             b" ",
-            head.reason(),
+            reason,
             b"\r\n",
         ],
     );
@@ -98,23 +117,7 @@ pub fn write_response(head: &ResponseHead, changes: &ResponseChanges<'_>, out: &
 
 /// Writes a 1xx head on its way down: status and end-to-end fields, as received.
 pub fn write_informational(head: &ResponseHead, out: &mut BytesMut) {
-    let unchanged = &HeaderChanges {
-        set: Vec::new(),
-        add: Vec::new(),
-        remove: Vec::new(),
-    };
-    let changes = [unchanged; 2];
-    let framing = Framing::Empty;
-    write_response(
-        head,
-        &ResponseChanges {
-            changes,
-            framing,
-            append: &[],
-            strip: &["mesh-error"],
-        },
-        out,
-    );
+    write_response(head, &INFORMATIONAL, out);
 }
 
 /// Writes an answer the mesh makes itself, with its length; no content where `body` is `None` or
@@ -148,19 +151,38 @@ fn write_fields(
     strip: &[&'static str],
     out: &mut BytesMut,
 ) {
-    let kept = fields
-        .iter()
-        .filter(|field| !field.kind.is_own() && !is_named(head, field, strip));
     if change::is_noop(&changes) {
+        let kept = fields.iter().filter(|field| is_kept(head, field, strip));
         return splice(head, kept, out);
     }
+    each_field(head, fields, changes, strip, |name, value| {
+        put(out, &[name, b": ", value, b"\r\n"]);
+    });
+}
+
+/// Calls `visit` with each field that goes on, changed.
+fn each_field(
+    head: &[u8],
+    fields: &Fields,
+    changes: [&HeaderChanges; 2],
+    strip: &[&'static str],
+    mut visit: impl FnMut(&[u8], &[u8]),
+) {
+    let kept = fields.iter().filter(|field| is_kept(head, field, strip));
     let received = kept.map(|field| (field.name.of(head), field.value.of(head)));
+    if change::is_noop(&changes) {
+        return received.for_each(|(name, value)| visit(name, value));
+    }
     // Entries with changes of the connection's own fields are refused; were one to come, it would
     // still not get onto the wire.
     let changed = change::fields(&changes, received);
     for (name, value) in changed.iter().filter(|(name, _)| !Kind::of(name).is_own()) {
-        put(out, &[name, b": ", value, b"\r\n"]);
+        visit(name, value);
     }
+}
+
+fn is_kept(head: &[u8], field: &Field, strip: &[&'static str]) -> bool {
+    !field.kind.is_own() && !is_named(head, field, strip)
 }
 
 /// Writes received fields; neighbours that are canonical go out as one run of the received bytes.

@@ -9,6 +9,7 @@ pub mod cases;
 mod field;
 mod head;
 mod line;
+mod meaning;
 pub mod reject;
 mod scan;
 #[cfg(test)]
@@ -23,10 +24,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
+pub(crate) use body::is_forbidden;
 pub use body::{Body, BodyPart};
 pub(crate) use field::{Field, Fields, Kind};
 pub use head::{Framing, RequestHead, ResponseHead};
-pub use line::{Form, MAX_TARGET};
+pub use line::{Form, MAX_TARGET, Version};
+pub(crate) use line::{RequestLine, Span, StatusLine};
 pub use reject::{Fault, Refusal, ResponseFault};
 pub use scan::{MAX_FIELDS, MAX_HEAD, MAX_TRAILERS};
 
@@ -132,6 +135,11 @@ impl<T> Connection<T> {
         (self.io, self.read.into_bytes())
     }
 
+    /// Takes what was read and belongs to no message: another protocol goes on there.
+    pub fn take_read(&mut self) -> BytesMut {
+        std::mem::take(&mut self.read).into_bytes()
+    }
+
     /// Queues bytes as they are.
     pub fn queue(&mut self, bytes: &[u8]) {
         self.out.tail().extend_from_slice(bytes);
@@ -221,6 +229,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let refused = matches!(fault, Fault::Refused(_));
                 Err(ResponseFault {
                     started: started || refused || !self.read.is_empty(),
+                    unsent: false,
                     fault,
                 })
             }

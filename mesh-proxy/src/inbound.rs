@@ -5,26 +5,28 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::StatusCode;
-use mesh_api::model::destination::Protocol;
+use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::model::inbound::{Inbound, InboundPort};
 use mesh_api::model::policy::MutualTls;
 use mesh_api::name::{Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::capture;
 use crate::context::{Context, Reached};
 use crate::detect::{self, Spoken};
 use crate::error::Kind;
 use crate::exchange::{self, Receiving, Scope, mesh_error};
 use crate::h1::Connection;
+use crate::tcp::{self, Facts, Passage};
 use crate::telemetry::Direction;
 use crate::tunnel::server::ConnectRequest;
+use crate::tunnel::{self, Hint};
 use crate::upstream::Reset;
-use crate::{tcp, tunnel};
 
 /// Time allowed to a peer's TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -72,8 +74,17 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     };
     let peer = Some(Identity::clone(&request.peer));
     let receiving = Receiving::new(context, entry, port.port, peer);
+    let hint = request
+        .hint()
+        .filter(|hint| !port.has_http_policy || is_http(*hint));
+    let spoken =
+        Spoken::declared(port.protocol).or_else(|| hint.map(|hint| detect::hinted(context, hint)));
     // Answered only once the app is there: a peer takes any other answer as unsent.
-    let reached = match context.reach_app(&receiving.backend).await {
+    let reached = match spoken {
+        Some(Spoken::Http1) => context.reach_app(&receiving.backend).await,
+        _ => context.reach_opaque(&receiving.backend, 0, Hint::Tcp).await,
+    };
+    let reached = match reached {
         Ok(reached) => reached,
         Err(error) => {
             let said = mesh_error("inbound", error.kind);
@@ -81,17 +92,28 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
         }
     };
     let Ok(stream) = request.accept() else { return };
-    if is_http(port.protocol) {
-        context.give_back(reached, true);
-        serve_port(context, stream, port.protocol, receiving).await;
-    } else {
-        opaque(context, stream, reached, &[]).await;
-    }
+    serve_port(context, stream, spoken, receiving, Some(reached)).await;
 }
 
-/// True where the first bytes decide or HTTP/1.1 is declared; other protocols go through as bytes.
-fn is_http(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::Http | Protocol::Detect)
+/// True for a hint that what follows is read as requests.
+fn is_http(hint: Hint) -> bool {
+    matches!(hint, Hint::Http | Hint::Http2)
+}
+
+/// Serves a plaintext connection that the system redirected here on its way to the local app.
+pub async fn serve_captured(
+    context: &Rc<Context>,
+    stream: TcpStream,
+    peer_address: SocketAddr,
+    workload: &ObjectName,
+) {
+    let original = capture::original_destination(&stream).ok();
+    let Some(port) = original.and_then(|original| Port::new(original.port())) else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
+    };
+    serve_plain(context, stream, peer_address, workload, port).await;
 }
 
 /// Serves a plaintext connection to `port` of `workload`, as its mutual TLS mode allows.
@@ -103,56 +125,100 @@ pub async fn serve_plain(
     port: Port,
 ) {
     let snapshot = context.snapshot();
-    let Some(entry) = snapshot.inbound.get(workload) else {
-        return;
-    };
-    let Some(accepts) = find_port(entry, port.number()) else {
-        return;
+    let entry = snapshot.inbound.get(workload);
+    let accepts = entry.and_then(|entry| Some((entry, find_port(entry, port.number())?)));
+    let Some((entry, accepts)) = accepts else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
     };
     let receiving = Receiving::new(context, entry, port, None);
     if accepts.mutual_tls.value == MutualTls::Strict {
         let mut first = BytesMut::new();
-        let spoken = detect::protocol(&mut stream, &mut first).await;
+        let spoken = detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await;
         context.refuse_connection(Direction::Inbound, Kind::TlsRequired.reason(), peer_address);
         return exchange::refuse_plaintext(stream, spoken == Spoken::Http1).await;
     }
-    if is_http(accepts.protocol) {
-        serve_port(context, stream, accepts.protocol, receiving).await;
-    } else if let Ok(reached) = context.reach_app(&receiving.backend).await {
-        opaque(context, stream, reached, &[]).await;
-    }
+    let spoken = Spoken::declared(accepts.protocol);
+    serve_port(context, stream, spoken, receiving, None).await;
 }
 
-/// HTTP goes through exchanges; on an undeclared port anything else goes through as bytes.
+/// HTTP goes through exchanges, anything else through as bytes; `None`: the first ones tell.
+/// `reached` is the app, where it had to be connected before.
 async fn serve_port<T>(
     context: &Rc<Context>,
     mut stream: T,
-    protocol: Protocol,
+    spoken: Option<Spoken>,
     receiving: Receiving,
+    reached: Option<Reached>,
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
+    let started = Instant::now();
     let mut first = BytesMut::new();
-    if protocol == Protocol::Detect
-        && detect::protocol(&mut stream, &mut first).await != Spoken::Http1
-    {
-        if let Ok(reached) = context.reach_app(&receiving.backend).await {
-            opaque(context, stream, reached, &first).await;
+    let spoken = match spoken {
+        Some(Spoken::Http1 | Spoken::Http2) => {
+            detect::version(receiving.protocol, &mut stream, &mut first).await
         }
-        return;
+        Some(spoken) => spoken,
+        None => detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await,
+    };
+    let stream = match spoken {
+        Spoken::Http1 | Spoken::Http2 => {
+            return serve_http(context, (stream, first), spoken, receiving, reached).await;
+        }
+        Spoken::Tls | Spoken::Opaque => stream,
+    };
+    let name = receiving.backend.name.clone();
+    let mut facts = Facts::new(Direction::Inbound, name, spoken.hint());
+    facts.started = started;
+    facts.peer.clone_from(&receiving.peer);
+    let passage = Passage {
+        downstream: stream,
+        first,
+        facts,
+    };
+    if receiving.has_http_policy() || receiving.protocol.is_http() {
+        // Where requests are read, bytes that are none are no way around it.
+        let reason = Kind::UnsupportedProtocol.reason();
+        return tcp::refuse(context, passage.downstream, &passage.facts, reason);
     }
-    let connection = Connection::with_read(stream, first);
-    // A CONNECT is refused there: only the forward proxy hands over.
-    drop(exchange::serve(context, connection, &Scope::Receiving(receiving)).await);
+    match reached {
+        Some(reached) => tcp::carry(context, reached, 1, passage).await,
+        None => tcp::connect(context, &receiving.backend, 0, passage).await,
+    }
 }
 
-async fn opaque<T>(context: &Rc<Context>, downstream: T, upstream: Reached, first: &[u8])
-where
+/// Exchanges in the version that the peer speaks. A connection that was made to the app before is kept
+/// for what will be spoken to it.
+async fn serve_http<T>(
+    context: &Rc<Context>,
+    (stream, first): (T, BytesMut),
+    spoken: Spoken,
+    receiving: Receiving,
+    reached: Option<Reached>,
+) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    let drain = context.shared.drain.clone();
-    let carried = tcp::forward(downstream, upstream.into_stream(), first, drain).await;
-    tracing::debug!(?carried, "opaque connection ended");
+    let received = match spoken {
+        Spoken::Http2 => HttpVersion::Http2,
+        Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
+    };
+    if let Some(reached) = reached {
+        match version::app(receiving.protocol, received) {
+            HttpVersion::Http1 => context.give_back(reached, true),
+            HttpVersion::Http2 => context.share(reached).await,
+        }
+    }
+    let scope = Scope::Receiving(receiving);
+    match received {
+        HttpVersion::Http2 => exchange::serve_http2(context, stream, first, scope).await,
+        HttpVersion::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            // A CONNECT is refused there: only the forward proxy hands over.
+            drop(exchange::serve(context, connection, &scope).await);
+        }
+    }
 }
 
 fn find_port(entry: &Inbound, port: u16) -> Option<&InboundPort> {

@@ -14,10 +14,12 @@ pub mod config;
 
 pub mod buffer;
 pub mod h1;
+pub mod h2;
 pub mod tunnel;
 pub mod upstream;
 
 pub mod filter;
+pub mod leg;
 
 pub mod context;
 pub mod relay;
@@ -26,6 +28,7 @@ pub mod attempt;
 pub mod exchange;
 pub mod tcp;
 
+pub mod capture;
 pub mod detect;
 pub mod inbound;
 pub mod outbound;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::upstream::connect::tune;
 use crate::worker::{Accepted, Role, Workers};
 
 pub use self::wanted::wanted;
@@ -78,7 +79,7 @@ async fn accept(
                 accepted = listener.accept() => accepted?,
                 _ = &mut stopped => return Ok(None),
             };
-            stream.set_nodelay(true)?;
+            tune(&stream)?;
             Ok::<_, io::Error>(Some(Accepted {
                 stream: stream.into_std()?,
                 peer,
@@ -104,6 +105,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+    if address.is_ipv6() {
+        // The unspecified address would take IPv4's too, which has a listener of its own.
+        socket.set_only_v6(true)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,26 +1,39 @@
 //! The calling side: the local workload's connections, on their way to a destination.
 //!
 //! May use everything above it. An explicit listener names its destination; the forward proxy takes
-//! it from each request's host.
+//! it from each request's host, and a captured connection has it from its address.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use mesh_api::decide::Step;
+use mesh_api::decide::connection::{self, ConnectionDecision, ConnectionFacts};
+use mesh_api::decide::destination::{self, Dialled};
+use mesh_api::explain::Silent;
+use mesh_api::model::connection::ConnectionRouteKind;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::Known;
+use mesh_api::snapshot::{ConnectionTable, DestinationTable, Known};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::attempt;
+use crate::capture;
 use crate::context::Context;
-use crate::detect::{self, Spoken};
-use crate::error::Kind;
+use crate::detect::{self, Greeting, Spoken};
+use crate::error::{Error, Kind};
 use crate::exchange::{self, Handover, Scope};
 use crate::h1::Connection;
-use crate::tcp;
+use crate::tcp::{self, Facts, Passage};
+use crate::telemetry::Direction;
+use crate::tunnel::Hint;
 use crate::upstream::Reset;
+
+/// Time allowed to a client's first message where its port declares TLS.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves a connection to an explicit listener of `name`.
 pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
@@ -56,6 +69,61 @@ pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
     }
 }
 
+/// Serves a connection of the workload that the system redirected here.
+pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
+    let Ok(original) = capture::original_destination(&stream) else {
+        stream.reset();
+        let reason = Kind::NotHere.reason();
+        return context.refuse_connection(Direction::Outbound, reason, peer);
+    };
+    let outside = match dialled(context, original).await {
+        Dialled::Service(name) => {
+            return serve_stream(context, stream, BytesMut::new(), &name).await;
+        }
+        Dialled::Outside => {
+            let host = original.ip().to_string();
+            context.resolve_outside(&host, original.port()).await
+        }
+        Dialled::Denied => Err(Error::internal(Kind::UnknownDestination)),
+        Dialled::Pending => Err(Error::internal(Kind::ConfigPending)),
+    };
+    match outside {
+        Ok(backend) => {
+            let name = backend.name.clone();
+            let passage = Passage {
+                downstream: stream,
+                first: BytesMut::new(),
+                facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
+            };
+            tcp::connect(context, &backend, 0, passage).await;
+        }
+        Err(error) => {
+            stream.reset();
+            let reason = error.kind.reason();
+            tracing::debug!(%original, reason, "captured connection refused");
+            context.refuse_connection(Direction::Outbound, reason, peer);
+        }
+    }
+}
+
+/// What `original` means, waiting for the control plane's word where only that tells.
+async fn dialled(context: &Context, original: SocketAddr) -> Dialled {
+    let found = destination::dialled(&context.snapshot(), original);
+    if found != Dialled::Pending {
+        return found;
+    }
+    let config = &context.shared.config;
+    let end = Instant::now() + DEFAULTS.config_wait;
+    let snapshot = config.known_mesh(DEFAULTS.config_wait).await;
+    let found = destination::dialled(&snapshot, original);
+    if found != Dialled::Pending || snapshot.mesh.is_none() {
+        return found;
+    }
+    let left = end.saturating_duration_since(Instant::now());
+    let snapshot = config.known_address(original, left).await;
+    destination::dialled(&snapshot, original)
+}
+
 /// Serves bytes that the workload sends to `name`, `first` of which were read already.
 async fn serve_stream<T>(
     context: &Rc<Context>,
@@ -65,36 +133,130 @@ async fn serve_stream<T>(
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
+    let started = Instant::now();
     let snapshot = context
         .shared
         .config
         .known(name, DEFAULTS.config_wait)
         .await;
-    let protocol = match snapshot.destinations.get(name) {
-        Some(Known::Present(destination)) => destination.protocol,
-        // Refused with a reason, which only HTTP can carry.
-        _ => Protocol::Http,
+    let table = match snapshot.destinations.get(name) {
+        Some(Known::Present(table)) => Ok(table),
+        Some(Known::Absent) => Err(Kind::UnknownDestination),
+        Some(Known::Failed(_)) => Err(Kind::BadConfiguration),
+        None => Err(Kind::ConfigPending),
     };
-    let is_http = match protocol {
-        Protocol::Http => true,
-        Protocol::Detect => detect::protocol(&mut stream, &mut first).await == Spoken::Http1,
-        Protocol::Http2 | Protocol::Grpc | Protocol::Tls | Protocol::Tcp => false,
-    };
-    if is_http {
-        let connection = Connection::with_read(stream, first);
-        exchange::serve(context, connection, &Scope::Calling(name.clone())).await;
-        return;
+    let told = told(context, table.ok(), &mut stream, &mut first).await;
+    let scope = || Scope::Calling(name.clone());
+    match told.spoken {
+        Spoken::Http1 => {
+            let connection = Connection::with_read(stream, first);
+            exchange::serve(context, connection, &scope()).await;
+            return;
+        }
+        Spoken::Http2 => return exchange::serve_http2(context, stream, first, scope()).await,
+        Spoken::Tls | Spoken::Opaque => {}
     }
-    if let Some(Known::Present(destination)) = snapshot.destinations.get(name)
-        && let Some(backend) = destination.backends.first()
-    {
-        match attempt::connect(context, backend).await {
-            Ok(connected) => {
-                let drain = context.shared.drain.clone();
-                let carried = tcp::forward(stream, connected.into_stream(), &first, drain).await;
-                tracing::debug!(destination = %name, ?carried, "opaque connection ended");
+    let mut facts = Facts::new(Direction::Outbound, name.clone(), told.spoken.hint());
+    facts.started = started;
+    facts.server_name = told.server_name;
+    match table.and_then(|table| told.refusal.map_or(Ok(table), Err)) {
+        Ok(table) => forward(context, table, stream, first, facts).await,
+        Err(kind) => tcp::refuse(context, stream, &facts, kind.reason()),
+    }
+}
+
+/// What is known of a connection before anything is decided.
+struct Told {
+    spoken: Spoken,
+    server_name: Option<String>,
+    /// Set where it may not go on, whatever its routes say.
+    refusal: Option<Kind>,
+}
+
+/// What `stream` speaks: as its port declares, or as its first bytes tell. Where whole connections are
+/// routed it is not read as HTTP, and where they are by server name that is looked for.
+async fn told<T: AsyncRead + Unpin>(
+    context: &Context,
+    table: Option<&Arc<DestinationTable>>,
+    stream: &mut T,
+    first: &mut BytesMut,
+) -> Told {
+    let spoken = |spoken| Told {
+        spoken,
+        server_name: None,
+        refusal: None,
+    };
+    // Where nothing is declared because nothing is known, HTTP at least is told why.
+    let declared = Spoken::declared(table.map_or(Protocol::Detect, |table| table.protocol));
+    let mut routes = table.iter().flat_map(|table| &table.connections.routes);
+    match routes.next().map(|table| table.route.kind) {
+        None => match declared {
+            Some(Spoken::Http1 | Spoken::Http2) => {
+                let protocol = table.map_or(Protocol::Http, |table| table.protocol);
+                let told = detect::version(protocol, stream, first).await;
+                let is_http = matches!(told, Spoken::Http1 | Spoken::Http2);
+                Told {
+                    refusal: (!is_http).then_some(Kind::UnsupportedProtocol),
+                    ..spoken(told)
+                }
             }
-            Err(error) => tracing::debug!(destination = %name, %error, "opaque connection refused"),
+            Some(declared) => spoken(declared),
+            None => spoken(detect::protocol(context, Direction::Outbound, stream, first).await),
+        },
+        Some(ConnectionRouteKind::Tcp) => spoken(Spoken::Opaque),
+        Some(ConnectionRouteKind::Tls) => {
+            let greeting = if declared.is_some() {
+                let hello = detect::client_hello(stream, first, HELLO_WAIT).await;
+                hello.unwrap_or(Greeting::Other)
+            } else {
+                detect::greeting(context, Direction::Outbound, stream, first).await
+            };
+            match greeting {
+                Greeting::Hello(server_name) => Told {
+                    server_name,
+                    ..spoken(Spoken::Tls)
+                },
+                Greeting::Other => spoken(Spoken::Opaque),
+                Greeting::Malformed => Told {
+                    refusal: Some(Kind::BadClientHello),
+                    ..spoken(Spoken::Tls)
+                },
+            }
+        }
+    }
+}
+
+/// Decides where a connection goes that is not read as HTTP, and carries it there.
+async fn forward<T>(
+    context: &Rc<Context>,
+    table: &DestinationTable,
+    stream: T,
+    first: BytesMut,
+    mut facts: Facts,
+) where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
+{
+    let server_name = facts.server_name.clone();
+    let known = ConnectionFacts {
+        server_name: server_name.as_deref(),
+    };
+    let Step::Done(decision) =
+        context.with_random(|random| connection::connection(table, &known, random, &mut Silent));
+    let rule = |route: &Arc<ConnectionTable>| (route.route.name.clone(), 0);
+    match decision {
+        ConnectionDecision::Forward(forward) => {
+            facts.rule = forward.route.map(rule);
+            let passage = Passage {
+                downstream: stream,
+                first,
+                facts,
+            };
+            let more = forward.retry.value.attempts;
+            tcp::connect(context, forward.backend, more, passage).await;
+        }
+        ConnectionDecision::Refuse(refused) => {
+            facts.rule = refused.route.map(rule);
+            tcp::refuse(context, stream, &facts, refused.refusal.reason());
         }
     }
 }

@@ -1,19 +1,18 @@
 //! Moves one request's body up and its response's body down, both at once, without tasks.
 //!
 //! One poll function drives both directions, so an app may answer before it has read everything,
-//! or answer while it reads. May use `h1`, `filter` and `error`.
+//! or answer while it reads. May use `h1`, `leg` and `error`.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context as Task, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
 use crate::error::{Error, Kind};
-use crate::filter;
 use crate::h1::{
-    Body, BodyFault, BodyPart, Connection, Fault, Framing, RequestHead, ResponseFault, ResponseHead,
+    Body, BodyFault, BodyPart, Fault, Framing, RequestHead, ResponseFault, ResponseHead, Version,
 };
+use crate::leg::{Downstream, Leg, Upstream};
 
 /// A request's body on its way up, kept while it may be needed again.
 pub struct RequestBody {
@@ -75,16 +74,12 @@ impl RequestBody {
     }
 
     /// Moves parts up as far as both sides allow; ready once something moved.
-    fn poll_up<D, U>(
+    fn poll_up(
         &mut self,
-        downstream: &mut Connection<D>,
-        upstream: &mut Connection<U>,
+        downstream: &mut impl Leg,
+        upstream: &mut Upstream,
         task: &mut Task<'_>,
-    ) -> Poll<Result<(), Error>>
-    where
-        D: AsyncRead + AsyncWrite + Unpin,
-        U: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Poll<Result<(), Error>> {
         if self.sent_to_end || upstream.needs_flush() {
             return Poll::Pending;
         }
@@ -98,7 +93,7 @@ impl RequestBody {
             self.sent_to_end = true;
             return Poll::Ready(Ok(()));
         }
-        match poll_body(downstream, &mut self.body, task) {
+        match downstream.poll_part(&mut self.body, task) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(fault)) => Poll::Ready(Err(bad_body(fault))),
             Poll::Ready(Ok(None)) => {
@@ -130,23 +125,19 @@ impl RequestBody {
 ///
 /// # Errors
 /// Of the upstream ([`Kind::Reset`] before the first byte of a response) or of the downstream's body.
-pub async fn exchange_heads<D, U>(
-    downstream: &mut Connection<D>,
-    upstream: &mut Connection<U>,
+pub async fn exchange_heads(
+    downstream: &mut impl Downstream,
+    upstream: &mut Upstream,
     body: &mut RequestBody,
     head: &RequestHead,
-) -> Result<ResponseHead, Error>
-where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<ResponseHead, Error> {
     let mut write_failed = false;
     poll_fn(|task| {
         loop {
             let mut moved = false;
             if !write_failed {
                 // A write that fails does not end the try: the answer may have come before.
-                write_failed = matches!(poll_flush(upstream, task), Poll::Ready(Err(_)));
+                write_failed = matches!(upstream.poll_flush(task), Poll::Ready(Err(_)));
             }
             if !write_failed && let Poll::Ready(sent) = body.poll_up(downstream, upstream, task) {
                 sent?;
@@ -158,10 +149,10 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}
             }
-            if body.read_to_end && downstream.poll_broken(task).is_ready() {
+            if downstream.poll_broken(task).is_ready() {
                 return Poll::Ready(Err(Error::downstream(Kind::DownstreamGone)));
             }
-            if let Poll::Ready(Err(error)) = poll_flush(downstream, task) {
+            if let Poll::Ready(Err(error)) = downstream.poll_flush(task) {
                 let gone = Error::downstream(Kind::DownstreamGone);
                 return Poll::Ready(Err(gone.because(error)));
             }
@@ -174,30 +165,26 @@ where
 }
 
 /// A final response head; or `None` once a 1xx was passed on, which HTTP/1.0 does not know.
-fn poll_answer<D, U>(
-    downstream: &mut Connection<D>,
-    upstream: &mut Connection<U>,
+fn poll_answer(
+    downstream: &mut impl Downstream,
+    upstream: &mut Upstream,
     head: &RequestHead,
     task: &mut Task<'_>,
-) -> Poll<Result<Option<ResponseHead>, Error>>
-where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Poll<Result<Option<ResponseHead>, Error>> {
     if downstream.needs_flush() {
         return Poll::Pending;
     }
-    poll_response(upstream, head.method(), task).map(|answer| {
+    upstream.poll_response(head.method(), task).map(|answer| {
         let answer = answer.map_err(no_response)?;
-        if answer.status() == 101 {
-            // Nobody asked for it: no upgrade is ever passed on.
+        if answer.status() == 101 && !(head.upgrade().is_some() && answer.upgrade().is_some()) {
+            // Nobody asked for it, or it does not say for what.
             return Err(Error::upstream(Kind::BadResponse));
         }
         if !answer.is_informational() {
             return Ok(Some(answer));
         }
-        if head.minor() > 0 {
-            filter::write_informational(&answer, downstream.queue_tail());
+        if head.version() != Version::Http10 {
+            downstream.queue_informational(&answer);
         }
         Ok(None)
     })
@@ -217,23 +204,19 @@ pub struct Relayed {
 /// # Errors
 /// [`Kind::Cut`] if the response broke, [`Kind::DownstreamGone`] if nobody takes it. Bytes counted
 /// so far are in the error's place of the caller's `bytes`.
-pub async fn exchange_bodies<D, U>(
-    downstream: &mut Connection<D>,
-    upstream: &mut Connection<U>,
+pub async fn exchange_bodies(
+    downstream: &mut impl Downstream,
+    upstream: &mut Upstream,
     request: &mut RequestBody,
     response: (Body, Framing),
     bytes: &mut u64,
-) -> Result<Relayed, Error>
-where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Relayed, Error> {
     let (mut body, framing) = response;
     let mut ended = false;
     poll_fn(|task| {
         loop {
             let mut moved = false;
-            let flushed = match poll_flush(downstream, task) {
+            let flushed = match downstream.poll_flush(task) {
                 Poll::Ready(Err(error)) => {
                     let gone = Error::downstream(Kind::DownstreamGone);
                     return Poll::Ready(Err(gone.because(error)));
@@ -248,8 +231,11 @@ where
                     upstream_complete,
                 }));
             }
+            if downstream.poll_broken(task).is_ready() {
+                return Poll::Ready(Err(Error::downstream(Kind::DownstreamGone)));
+            }
             if !ended && !downstream.needs_flush() {
-                match poll_body(upstream, &mut body, task) {
+                match upstream.poll_part(&mut body, task) {
                     Poll::Ready(Ok(Some(part))) => {
                         *bytes += length(&part);
                         downstream.queue_data(part, framing);
@@ -267,7 +253,7 @@ where
                 }
             }
             // Once the response is complete nobody waits for the rest of the request.
-            if !ended && matches!(poll_flush(upstream, task), Poll::Ready(Ok(()))) {
+            if !ended && matches!(upstream.poll_flush(task), Poll::Ready(Ok(()))) {
                 match request.poll_up(downstream, upstream, task) {
                     Poll::Ready(Ok(())) => moved = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -293,6 +279,7 @@ fn bad_body(fault: BodyFault) -> Error {
 
 fn no_response(fault: ResponseFault) -> Error {
     let kind = match (&fault.fault, fault.started) {
+        _ if fault.unsent => Kind::RefusedStream,
         (Fault::Refused(_), _) => Kind::BadResponse,
         (Fault::Cut | Fault::Io(_), false) => Kind::Reset,
         (Fault::Cut | Fault::Io(_), true) => Kind::Cut,
@@ -308,33 +295,23 @@ fn length(part: &BodyPart) -> u64 {
     }
 }
 
-// The codec's futures hold no state of their own, so each poll may make them anew.
-
-fn poll_flush<T>(connection: &mut Connection<T>, task: &mut Task<'_>) -> Poll<std::io::Result<()>>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    pin!(connection.flush()).poll(task)
-}
-
-fn poll_body<T>(
-    connection: &mut Connection<T>,
-    body: &mut Body,
-    task: &mut Task<'_>,
-) -> Poll<Result<Option<BodyPart>, BodyFault>>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    pin!(connection.read_body(body)).poll(task)
-}
-
-fn poll_response<T>(
-    connection: &mut Connection<T>,
-    method: &str,
-    task: &mut Task<'_>,
-) -> Poll<Result<ResponseHead, ResponseFault>>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    pin!(connection.read_response(method)).poll(task)
+/// Carries bytes both ways after the heads of an upgrade, until both ends are done.
+///
+/// # Errors
+/// [`Kind::Cut`] if either connection broke, or cannot carry bytes.
+pub async fn exchange_bytes(
+    downstream: &mut impl Downstream,
+    upstream: &mut Upstream,
+) -> Result<(u64, u64), Error> {
+    let cut = || Error::upstream(Kind::Cut);
+    let (near, early) = downstream.upgrade().ok_or_else(cut)?;
+    let (far, late) = upstream.upgrade().ok_or_else(cut)?;
+    let carried = async {
+        // What was read behind either head.
+        far.write_all(&early).await?;
+        near.write_all(&late).await?;
+        let (sent, received) = copy_bidirectional(near, far).await?;
+        Ok::<_, std::io::Error>((sent + early.len() as u64, received + late.len() as u64))
+    };
+    carried.await.map_err(|error| cut().because(error))
 }

@@ -1,45 +1,206 @@
-//! Opaque forwarding: bytes both ways, each direction ending by itself. May use `drain` and `upstream`.
+//! Opaque connections: connect, carry bytes both ways, record.
+//!
+//! Each direction ends by itself: an end is passed on as an end, a reset as a reset. There is no idle
+//! limit. May use everything above it in the crate's list.
 
-use std::io;
+mod copy;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::drain;
+use bytes::BytesMut;
+use mesh_api::model::backend::Backend;
+use mesh_api::name::{DestinationName, Identity, ObjectName};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::copy::{Broken, Carried};
+use crate::attempt::{self, Tries};
+use crate::context::{Context, Reached};
+use crate::error::Kind;
+use crate::telemetry::{ConnectionEvent, Direction, SeriesKey};
+use crate::tunnel::Hint;
 use crate::upstream::Reset;
 
-/// Bytes carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    /// From downstream to upstream.
-    pub sent: u64,
-    /// From upstream to downstream.
-    pub received: u64,
+/// The reason of a connection that a drain cut.
+const DRAINED: &str = "drained";
+
+/// A connection to be carried, with what its record needs.
+pub struct Passage<T> {
+    /// The peer that connected to us.
+    pub downstream: T,
+    /// What was read of it already.
+    pub first: BytesMut,
+    /// What is known of it.
+    pub facts: Facts,
 }
 
-/// Writes `first` upstream, then copies both ways until both ends are done or a drain cuts.
-///
-/// # Errors
-/// The first error of either leg; both are then reset.
-pub async fn forward<D, U>(
-    mut downstream: D,
-    mut upstream: U,
-    first: &[u8],
-    mut drain: drain::Watch,
-) -> io::Result<Carried>
-where
-    D: AsyncRead + AsyncWrite + Reset + Unpin,
-    U: AsyncRead + AsyncWrite + Reset + Unpin,
+/// What is known of an opaque connection.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What it was dialled as.
+    pub destination: DestinationName,
+    /// The rule that matched, if there was one to match.
+    pub rule: Option<(ObjectName, u32)>,
+    /// Who is downstream, if authenticated.
+    pub peer: Option<Identity>,
+    /// What is spoken.
+    pub hint: Hint,
+    /// The server name of its `ClientHello`, where that was read.
+    pub server_name: Option<String>,
+    /// When it was accepted.
+    pub started: Instant,
+}
+
+/// What came of one, for its record.
+#[derive(Default)]
+struct Outcome {
+    backend: Option<Arc<Backend>>,
+    endpoint: Option<SocketAddr>,
+    attempts: u32,
+    reached: bool,
+    carried: Carried,
+    reason: Option<&'static str>,
+}
+
+impl Facts {
+    /// Facts of a connection that begins now.
+    pub fn new(direction: Direction, destination: DestinationName, hint: Hint) -> Self {
+        Self {
+            direction,
+            destination,
+            rule: None,
+            peer: None,
+            hint,
+            server_name: None,
+            started: Instant::now(),
+        }
+    }
+}
+
+/// Reaches some endpoint of `backend` and carries the connection there; resets it if none is reached.
+/// Where one cannot be connected to, others are tried, `more` times at most.
+pub async fn connect<T>(
+    context: &Rc<Context>,
+    backend: &Arc<Backend>,
+    more: u32,
+    passage: Passage<T>,
+) where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    upstream.write_all(first).await?;
-    let copy = tokio::io::copy_bidirectional(&mut downstream, &mut upstream);
-    let carried = tokio::select! {
-        copied = copy => copied.map(|(sent, received)| Carried { sent, received }),
-        () = drain.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
+    let mut tries = Tries::default();
+    let hint = passage.facts.hint;
+    match attempt::connect(context, backend, hint, more, &mut tries).await {
+        Ok(reached) => carry(context, reached, tries.count, passage).await,
+        Err(error) => {
+            let outcome = Outcome {
+                backend: Some(Arc::clone(backend)),
+                endpoint: tries.endpoints.last().copied(),
+                attempts: tries.count,
+                ..Outcome::default()
+            };
+            tracing::debug!(destination = %passage.facts.destination, ?error, "nothing is reached");
+            let reason = error.kind.reason();
+            end(context, passage.downstream, &passage.facts, outcome, reason);
+        }
+    }
+}
+
+/// Resets a connection that may not go on, and records why.
+pub fn refuse<T: Reset>(context: &Context, downstream: T, facts: &Facts, reason: &'static str) {
+    end(context, downstream, facts, Outcome::default(), reason);
+}
+
+fn end<T: Reset>(
+    context: &Context,
+    downstream: T,
+    facts: &Facts,
+    mut outcome: Outcome,
+    reason: &'static str,
+) {
+    downstream.reset();
+    outcome.reason = Some(reason);
+    record(context, facts, &outcome);
+}
+
+/// Carries the connection to an endpoint that `attempts` tries reached.
+pub async fn carry<T>(context: &Rc<Context>, reached: Reached, attempts: u32, passage: Passage<T>)
+where
+    T: AsyncRead + AsyncWrite + Reset + Unpin,
+{
+    let Passage {
+        mut downstream,
+        first,
+        facts,
+    } = passage;
+    let mut outcome = Outcome {
+        endpoint: reached.endpoint(),
+        backend: Some(Arc::clone(&reached.backend)),
+        attempts,
+        reached: true,
+        ..Outcome::default()
     };
-    if carried.is_err() {
+    let backend = reached.backend.name.to_string();
+    let destination = facts.destination.to_string();
+    let Some((mut upstream, counted)) = reached.into_stream() else {
+        // Bytes are never sent on a connection that is shared.
+        let reason = Kind::UnsupportedProtocol.reason();
+        return end(context, downstream, &facts, outcome, reason);
+    };
+    context.shard.tcp_opened(context.shard.series(SeriesKey {
+        direction: facts.direction,
+        destination: &destination,
+        backend: &backend,
+    }));
+    let mut drain = context.shared.drain.clone();
+    let copied = copy::both(&mut downstream, &mut upstream, first, &mut outcome.carried);
+    let copied = tokio::select! {
+        copied = copied => copied.map_err(|broken| match broken {
+            Broken::Downstream => Kind::DownstreamGone.reason(),
+            Broken::Upstream => Kind::Reset.reason(),
+        }),
+        () = drain.cut() => Err(DRAINED),
+    };
+    if let Err(reason) = copied {
         // What broke on one leg must not look like an end on the other.
         downstream.reset();
         upstream.reset();
+        outcome.reason = Some(reason);
     }
-    carried
+    drop(counted);
+    record(context, &facts, &outcome);
+}
+
+/// One line and one count per connection, whatever came of it.
+fn record(context: &Context, facts: &Facts, outcome: &Outcome) {
+    let destination = facts.destination.to_string();
+    let backend = outcome
+        .backend
+        .as_ref()
+        .map(|backend| backend.name.to_string());
+    let event = ConnectionEvent {
+        direction: facts.direction,
+        destination: &destination,
+        backend: backend.as_deref().unwrap_or_default(),
+        endpoint: outcome.endpoint,
+        route: facts.rule.as_ref().map(|(route, index)| (route, *index)),
+        peer: facts.peer.as_ref(),
+        protocol: facts.hint.as_str(),
+        server_name: facts.server_name.as_deref(),
+        reached: outcome.reached,
+        reason: outcome.reason,
+        attempts: outcome.attempts,
+        bytes_in: outcome.carried.sent,
+        bytes_out: outcome.carried.received,
+        duration: facts.started.elapsed(),
+    };
+    let series = context.shard.series(SeriesKey {
+        direction: event.direction,
+        destination: event.destination,
+        backend: event.backend,
+    });
+    context.shard.connection(series, &event);
 }

@@ -20,8 +20,8 @@ use mesh_api::name::ObjectName;
 
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
-    ConfigApplied, ConnectionRefused, ControlLost, Direction, Ejection, EntryRefused,
-    ExchangeEvent, TlsHandshakeFailed,
+    ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction, Ejection,
+    EntryRefused, ExchangeEvent, TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
 use crate::telemetry::series::Table;
@@ -142,6 +142,12 @@ impl Telemetry {
             vec![event.direction.as_str().into(), event.reason.into()],
         );
         tracing::debug!(direction = event.direction.as_str(), reason = event.reason, peer = ?event.peer, "connection refused");
+    }
+
+    /// Records what an undeclared connection speaks.
+    pub fn detection(&self, event: &Detection) {
+        let labels = [event.direction.as_str(), event.result, event.by];
+        self.add(metric::DETECTIONS, labels.map(str::to_owned).to_vec());
     }
 
     /// Records that an endpoint was taken out.

@@ -3,4 +3,7 @@
 
 mod harness;
 mod http;
+mod http2;
 mod messages;
+mod tcp;
+mod upgrade;

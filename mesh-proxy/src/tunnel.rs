@@ -1,11 +1,9 @@
 //! HBONE: HTTP/2 CONNECT streams over mutual TLS 1.3, each carrying one TCP connection's bytes.
 //!
 //! [`client`] keeps pooled connections per worker, [`server`] accepts them, [`stream`] is one
-//! tunnelled connection. What ztunnel speaks, plus one optional header of ours. May use `identity`.
+//! tunnelled connection. What ztunnel speaks, plus one optional header of ours. May use `identity` and `h2`.
 
 pub mod client;
-mod connection;
-mod keepalive;
 pub mod server;
 pub mod stream;
 #[cfg(test)]
@@ -14,8 +12,11 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_api::name::Identity;
+
+use crate::h2::Windows;
 
 pub use self::client::{Target, Tunnels};
 pub use self::server::{ConnectRequest, handshake, serve};
@@ -26,28 +27,23 @@ pub const PROTOCOL_HEADER: &str = "mesh-protocol";
 /// Why the receiver's mesh refused, `origin=...; reason=...; unsent`.
 pub const ERROR_HEADER: &str = "mesh-error";
 
-/// Unread bytes a peer may send on one stream.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-/// Unread bytes a peer may send on one connection: several times a stream's, so that one stalled
-/// stream does not stop the others.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// Bytes of one stream kept while the peer takes none.
-const SEND_BUFFER: usize = 256 * 1024;
-/// Longest frame taken.
-const FRAME_SIZE: u32 = 64 * 1024;
-/// Longest header list taken, in bytes as HTTP/2 counts them.
-const HEADER_LIST: u32 = 64 * 1024;
-/// What h2 may spend on unread small DATA frames, in bytes (256 a frame): bounds the memory of a
-/// connection whose peer sends byte by byte.
-const SMALL_FRAMES: usize = 64 * 1024 * 1024;
-/// Reset streams remembered, so that late frames of them are ignored rather than an error.
-const RESET_STREAMS: usize = 1024;
+/// Unread bytes a peer may send.
+const WINDOWS: Windows = Windows {
+    stream: 4 * 1024 * 1024,
+    connection: 16 * 1024 * 1024,
+};
+/// After this time without a stream a connection closes.
+const IDLE: Duration = Duration::from_mins(5);
 
 /// What is said to be inside a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// HTTP/1.1 or HTTP/2.
+    /// HTTP/1.1.
     Http,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// TLS that the mesh does not open.
+    Tls,
     /// Bytes.
     Tcp,
 }
@@ -57,8 +53,18 @@ impl Hint {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Tls => "tls",
             Self::Tcp => "tcp",
         }
+    }
+
+    /// Reads the header's value; what is not known says nothing.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let known = [Self::Http, Self::Http2, Self::Tls, Self::Tcp];
+        known
+            .into_iter()
+            .find(|hint| hint.as_str().as_bytes() == value)
     }
 }
 
@@ -119,7 +125,7 @@ pub fn tune(socket: &tokio::net::TcpStream) -> io::Result<()> {
 
 /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
 #[cfg(target_os = "linux")]
-const USER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A socket that connects with [`tune`]d settings.
 ///

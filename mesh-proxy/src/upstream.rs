@@ -9,6 +9,7 @@ pub mod connect;
 pub mod health;
 pub mod load;
 pub mod pool;
+pub mod shared;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use self::connect::{ConnectError, Dialer};
 pub use self::health::EjectionChange;
 pub use self::load::{EndpointState, Endpoints, Limits, Outstanding};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
+pub use self::shared::{Dialled, Shared};
 pub use self::stream::{Reset, Stream};
 
 /// Weight of the past in the moving average falls by 1/e in this time.

@@ -6,19 +6,26 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use std::{io, thread};
 
 use mesh_api::name::{DestinationName, ObjectName, Port};
+use socket2::SockRef;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::context::{Context, Shared, keep_tidy};
+use crate::error::Kind;
+use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry};
 use crate::{drain, inbound, outbound};
 
 /// Accepted connections that wait for a worker; more are closed at once.
 const QUEUE: usize = 1024;
 /// Open connections of one worker; more are closed at once.
 const MAX_CONNECTIONS: usize = 10_000;
+
+/// How long connections get, once a drain cuts, to end as broken rather than as complete.
+const LAST_RESETS: Duration = Duration::from_millis(200);
 
 /// What a listener is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,20 @@ pub enum Role {
     },
     /// A workload's tunnel port.
     Tunnel(ObjectName),
+    /// Calls of the local workload that the system redirects here.
+    CapturedOutbound,
+    /// Plaintext to a workload that the system redirects here.
+    CapturedInbound(ObjectName),
+}
+
+impl Role {
+    /// Which way its connections go.
+    fn direction(&self) -> Direction {
+        match self {
+            Self::Outbound(_) | Self::ForwardProxy | Self::CapturedOutbound => Direction::Outbound,
+            Self::Inbound { .. } | Self::Tunnel(_) | Self::CapturedInbound(_) => Direction::Inbound,
+        }
+    }
 }
 
 /// An accepted connection on its way to a worker.
@@ -51,7 +72,10 @@ pub struct Accepted {
 
 /// Handles to every worker.
 #[derive(Clone)]
-pub struct Workers(Arc<[Handle]>);
+pub struct Workers {
+    handles: Arc<[Handle]>,
+    telemetry: Arc<Telemetry>,
+}
 
 struct Handle {
     queue: mpsc::Sender<Accepted>,
@@ -91,24 +115,37 @@ impl Workers {
                     .spawn(body)?,
             );
         }
-        Ok((Self(handles.into()), threads))
+        let handles = handles.into();
+        let telemetry = Arc::clone(shared.telemetry());
+        Ok((Self { handles, telemetry }, threads))
     }
 
-    /// Hands a connection to the worker with the fewest; a full one closes it.
+    /// Hands a connection to the worker with the fewest; a full one resets it.
     pub fn hand(&self, accepted: Accepted) {
         let least = self
-            .0
+            .handles
             .iter()
             .min_by_key(|handle| handle.connections.load(Ordering::Relaxed));
         let Some(handle) = least else { return };
         if handle.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
-            tracing::debug!(peer = %accepted.peer, "connection closed: too many are open");
-            return;
+            return self.turn_away(&accepted);
         }
         handle.connections.fetch_add(1, Ordering::Relaxed);
-        if handle.queue.try_send(accepted).is_err() {
+        if let Err(full) = handle.queue.try_send(accepted) {
             handle.connections.fetch_sub(1, Ordering::Relaxed);
-            tracing::debug!("connection closed: the worker's queue is full");
+            self.turn_away(&full.into_inner());
+        }
+    }
+
+    fn turn_away(&self, accepted: &Accepted) {
+        self.telemetry.connection_refused(&ConnectionRefused {
+            direction: accepted.role.direction(),
+            reason: Kind::OverLimit.reason(),
+            peer: Some(accepted.peer),
+        });
+        let socket = SockRef::from(&accepted.stream);
+        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a connection could not be reset");
         }
     }
 }
@@ -161,9 +198,13 @@ async fn run(
             report(ended);
         }
     };
+    let cut = async {
+        cut.cut().await;
+        tokio::time::sleep(LAST_RESETS).await;
+    };
     tokio::select! {
         () = finish => {}
-        () = cut.cut() => {}
+        () = cut => {}
     }
     tasks.shutdown().await;
 }
@@ -173,6 +214,7 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
     let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
         return;
     };
+    let _open = Open::begin(context, role.direction());
     match role {
         Role::Outbound(name) => outbound::serve(context, stream, &name).await,
         Role::ForwardProxy => outbound::serve_forward_proxy(context, stream).await,
@@ -180,6 +222,30 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
             inbound::serve_plain(context, stream, peer, &workload, port).await;
         }
         Role::Tunnel(workload) => inbound::serve_tunnel(context, stream, peer, &workload).await,
+        Role::CapturedOutbound => outbound::serve_captured(context, stream, peer).await,
+        Role::CapturedInbound(workload) => {
+            inbound::serve_captured(context, stream, peer, &workload).await;
+        }
+    }
+}
+
+/// An accepted connection, counted as open until it is dropped.
+struct Open<'c> {
+    shard: &'c Shard,
+    direction: Direction,
+}
+
+impl<'c> Open<'c> {
+    fn begin(context: &'c Context, direction: Direction) -> Self {
+        let shard = &context.shard;
+        shard.connection_opened(direction);
+        Self { shard, direction }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.shard.connection_closed(self.direction);
     }
 }
 

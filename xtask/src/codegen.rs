@@ -4,7 +4,9 @@
 //! It is committed, so that a build needs no generator, and `codegen --check` compares it.
 //! May use `source` and `step`.
 
+pub(crate) mod errors;
 mod metrics;
+mod programs;
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +23,21 @@ struct Generated {
 
 /// Writes the generated files, or with `check` fails where one differs.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
+    // Code first: programs that print pages are built from it.
+    let mut differing = settle(code()?, check)?;
+    differing.extend(settle(pages()?, check)?);
+    match (check, differing.is_empty()) {
+        (_, true) => println!("generated code is up to date"),
+        (false, false) => println!("written: {}", differing.join(", ")),
+        (true, false) => bail!("{} differ: run cargo xtask codegen", differing.join(", ")),
+    }
+    Ok(())
+}
+
+/// The files that differ, written unless they are only checked.
+fn settle(files: Vec<Generated>, check: bool) -> anyhow::Result<Vec<String>> {
     let mut differing = Vec::new();
-    for file in code()?.into_iter().chain(pages()?) {
+    for file in files {
         let path = step::root().join(&file.path);
         if std::fs::read_to_string(&path).unwrap_or_default() == file.text {
             continue;
@@ -32,37 +47,46 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
             std::fs::write(&path, file.text).with_context(|| path.display().to_string())?;
         }
     }
-    match (check, differing.is_empty()) {
-        (_, true) => println!("generated code is up to date"),
-        (false, false) => println!("written: {}", differing.join(", ")),
-        (true, false) => bail!("{} differ: run cargo xtask codegen", differing.join(", ")),
-    }
-    Ok(())
+    Ok(differing)
 }
 
-/// The pages of `docs/reference` that are generated.
+/// The pages of `docs/reference`.
 fn pages() -> anyhow::Result<Vec<Generated>> {
-    Ok(vec![Generated {
-        path: PathBuf::from("docs/reference/metrics.md"),
-        text: metrics::page()?,
-    }])
+    let page = |name: &str, text: anyhow::Result<String>| {
+        Ok(Generated {
+            path: Path::new("docs/reference").join(name),
+            text: text.with_context(|| name.to_owned())?,
+        })
+    };
+    [
+        page("metrics.md", metrics::page()),
+        page("mesh-error.md", errors::page()),
+        page("config.md", programs::config()),
+        page("defaults.md", programs::defaults()),
+        page("cli.md", programs::cli()),
+    ]
+    .into_iter()
+    .collect()
 }
 
 /// Messages and stubs.
 fn code() -> anyhow::Result<Vec<Generated>> {
-    let files = protox::compile(["mesh.proto"], [step::root().join("mesh-api/proto")])?;
+    let files = compile("mesh-api/proto", "mesh.proto")?;
+    let demo = compile("mesh-ctl/proto", "pricing.proto")?;
     let messages = tonic_prost_build::configure()
         .build_client(false)
         .build_server(false);
     let client = stubs().build_client(true).build_server(false);
     let server = stubs().build_client(false).build_server(true);
+    let both = tonic_prost_build::configure().build_transport(false);
     [
-        ("mesh-api/src/wire", messages),
-        ("mesh-proxy/src/config", client),
-        ("mesh-control/src/serve", server),
+        ("mesh-api/src/wire", "mesh.v1", &files, messages),
+        ("mesh-proxy/src/config", "mesh.v1", &files, client),
+        ("mesh-control/src/serve", "mesh.v1", &files, server),
+        ("mesh-ctl/src/demo/pricing", "mesh.demo.v1", &demo, both),
     ]
     .into_iter()
-    .map(|(folder, builder)| {
+    .map(|(folder, package, files, builder)| {
         let out = step::target().join("codegen").join(folder);
         std::fs::create_dir_all(&out)?;
         builder
@@ -71,10 +95,14 @@ fn code() -> anyhow::Result<Vec<Generated>> {
             .compile_fds(files.clone())?;
         Ok(Generated {
             path: Path::new(folder).join("generated.rs"),
-            text: std::fs::read_to_string(out.join("mesh.v1.rs"))?,
+            text: std::fs::read_to_string(out.join(format!("{package}.rs")))?,
         })
     })
     .collect()
+}
+
+fn compile(folder: &str, file: &str) -> anyhow::Result<tonic_prost_build::FileDescriptorSet> {
+    Ok(protox::compile([file], [step::root().join(folder)])?)
 }
 
 /// Stubs use the messages of mesh-api, and the caller brings the transport.

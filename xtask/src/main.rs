@@ -9,6 +9,7 @@ mod codegen;
 mod dist;
 mod footprint;
 mod measure;
+mod prove;
 mod source;
 mod step;
 mod test;
@@ -26,10 +27,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds meshctl, runs every unit test, then the end-to-end tests.
+    /// Builds meshctl, runs every unit test, then the demo's own check.
     Test,
-    /// Runs the end-to-end tests alone.
-    E2e,
+    /// Runs the end-to-end cases; each installs the programs by others that it needs.
+    E2e {
+        /// Only cases whose names contain this.
+        #[arg(long, value_name = "NAME")]
+        filter: Option<String>,
+        /// Prints the names of the cases and runs none.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Runs the proofs that are too long for every change, and writes docs/proofs/protocols.md.
+    Prove {
+        /// Only proofs whose names start with this.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Prints the names of the proofs and runs none.
+        #[arg(long)]
+        list: bool,
+    },
     /// Checks format, lints, tidiness, generated code, documentation and dependencies.
     Ci,
     /// Checks the shape of the code and the documents: order of modules, sizes, links, reasons.
@@ -57,7 +74,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Test => test::run(),
-        Command::E2e => test::end_to_end(),
+        Command::E2e { filter, list } => test::end_to_end(filter.as_deref(), list),
+        Command::Prove { name, list } => prove::run(name.as_deref(), list),
         Command::Ci => ci::run(),
         Command::Tidy { measure: false } => tidy::run(),
         Command::Tidy { measure: true } => measure::run(),

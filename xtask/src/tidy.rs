@@ -1,10 +1,11 @@
 //! `cargo xtask tidy`: the shape of the code and of the documents, as checks that can fail.
 //!
-//! May use `source` and `step`.
+//! May use `codegen`, `source` and `step`.
 
 pub(crate) mod comment;
 pub(crate) mod dependency;
 pub(crate) mod document;
+pub(crate) mod fence;
 pub(crate) mod layout;
 pub(crate) mod licence;
 pub(crate) mod life;
@@ -66,6 +67,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("{finding}");
     }
     let errors = findings.iter().filter(|finding| !finding.mild).count();
+    for fence::ByHand { page, line, reason } in fence::by_hand(&document::pages())? {
+        println!("by hand: {page}:{line}: {reason}");
+    }
     println!(
         "tidy: {} files, {errors} errors, {} warnings",
         files.len(),

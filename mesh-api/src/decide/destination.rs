@@ -1,10 +1,11 @@
 //! Which destination a host means: `name`, `name.ns`, `name.ns.svc` or `name.ns.svc.<cluster domain>`,
 //! seen from the caller's namespace.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::model::mesh::MeshFacts;
+use crate::model::mesh::{MeshFacts, UnknownDestinations};
 use crate::name::{DestinationName, Name, Namespace, ObjectName, Port};
+use crate::snapshot::Snapshot;
 
 /// What a host and port mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,43 @@ pub fn is_within(facts: &MeshFacts, authority_host: &str) -> bool {
     last == Some("svc") || !host.contains('.')
 }
 
+/// What a virtual IP and port mean that an app dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dialled {
+    /// A Service's port.
+    Service(DestinationName),
+    /// Nothing of the mesh's: on to where it was going, as plain bytes.
+    Outside,
+    /// Nothing of the mesh's, and calls to such are refused.
+    Denied,
+    /// Nothing is known yet that would tell: ask for the address, then decide again.
+    Pending,
+}
+
+/// Decides where a connection to `address` goes. Inside the mesh's ranges only the control plane's
+/// word counts, and what is nobody's is refused: plain bytes never take the place of a tunnel.
+pub fn dialled(snapshot: &Snapshot, address: SocketAddr) -> Dialled {
+    let known = snapshot.addresses.get(&address);
+    if let Some(Some(name)) = known {
+        return Dialled::Service(name.clone());
+    }
+    if let Some(table) = snapshot.find_address(address.ip(), address.port()) {
+        return Dialled::Service(table.name.clone());
+    }
+    let Some(facts) = &snapshot.mesh else {
+        return Dialled::Pending;
+    };
+    let is_inside = facts
+        .ranges
+        .iter()
+        .any(|range| range.contains(&address.ip()));
+    match (is_inside, known, facts.unknown_destinations) {
+        (true, None, _) => Dialled::Pending,
+        (true, Some(_), _) | (false, _, UnknownDestinations::Deny) => Dialled::Denied,
+        (false, _, UnknownDestinations::Allow) => Dialled::Outside,
+    }
+}
+
 fn split<'h>(host: &'h str, cluster_domain: &str) -> Option<(&'h str, Option<&'h str>)> {
     let Some((service, rest)) = host.split_once('.') else {
         return Some((host, None));
@@ -87,7 +125,7 @@ mod tests {
             trust_domain_aliases: Vec::new(),
             cluster_domain: "cluster.local".parse().unwrap(),
             ranges: Vec::new(),
-            unknown_destinations: crate::model::mesh::UnknownDestinations::Allow,
+            unknown_destinations: UnknownDestinations::Allow,
         }
     }
 
@@ -119,6 +157,38 @@ mod tests {
             resolve(&facts(), &consumer, "catalog", 0),
             Resolution::Outside
         );
+    }
+
+    #[test]
+    fn inside_the_ranges_only_the_control_plane_tells() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let mut snapshot = Snapshot::default();
+        let (service, nobody) = (at("10.96.0.10:80"), at("[fd00:96::1]:80"));
+        let (unasked, outside) = (at("10.96.0.11:80"), at("192.0.2.1:443"));
+        assert_eq!(
+            dialled(&snapshot, outside),
+            Dialled::Pending,
+            "no facts yet"
+        );
+        let name: DestinationName = "demo/catalog:80".parse().unwrap();
+        snapshot.addresses.insert(service, Some(name.clone()));
+        snapshot.addresses.insert(nobody, None);
+        assert_eq!(dialled(&snapshot, service), Dialled::Service(name.clone()));
+        for (unknown, elsewhere) in [
+            (UnknownDestinations::Allow, Dialled::Outside),
+            (UnknownDestinations::Deny, Dialled::Denied),
+        ] {
+            let ranges = ["10.96.0.0/16", "fd00:96::/112"].map(|range| range.parse().unwrap());
+            snapshot.mesh = Some(std::sync::Arc::new(MeshFacts {
+                ranges: ranges.to_vec(),
+                unknown_destinations: unknown,
+                ..facts()
+            }));
+            assert_eq!(dialled(&snapshot, service), Dialled::Service(name.clone()));
+            assert_eq!(dialled(&snapshot, nobody), Dialled::Denied);
+            assert_eq!(dialled(&snapshot, unasked), Dialled::Pending);
+            assert_eq!(dialled(&snapshot, outside), elsewhere);
+        }
     }
 
     #[test]

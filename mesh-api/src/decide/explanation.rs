@@ -3,6 +3,7 @@
 //! It runs the same [`route::find`], [`outcomes`] and [`change::fields`] as a proxy does; only the choice
 //! by weight is left open, so that the text is the same each time.
 
+mod connection;
 mod outcome;
 mod text;
 
@@ -12,9 +13,13 @@ use serde::Serialize;
 
 use crate::decide::{HeaderFields, Request, change, outcomes, route};
 use crate::explain::{Miss, Note, Trace};
+use crate::model::path::PathMatch;
 use crate::model::route::RouteMatch;
 use crate::snapshot::{DestinationTable, MatchTable};
 
+pub use connection::{
+    ConnectionExplanation, ConnectionOutcome, ConnectionPlace, ConnectionResult, explain_connection,
+};
 pub use outcome::{Change, Endpoint, Forward, Head, Outcome, Result, Setting};
 
 /// Header fields as text, in order; names in any case.
@@ -55,7 +60,9 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RulePlace {
-    /// The HTTPRoute, `namespace/name`.
+    /// `HTTPRoute` or `GRPCRoute`.
+    pub kind: &'static str,
+    /// The route, `namespace/name`.
     pub route: String,
     /// Its place in `spec.rules`.
     pub rule: u32,
@@ -175,6 +182,7 @@ fn lost(
 
 fn place(table: &MatchTable) -> RulePlace {
     RulePlace {
+        kind: table.rule.kind.as_str(),
         route: table.rule.route.to_string(),
         rule: table.rule.rule.index,
         name: table.rule.rule.name.as_ref().map(ToString::to_string),
@@ -186,7 +194,11 @@ fn conditions(table: &MatchTable) -> String {
 }
 
 fn conditions_text(conditions: &RouteMatch) -> String {
-    let mut parts = vec![format!("path {}", route::path_text(&conditions.path))];
+    let path = route::path_text(&conditions.path);
+    let mut parts = vec![match &conditions.path {
+        PathMatch::Call(_) => path,
+        _ => format!("path {path}"),
+    }];
     parts.extend(
         conditions
             .method

@@ -1,11 +1,13 @@
 //! Whether a try that failed is followed by another, and after which wait.
 //!
 //! What was provably unsent is tried again whatever the method, charged to the attempts alone. All
-//! else needs a condition of the policy, a method that may be repeated, and the budget.
+//! else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code is
+//! listed by the user, who knows what it says of the call: there the method, always POST, is not asked.
 
 use std::time::Duration;
 
 use crate::decide::Random;
+use crate::model::grpc::GrpcCode;
 use crate::model::policy::{Backoff, Jitter, RetryMethods, RetryPolicy};
 
 /// A failed try.
@@ -27,17 +29,43 @@ pub struct Question<'a> {
     pub budget_left: bool,
 }
 
+impl<'a> Question<'a> {
+    /// A connection that no app took, after `tries` endpoints: nothing was sent.
+    pub fn connect(policy: &'a RetryPolicy, tries: u32) -> Self {
+        Self {
+            policy,
+            method: "",
+            has_idempotency_key: false,
+            tries,
+            failure: Failure::Unsent,
+            body_replayable: true,
+            budget_left: true,
+        }
+    }
+}
+
 /// How a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Nothing of the request reached the app.
     Unsent,
+    /// The peer refused the stream unprocessed (HTTP/2 `REFUSED_STREAM`, or beyond a GOAWAY's last).
+    RefusedStream,
     /// The connection broke before the first byte of a response.
     Reset,
     /// The try's own timeout passed.
     PerTryTimeout,
     /// A response with this status.
     Status(u16),
+    /// A response that is nothing but its trailers, with this code (gRPC "Trailers-Only").
+    Grpc(GrpcCode),
+}
+
+impl Failure {
+    /// True if the app provably saw nothing of the request.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Unsent | Self::RefusedStream)
+    }
 }
 
 /// What follows.
@@ -89,7 +117,7 @@ pub fn verdict(question: &Question<'_>, random: &mut dyn Random) -> Verdict {
     }
     let retry = question.tries.saturating_sub(1);
     let backoff = &question.policy.backoff;
-    if question.failure == Failure::Unsent {
+    if question.failure.is_unsent() {
         // The first goes to another endpoint at once; then there may be no good one.
         let wait = match retry.checked_sub(1) {
             Some(retry) => wait(backoff, retry, random),
@@ -121,17 +149,20 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
     let policy = question.policy;
     let asked = match question.failure {
         Failure::Unsent => policy.conditions.connect_failure,
+        Failure::RefusedStream => policy.conditions.refused_stream,
         Failure::Reset => policy.conditions.reset,
+        Failure::Grpc(code) => policy.grpc_codes.contains(&code),
         Failure::PerTryTimeout => policy.conditions.per_try_timeout,
         Failure::Status(status) => policy
             .statuses
             .iter()
             .any(|range| (range.from..=range.to).contains(&status)),
     };
-    let unsent = question.failure == Failure::Unsent;
+    let unsent = question.failure.is_unsent();
+    let any_method = unsent || matches!(question.failure, Failure::Grpc(_));
     if !asked {
         Some(StopReason::Condition)
-    } else if !unsent && !repeats(&policy.methods, question) {
+    } else if !any_method && !repeats(&policy.methods, question) {
         Some(StopReason::Method)
     } else if question.tries > policy.attempts {
         Some(StopReason::Attempts)
@@ -169,7 +200,7 @@ fn below(limit: Duration, random: &mut dyn Random) -> Duration {
 mod tests {
     use super::*;
     use crate::decide::tests::Seeded;
-    use crate::model::policy::StatusRange;
+    use crate::model::policy::{Conditions, StatusRange};
 
     /// What follows when a try of `method` failed so, after `tries`: `Ok(charge)` or why it stops.
     fn ask(
@@ -190,7 +221,7 @@ mod tests {
         };
         match verdict(&question, &mut Seeded(1)) {
             Verdict::Again { charge, wait } => {
-                let at_once = failure == Failure::Unsent && tries == 1;
+                let at_once = failure.is_unsent() && tries == 1;
                 assert!(!at_once || wait.is_zero());
                 Ok(charge)
             }
@@ -200,7 +231,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Failure::{PerTryTimeout, Reset, Status, Unsent};
+        use Failure::{Grpc, PerTryTimeout, RefusedStream, Reset, Status, Unsent};
         use StopReason::{Attempts, Body, Budget, Condition, Method};
         let default = RetryPolicy::default();
         for (method, failure, tries, tweak, expected) in [
@@ -214,6 +245,10 @@ mod tests {
             ("POST", Unsent, 1, "", Ok(false)),
             ("POST", Unsent, 1, "budget", Ok(false)),
             ("POST", Unsent, 3, "", Err(Attempts)),
+            ("POST", RefusedStream, 1, "budget", Ok(false)),
+            ("POST", RefusedStream, 3, "", Err(Attempts)),
+            ("POST", RefusedStream, 1, "body", Err(Body)),
+            ("POST", Grpc(GrpcCode::Unavailable), 1, "", Err(Condition)),
             ("GET", PerTryTimeout, 1, "", Err(Condition)),
             ("GET", Status(503), 1, "", Err(Condition)),
         ] {
@@ -223,6 +258,11 @@ mod tests {
         let wide = RetryPolicy {
             statuses: vec![StatusRange { from: 502, to: 504 }],
             methods: RetryMethods::Idempotent,
+            grpc_codes: vec![GrpcCode::Unavailable],
+            conditions: Conditions {
+                reset: true,
+                ..Conditions::default()
+            },
             ..default
         };
         for (method, failure, tweak, expected) in [
@@ -231,6 +271,11 @@ mod tests {
             ("PUT", Reset, "", Ok(true)),
             ("POST", Reset, "", Err(Method)),
             ("POST", Reset, "key", Ok(true)),
+            ("POST", Grpc(GrpcCode::Unavailable), "", Ok(true)),
+            ("POST", Grpc(GrpcCode::Unavailable), "budget", Err(Budget)),
+            ("POST", Grpc(GrpcCode::Internal), "", Err(Condition)),
+            ("POST", RefusedStream, "", Err(Condition)),
+            ("POST", Unsent, "", Err(Condition)),
         ] {
             let got = ask(&wide, method, failure, 1, tweak);
             assert_eq!(got, expected, "{method} {failure:?} {tweak}");

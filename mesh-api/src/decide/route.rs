@@ -3,7 +3,7 @@
 //! Paths match by whole segments, methods exactly. A header that comes in several fields is matched
 //! as one value joined with `,` (RFC 9110 section 5.3). Of a repeated query parameter the first value
 //! counts; its name and value are percent-decoded, `+` stands for itself. Expressions fit the whole
-//! text, and never a value that is not UTF-8.
+//! text, and never a value that is not UTF-8. A gRPC call matches by the two parts of its path.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,9 @@ use regex::Regex;
 use crate::decide::target::digit;
 use crate::decide::{HeaderFields, Request};
 use crate::explain::{Miss, Note, Recorder};
+use crate::model::grpc::CallMatch;
 use crate::model::path::{PathMatch, TextMatch};
+use crate::model::route::RouteMatch;
 use crate::snapshot::{MatchTable, RoutingTable};
 
 /// Finds the match that decides on `request`.
@@ -52,6 +54,8 @@ pub fn has_prefix(path: &str, prefix: &str) -> bool {
 #[derive(Clone, Copy)]
 enum Failed {
     Path,
+    Service,
+    Call,
     Method,
     Header(usize),
     Query(usize),
@@ -68,6 +72,10 @@ fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
             .path
             .as_ref()
             .is_some_and(|regex| regex.is_match(request.path)),
+        PathMatch::Call(condition) => match failed_call(table, condition, request.path) {
+            None => true,
+            failed => return failed,
+        },
     };
     if !path {
         return Some(Failed::Path);
@@ -90,6 +98,26 @@ fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
         }
     }
     None
+}
+
+fn failed_call(table: &MatchTable, condition: &CallMatch, path: &str) -> Option<Failed> {
+    let Some((service, method)) = call(path) else {
+        return Some(Failed::Path);
+    };
+    let fits = |condition: &Option<TextMatch>, regex: &Option<Regex>, text: &str| match condition {
+        None => true,
+        Some(condition) => fits(condition, Some(regex), Some(text.as_bytes())),
+    };
+    if !fits(&condition.service, &table.service, service) {
+        return Some(Failed::Service);
+    }
+    (!fits(&condition.method, &table.method, method)).then_some(Failed::Call)
+}
+
+/// The service and method of a gRPC call's path (gRPC over HTTP/2, "Path").
+pub fn call(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.rsplit_once('/')?;
+    (!service.is_empty() && !method.is_empty()).then_some((service, method))
 }
 
 fn fits(condition: &TextMatch, regex: Option<&Option<Regex>>, value: Option<&[u8]>) -> bool {
@@ -164,6 +192,26 @@ fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
             expected: conditions.map(|c| path_text(&c.path)).unwrap_or_default(),
             got: Some(request.path.into()),
         },
+        Failed::Service | Failed::Call => {
+            let of_call = |part: fn(&CallMatch) -> &Option<TextMatch>| match conditions {
+                Some(RouteMatch {
+                    path: PathMatch::Call(call),
+                    ..
+                }) => part(call).as_ref().map(value_text).unwrap_or_default(),
+                _ => String::new(),
+            };
+            let got = call(request.path);
+            let is_service = matches!(failed, Failed::Service);
+            Miss {
+                condition: if is_service { "service" } else { "method" }.into(),
+                expected: if is_service {
+                    of_call(|call| &call.service)
+                } else {
+                    of_call(|call| &call.method)
+                },
+                got: got.map(|(service, method)| if is_service { service } else { method }.into()),
+            }
+        }
         Failed::Method => Miss {
             condition: "method".into(),
             expected: conditions
@@ -199,6 +247,19 @@ pub fn path_text(path: &PathMatch) -> String {
         PathMatch::Prefix(prefix) if prefix.is_empty() => "prefix /".into(),
         PathMatch::Prefix(prefix) => format!("prefix {prefix}"),
         PathMatch::RegularExpression(pattern) => format!("expression {}", pattern.as_str()),
+        PathMatch::Call(call) => {
+            let part = |name: &str, text: &Option<TextMatch>| {
+                text.as_ref()
+                    .map(|text| format!("{name} {}", value_text(text)))
+            };
+            let parts = [part("service", &call.service), part("method", &call.method)];
+            let parts: Vec<_> = parts.into_iter().flatten().collect();
+            if parts.is_empty() {
+                "any call".into()
+            } else {
+                parts.join(", ")
+            }
+        }
     }
 }
 

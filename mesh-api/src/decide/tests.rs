@@ -1,13 +1,18 @@
 //! Requests and what is decided on them.
 
+mod calls;
+
 use super::explanation::{Explanation, Fields, Result as Outcome, explain};
 use super::*;
 use crate::explain::{Silent, Trace};
 use crate::model::backend::{Endpoint, Transport};
 use crate::model::destination::{Destination, Protocol};
+use crate::model::grpc::CallMatch;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
 use crate::model::policy::BackendSettings;
-use crate::model::route::{HeaderMatch, PathRewrite, QueryMatch, Route, RouteMatch, Rule};
+use crate::model::route::{
+    HeaderMatch, PathRewrite, QueryMatch, Route, RouteKind, RouteMatch, Rule,
+};
 
 /// A small generator (splitmix64) with a fixed seed.
 pub(crate) struct Seeded(pub(crate) u64);
@@ -23,7 +28,8 @@ impl Random for Seeded {
     }
 }
 
-/// `prefix /a, method GET, header x-user=~a.*, query page=2`; `exact` and `expression` are paths too.
+/// `prefix /a, method GET, header x-user=~a.*, query page=2`; `exact` and `expression` are paths too,
+/// and so is `call pricing.Pricing/*` of gRPC.
 pub(crate) fn conditions(text: &str) -> RouteMatch {
     let mut conditions = RouteMatch {
         path: PathMatch::Prefix(String::new()),
@@ -43,6 +49,14 @@ pub(crate) fn conditions(text: &str) -> RouteMatch {
             "prefix" => conditions.path = PathMatch::Prefix(rest.trim_end_matches('/').into()),
             "expression" => {
                 conditions.path = PathMatch::RegularExpression(Pattern::new(rest).unwrap());
+            }
+            "call" => {
+                let (service, method) = rest.split_once('/').unwrap();
+                let part = |text: &str| (text != "*").then(|| value(text));
+                conditions.path = PathMatch::Call(CallMatch {
+                    service: part(service),
+                    method: part(method),
+                });
             }
             "method" => conditions.method = Some(rest.into()),
             "header" => conditions.headers.push(HeaderMatch {
@@ -94,6 +108,7 @@ pub(crate) fn redirect(matches: &str, redirect: Redirect) -> Rule {
 pub(crate) fn route(name: &str, created: i64, rules: Vec<Rule>) -> Route {
     let number = |(index, rule)| Rule { index, ..rule };
     Route {
+        kind: RouteKind::Http,
         name: format!("demo/{name}").parse().unwrap(),
         created,
         rules: (0..).zip(rules).map(number).collect(),
@@ -123,6 +138,7 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
         protocol: Protocol::Http,
         addresses: vec!["10.96.0.7".parse().unwrap()],
         routes,
+        connection_routes: Vec::new(),
         backends: [(0, "catalog"), (1, "catalog-v1"), (2, "catalog-v2")]
             .map(backend)
             .into(),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::backend::Backend;
+use crate::model::connection::ConnectionRoute;
 use crate::model::origin::Sourced;
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::model::route::Route;
@@ -19,8 +20,11 @@ pub struct Destination {
     pub protocol: Protocol,
     /// Its virtual IPs.
     pub addresses: Vec<IpAddr>,
-    /// Routes in force for this consumer, any order; none: everything goes to `backends[0]`.
+    /// Routes of requests in force for this consumer, any order; none: everything goes to `backends[0]`.
     pub routes: Vec<Route>,
+    /// Routes of whole connections in force for this consumer, any order; they decide where `routes`
+    /// do not: on bytes that the mesh does not read as HTTP.
+    pub connection_routes: Vec<ConnectionRoute>,
     /// Every backend the routes name. The first is the destination's own.
     pub backends: Vec<Backend>,
     /// Timeouts where no rule says otherwise.
@@ -48,6 +52,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// True if it is declared to be HTTP, of whatever version.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2 | Self::Grpc)
+    }
+
     /// As `appProtocol` names it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! The unit on the wire: one destination, one workload's inbound side, or the mesh's facts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::model::destination::Destination;
@@ -21,6 +22,17 @@ pub enum Entry {
     Inbound(Inbound),
     /// Mesh-wide facts.
     Mesh(MeshFacts),
+    /// What a virtual IP and port mean.
+    Address(VirtualAddress),
+}
+
+/// A virtual IP and port, and the destination they belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualAddress {
+    /// As an app dials it.
+    pub address: SocketAddr,
+    /// Where that leads.
+    pub destination: DestinationName,
 }
 
 impl Entry {
@@ -30,12 +42,13 @@ impl Entry {
             Self::Destination(destination) => EntryName::Destination(destination.name.clone()),
             Self::Inbound(inbound) => EntryName::Inbound(inbound.workload.clone()),
             Self::Mesh(_) => EntryName::Mesh,
+            Self::Address(virtual_address) => EntryName::Address(virtual_address.address),
         }
     }
 }
 
-/// The name of an entry: `mesh`, `destination/<namespace>/<service>:<port>` or
-/// `inbound/<namespace>/<workload>` as text. The consumer namespace is the subscriber's own.
+/// The name of an entry: `mesh`, `destination/<namespace>/<service>:<port>`,
+/// `inbound/<namespace>/<workload>` or `address/<ip>:<port>` as text. The consumer namespace is the subscriber's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryName {
     /// Mesh-wide facts.
@@ -44,6 +57,8 @@ pub enum EntryName {
     Destination(DestinationName),
     /// A workload.
     Inbound(ObjectName),
+    /// A virtual IP and port.
+    Address(SocketAddr),
 }
 
 impl fmt::Display for EntryName {
@@ -52,6 +67,7 @@ impl fmt::Display for EntryName {
             Self::Mesh => f.write_str("mesh"),
             Self::Destination(name) => write!(f, "destination/{name}"),
             Self::Inbound(name) => write!(f, "inbound/{name}"),
+            Self::Address(address) => write!(f, "address/{address}"),
         }
     }
 }
@@ -64,6 +80,7 @@ impl FromStr for EntryName {
             None if text == "mesh" => Some(Self::Mesh),
             Some(("destination", name)) => name.parse().ok().map(Self::Destination),
             Some(("inbound", name)) => name.parse().ok().map(Self::Inbound),
+            Some(("address", address)) => address.parse().ok().map(Self::Address),
             _ => None,
         };
         parsed.ok_or_else(|| {

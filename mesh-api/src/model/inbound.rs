@@ -31,6 +31,9 @@ pub struct InboundPort {
     pub protocol: Protocol,
     /// Whether plaintext is accepted.
     pub mutual_tls: Sourced<MutualTls>,
+    /// A policy reads the requests to this port: bytes that are not its protocol are refused, and a
+    /// sender's hint that they are opaque counts for nothing.
+    pub has_http_policy: bool,
     /// Services that send here, sorted; the first labels metrics.
     pub services: Vec<ObjectName>,
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::grpc::CallMatch;
+
 /// Largest compiled size of a user's regular expression, in bytes.
 pub const REGEX_SIZE_LIMIT: usize = 256 * 1024;
 
@@ -14,7 +16,8 @@ pub enum TextMatch {
     RegularExpression(Pattern),
 }
 
-/// How a rule matches a request's path (Gateway API `PathMatchType`), without the query.
+/// How a rule matches a request's path (Gateway API `PathMatchType`, `GRPCMethodMatch`), without the
+/// query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// The whole path, byte for byte.
@@ -23,6 +26,8 @@ pub enum PathMatch {
     Prefix(String),
     /// The whole path fits the expression.
     RegularExpression(Pattern),
+    /// The path is a gRPC call: of a GRPCRoute only.
+    Call(CallMatch),
 }
 
 /// A regular expression that compiles within [`REGEX_SIZE_LIMIT`]; it always matches the whole text.
@@ -36,10 +41,16 @@ impl Pattern {
     /// The expression's fault, in one line.
     pub fn new(text: &str) -> Result<Self, String> {
         let pattern = Self(text.to_owned());
-        pattern.build().map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => format!("compiles to over {REGEX_SIZE_LIMIT} bytes"),
-            other => other.to_string().replace('\n', " "),
-        })?;
+        // By itself first: `a)|(b` would only compile inside the anchors, and escape them.
+        let alone = compile(text);
+        alone
+            .and_then(|_| pattern.build())
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => {
+                    format!("compiles to over {REGEX_SIZE_LIMIT} bytes")
+                }
+                other => other.to_string().replace('\n', " "),
+            })?;
         Ok(pattern)
     }
 
@@ -53,14 +64,35 @@ impl Pattern {
     /// # Errors
     /// Never for a value made by [`Pattern::new`] in this version of the library.
     pub fn build(&self) -> Result<regex::Regex, regex::Error> {
-        regex::RegexBuilder::new(&format!("^(?:{})$", self.0))
-            .size_limit(REGEX_SIZE_LIMIT)
-            .build()
+        compile(&format!("^(?:{})$", self.0))
     }
+}
+
+fn compile(text: &str) -> Result<regex::Regex, regex::Error> {
+    regex::RegexBuilder::new(text)
+        .size_limit(REGEX_SIZE_LIMIT)
+        .build()
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_fits_the_whole_text_and_cannot_escape() {
+        let fits = |pattern: &str, text: &str| {
+            let pattern = Pattern::new(pattern).unwrap();
+            pattern.build().unwrap().is_match(text)
+        };
+        assert!(fits("a|bc", "bc") && !fits("a|bc", "ab") && !fits("a", "xa"));
+        for bad in ["a)|(b", "a)(b", "(", "[", "a{1000}{1000}"] {
+            assert!(Pattern::new(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
 
 /// Time allowed to an exchange. `None` is no limit.
@@ -22,6 +23,8 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Response statuses that are retried.
     pub statuses: Vec<StatusRange>,
+    /// gRPC codes that are retried, sorted: of a response that is nothing but its trailers.
+    pub grpc_codes: Vec<GrpcCode>,
     /// Conditions that are retried.
     pub conditions: Conditions,
     /// Methods that may be retried once bytes were sent.
@@ -39,9 +42,11 @@ impl Default for RetryPolicy {
         Self {
             attempts: 2,
             statuses: Vec::new(),
+            grpc_codes: Vec::new(),
             conditions: Conditions {
                 connect_failure: true,
                 reset: true,
+                refused_stream: true,
                 per_try_timeout: false,
             },
             methods: RetryMethods::Safe,
@@ -63,11 +68,18 @@ pub struct StatusRange {
 
 /// What went wrong with a try, as far as a retry cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a set: any of them may be asked for"
+)]
 pub struct Conditions {
     /// Nothing of the request reached the app: retried for any method, outside the budget.
     pub connect_failure: bool,
     /// The connection broke before the first byte of a response.
     pub reset: bool,
+    /// HTTP/2 `REFUSED_STREAM`: not processed, by the peer's word (RFC 9113 section 8.7), and so retried
+    /// like a failed connect.
+    pub refused_stream: bool,
     /// The try's own timeout passed.
     pub per_try_timeout: bool,
 }

@@ -1,4 +1,6 @@
-//! HTTP routes as checked rules (Gateway API 1.6 `HTTPRoute`, Service parents).
+//! Routes of requests as checked rules (Gateway API 1.6 `HTTPRoute` and `GRPCRoute`, Service parents).
+//!
+//! A gRPC call is a request for the path `/service/method`, so that one decision serves both.
 
 use crate::model::origin::Sourced;
 use crate::model::path::{PathMatch, TextMatch};
@@ -8,12 +10,34 @@ use crate::name::{HeaderName, HeaderValue, Hostname, Name, ObjectName, Port};
 /// A route of a destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The HTTPRoute.
+    /// Which kind the user wrote.
+    pub kind: RouteKind,
+    /// The route.
     pub name: ObjectName,
     /// When it was created, seconds since the epoch: the older of two equal matches wins.
     pub created: i64,
     /// Its rules, in the order written.
     pub rules: Vec<Rule>,
+}
+
+/// The kind of a route of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum RouteKind {
+    /// HTTP requests.
+    #[default]
+    Http,
+    /// gRPC calls.
+    Grpc,
+}
+
+impl RouteKind {
+    /// As `kind` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+        }
+    }
 }
 
 /// One rule of a route.
@@ -23,7 +47,7 @@ pub struct Rule {
     pub name: Option<Name>,
     /// Its place in `spec.rules`, for the field path.
     pub index: u32,
-    /// Any of these; never empty (a rule without matches matches the path prefix `/`).
+    /// Any of these; never empty (a rule without matches matches every request).
     pub matches: Vec<RouteMatch>,
     /// Changes to the request's head before it is forwarded.
     pub request_headers: HeaderChanges,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::duration::Duration;
 use crate::resource::object::Object;
+use crate::resource::reference::{BackendRef, ParentReference};
 
 /// A set of rules for HTTP requests to its parents.
 pub type HTTPRoute = Object<HTTPRouteSpec>;
@@ -27,29 +28,6 @@ pub struct HTTPRouteSpec {
     /// Experimental: attach to default Gateways.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_default_gateways: Option<String>,
-}
-
-/// Gateway API `ParentReference`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ParentReference {
-    /// Empty for Services; `gateway.networking.k8s.io` where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// `Service`; `Gateway` where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// The route's own where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The parent's name.
-    pub name: String,
-    /// A Service's port by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
-    /// A Service's port by number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i64>,
 }
 
 /// Gateway API `HTTPRouteRule`.
@@ -364,6 +342,20 @@ pub struct HTTPBackendRef {
     /// Changes for this backend alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<HTTPRouteFilter>,
+}
+
+impl HTTPBackendRef {
+    /// The reference without its filters.
+    pub fn reference(&self) -> BackendRef {
+        BackendRef {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            port: self.port,
+            weight: self.weight,
+        }
+    }
 }
 
 /// Gateway API `HTTPRouteTimeouts`; `0s` is no limit.

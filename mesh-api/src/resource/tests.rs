@@ -11,9 +11,9 @@ fn kinds_are_known_refused_or_suggested() {
     }
     for (kind, version, expected) in [
         (
-            "GRPCRoute",
+            "UDPRoute",
             GATEWAY_API_VERSION,
-            "kind: kind GRPCRoute is not supported yet",
+            "kind: kind UDPRoute is not supported yet",
         ),
         (
             "HttpRoutes",

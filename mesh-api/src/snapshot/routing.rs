@@ -4,7 +4,8 @@
 //! exact path; then a regular expression, the longer pattern first (the Gateway API leaves its place
 //! to implementations); then the longest path prefix; then a method; then the number of header
 //! conditions; then of query conditions; then the oldest route; then its `namespace/name`; then the
-//! order written.
+//! order written. Of gRPC calls (`GRPCRouteRule.matches`): the longest service; then the longest
+//! method; then as for other requests. The two kinds never meet at one destination.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use regex::Regex;
 
 use crate::error::Faults;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
-use crate::model::route::{Action, Route, RouteMatch, Rule, Target};
+use crate::model::route::{Action, Route, RouteKind, RouteMatch, Rule, Target};
 use crate::name::ObjectName;
 
 /// The routes of a destination, ready for look-ups.
@@ -28,7 +29,9 @@ pub struct RoutingTable {
 /// A route with its rules in the order written.
 #[derive(Debug)]
 pub struct RouteTable {
-    /// The HTTPRoute.
+    /// Its kind.
+    pub kind: RouteKind,
+    /// The route.
     pub name: ObjectName,
     /// When it was created, seconds since the epoch.
     pub created: i64,
@@ -39,7 +42,9 @@ pub struct RouteTable {
 /// A rule with its place.
 #[derive(Debug)]
 pub struct RuleTable {
-    /// The HTTPRoute.
+    /// The kind of its route.
+    pub kind: RouteKind,
+    /// The route.
     pub route: ObjectName,
     /// The rule.
     pub rule: Rule,
@@ -56,6 +61,10 @@ pub struct MatchTable {
     pub index: usize,
     /// The path's expression, if it is one.
     pub path: Option<Regex>,
+    /// The service's expression of a gRPC call, if it is one.
+    pub service: Option<Regex>,
+    /// The method's expression of a gRPC call, if it is one.
+    pub method: Option<Regex>,
     /// One for each header condition; empty if none is an expression.
     pub headers: Vec<Option<Regex>>,
     /// One for each query condition; empty if none is an expression.
@@ -104,6 +113,7 @@ impl RoutingTable {
     pub fn routes(&self) -> Vec<Route> {
         let rules = |route: &RouteTable| route.rules.iter().map(|r| r.rule.clone()).collect();
         let routes = self.routes.iter().map(|route| Route {
+            kind: route.kind,
             name: route.name.clone(),
             created: route.created,
             rules: rules(route),
@@ -115,6 +125,7 @@ impl RoutingTable {
     pub(super) fn holds(&self, routes: &[Route]) -> bool {
         let same = |held: &RouteTable, route: &Route| {
             held.name == route.name
+                && held.kind == route.kind
                 && held.created == route.created
                 && held.rules.len() == route.rules.len()
                 && held
@@ -158,6 +169,7 @@ fn table(route: Route) -> RouteTable {
             Action::Redirect(_) => 0,
         };
         Arc::new(RuleTable {
+            kind: route.kind,
             route: route.name.clone(),
             rule,
             total_weight,
@@ -165,6 +177,7 @@ fn table(route: Route) -> RouteTable {
     });
     let rules = rules.collect();
     RouteTable {
+        kind: route.kind,
         name: route.name,
         created: route.created,
         rules,
@@ -174,18 +187,24 @@ fn table(route: Route) -> RouteTable {
 /// Smaller wins. The parts are those of this module's head, in that order.
 fn precedence(placed: &(i64, usize, MatchTable)) -> impl Ord {
     let (created, rule, table) = placed;
+    let length_of = |text: &Option<TextMatch>| match text {
+        Some(TextMatch::Exact(text)) => text.len(),
+        Some(TextMatch::RegularExpression(pattern)) => pattern.as_str().len(),
+        None => 0,
+    };
     let (kind, length, method, headers, query) = match table.conditions() {
         Some(conditions) => {
-            let (kind, length) = match &conditions.path {
-                PathMatch::Exact(path) => (0, path.len()),
-                PathMatch::RegularExpression(pattern) => (1, pattern.as_str().len()),
-                PathMatch::Prefix(prefix) => (2, prefix.len()),
+            let method = usize::from(conditions.method.is_some());
+            let (kind, length, method) = match &conditions.path {
+                PathMatch::Exact(path) => (0, path.len(), method),
+                PathMatch::RegularExpression(pattern) => (1, pattern.as_str().len(), method),
+                PathMatch::Prefix(prefix) => (2, prefix.len(), method),
+                PathMatch::Call(call) => (0, length_of(&call.service), length_of(&call.method)),
             };
-            let method = conditions.method.is_some();
             let (headers, query) = (conditions.headers.len(), conditions.query.len());
             (kind, length, method, headers, query)
         }
-        None => (3, 0, false, 0, 0),
+        None => (3, 0, 0, 0, 0),
     };
     let specific = (
         kind,
@@ -208,7 +227,14 @@ fn compile(rule: &Arc<RuleTable>, faults: &mut Faults) -> Option<Vec<MatchTable>
     for (index, conditions) in rule.rule.matches.iter().enumerate() {
         let path = match &conditions.path {
             PathMatch::RegularExpression(pattern) => Some(build(pattern, faults)?),
-            PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Call(_) => None,
+        };
+        let (service, method) = match &conditions.path {
+            PathMatch::Call(call) => (
+                build_one(call.service.as_ref(), faults)?,
+                build_one(call.method.as_ref(), faults)?,
+            ),
+            _ => (None, None),
         };
         let headers = build_all(conditions.headers.iter().map(|h| &h.value), faults)?;
         let query = build_all(conditions.query.iter().map(|q| &q.value), faults)?;
@@ -216,11 +242,24 @@ fn compile(rule: &Arc<RuleTable>, faults: &mut Faults) -> Option<Vec<MatchTable>
             rule: Arc::clone(rule),
             index,
             path,
+            service,
+            method,
             headers,
             query,
         });
     }
     Some(tables)
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner a condition that is no expression"
+)]
+fn build_one(value: Option<&TextMatch>, faults: &mut Faults) -> Option<Option<Regex>> {
+    match value {
+        Some(TextMatch::RegularExpression(pattern)) => build(pattern, faults).map(Some),
+        Some(TextMatch::Exact(_)) | None => Some(None),
+    }
 }
 
 fn build_all<'a>(

@@ -1,10 +1,12 @@
 //! Everything that is known, and what became of each resource.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::error::Invalid;
 use crate::model::destination::Destination;
+use crate::model::entry::VirtualAddress;
 use crate::model::inbound::Inbound;
 use crate::model::mesh::MeshFacts;
 use crate::model::workload::Workload;
@@ -164,6 +166,15 @@ impl Catalog {
         outbound::destination(&self.view(), name, consumer)
     }
 
+    /// What a virtual IP and port mean; `None`: they are known to be nobody's.
+    pub fn address(&self, address: SocketAddr) -> Option<VirtualAddress> {
+        let destination = self.index.at(address)?;
+        Some(VirtualAddress {
+            address,
+            destination,
+        })
+    }
+
     /// A workload's receiving side; `None`: it is not in the mesh.
     pub fn inbound(&self, workload: &ObjectName) -> Option<Inbound> {
         inbound::inbound(&self.view(), workload)
@@ -178,7 +189,7 @@ impl Catalog {
         backend::View {
             index: &self.index,
             stale: &self.stale,
-            trust_domain: mesh::facts(&self.index).trust_domain,
+            trust_domain: mesh::trust_domain(&self.index),
         }
     }
 }

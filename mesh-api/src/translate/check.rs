@@ -4,7 +4,9 @@ use crate::error::{Faults, Invalid};
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::checked::Checked;
-use crate::translate::{check_policy, check_route, check_service, check_workload};
+use crate::translate::{
+    check_connection, check_grpc, check_policy, check_route, check_service, check_workload,
+};
 
 /// Checks a resource.
 ///
@@ -29,7 +31,16 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
             check_workload::workload(workload, name, &mut faults).map(Checked::Workload)
         }
         Resource::HTTPRoute(route) => {
-            check_route::route(route, &namespace(&key), &mut faults).map(Checked::HTTPRoute)
+            check_route::route(route, &namespace(&key), &mut faults).map(Checked::Route)
+        }
+        Resource::GRPCRoute(route) => {
+            check_grpc::route(route, &namespace(&key), &mut faults).map(Checked::Route)
+        }
+        Resource::TLSRoute(route) => {
+            check_connection::tls(route, &namespace(&key), &mut faults).map(Checked::Route)
+        }
+        Resource::TCPRoute(route) => {
+            check_connection::tcp(route, &namespace(&key), &mut faults).map(Checked::Route)
         }
         Resource::TrafficPolicy(policy) => {
             check_policy::traffic(policy, &namespace(&key), &mut faults).map(Checked::TrafficPolicy)

@@ -10,7 +10,7 @@ use crate::resource::httproute::{
     HTTPRequestRedirectFilter, HTTPRouteFilter, HTTPRouteFilterType, HTTPRouteMatch,
     HTTPURLRewriteFilter, PathMatchType,
 };
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::port;
 
 /// Most filters, and most changes of one header filter's list (Gateway API).
@@ -52,6 +52,25 @@ pub(super) fn backend(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filte
         let reason = format!("{name} on a backendRef is not supported yet");
         faults.index(index, |faults| {
             faults.field("type", |faults| faults.refuse(reason));
+        });
+    }
+    all(filters, false, faults)
+}
+
+/// Checks the filters of a `GRPCRoute`'s rule or backend.
+pub(super) fn of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
+    for (index, filter) in filters.iter().enumerate() {
+        let name = match filter.r#type {
+            HTTPRouteFilterType::RequestRedirect => "RequestRedirect",
+            HTTPRouteFilterType::UrlRewrite => "URLRewrite",
+            HTTPRouteFilterType::Cors => "CORS",
+            HTTPRouteFilterType::ExternalAuth => "ExternalAuth",
+            _ => continue,
+        };
+        faults.index(index, |faults| {
+            faults.field("type", |faults| {
+                faults.refuse(format!("{name} is not a filter of a GRPCRoute"));
+            });
         });
     }
     all(filters, false, faults)

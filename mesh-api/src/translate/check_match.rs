@@ -9,7 +9,7 @@ use crate::resource::httproute::{
     HTTPHeaderMatch, HTTPMethod, HTTPPathMatch, HTTPQueryParamMatch, HTTPRouteMatch, PathMatchType,
     TextMatchType,
 };
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 
 /// Longest path, value and list (Gateway API).
 const MAX_PATH: usize = 1024;
@@ -121,7 +121,7 @@ fn escapes_are_whole(value: &str) -> bool {
 }
 
 /// Of several conditions on one header, the first counts (Gateway API `HTTPRouteMatch.headers`).
-fn headers_of(headers: &[HTTPHeaderMatch], faults: &mut Faults) -> Vec<HeaderMatch> {
+pub(super) fn headers_of(headers: &[HTTPHeaderMatch], faults: &mut Faults) -> Vec<HeaderMatch> {
     at_most(headers.len(), MAX_FIELDS, "conditions", faults);
     let mut seen = BTreeSet::new();
     let mut checked = Vec::new();

@@ -11,7 +11,8 @@ use crate::name::{Name, Namespace, Port};
 use crate::resource::duration::Duration;
 use crate::resource::mesh::{MeshIdentity, MeshSpec, UnknownDestinations as UnknownField};
 use crate::resource::mtls::MutualTLSMode;
-use crate::resource::{Mesh, MutualTLSPolicy, TargetRef, TrafficPolicy};
+use crate::resource::traffic::RetryCondition;
+use crate::resource::{Kind, Mesh, MutualTLSPolicy, TargetRef, TrafficPolicy};
 use crate::translate::check::{asks, not_yet};
 use crate::translate::check_section::sections;
 use crate::translate::checked::{
@@ -126,11 +127,15 @@ pub(super) fn traffic(
             }
         });
         let sections = sections(&spec.sections(), faults);
-        if targets
-            .iter()
-            .any(|target| matches!(target, TrafficTarget::Route(_) | TrafficTarget::Rule(..)))
-        {
+        let kinds = targets.iter().filter_map(|target| match target {
+            TrafficTarget::Route(kind, _) | TrafficTarget::Rule(kind, ..) => Some(*kind),
+            _ => None,
+        });
+        if let Some(kind) = kinds.max() {
             refuse_backend_settings(policy, faults);
+            if matches!(kind, Kind::TLSRoute | Kind::TCPRoute) {
+                refuse_request_settings(policy, kind, faults);
+            }
         }
         Some(CheckedTraffic { targets, sections })
     })
@@ -155,6 +160,40 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
     }
 }
 
+/// Of a route of connections only connects are tried again.
+fn refuse_request_settings(policy: &TrafficPolicy, kind: Kind, faults: &mut Faults) {
+    let reason = format!("is about requests, which a {kind} does not see");
+    let timeout = policy.spec.timeout.clone().unwrap_or_default();
+    let retry = policy.spec.retry.clone().unwrap_or_default();
+    let on = retry.on.unwrap_or_default();
+    let connect = |condition: &RetryCondition| *condition == RetryCondition::ConnectFailure;
+    let others = on
+        .conditions
+        .as_ref()
+        .is_some_and(|listed| !listed.iter().all(connect));
+    for (path, is_set) in [
+        (&["timeout", "request"][..], timeout.request.is_some()),
+        (&["timeout", "perTry"], timeout.per_try.is_some()),
+        (&["retry", "on", "status"], on.status.is_some()),
+        (&["retry", "on", "grpc"], on.grpc.is_some()),
+        (&["retry", "on", "conditions"], others),
+        (&["retry", "methods"], retry.methods.is_some()),
+        (&["retry", "budget"], retry.budget.is_some()),
+        (&["retry", "maxBodyBytes"], retry.max_body_bytes.is_some()),
+    ] {
+        if is_set {
+            refuse_at(path, &reason, faults);
+        }
+    }
+}
+
+fn refuse_at(path: &[&str], reason: &str, faults: &mut Faults) {
+    match path.split_first() {
+        Some((field, rest)) => faults.field(field, |faults| refuse_at(rest, reason, faults)),
+        None => faults.refuse(reason),
+    }
+}
+
 fn traffic_target(
     target: &TargetRef,
     namespace: &Namespace,
@@ -171,18 +210,18 @@ fn traffic_target(
         faults.field("port", |faults| faults.refuse("is for a Service only"));
     }
     let group = match target.kind.as_str() {
-        "HTTPRoute" => "gateway.networking.k8s.io",
+        "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => "gateway.networking.k8s.io",
         _ => "",
     };
     match target.kind.as_str() {
-        "Namespace" | "Service" | "HTTPRoute" => {
+        "Namespace" | "Service" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
             if target.group.as_deref().is_some_and(|given| given != group) {
                 faults.field("group", |faults| {
                     faults.refuse(format!("{} is of the group {group:?}", target.kind));
                 });
             }
         }
-        "GRPCRoute" | "TCPRoute" | "TLSRoute" | "ExternalService" => {
+        "ExternalService" => {
             faults.field("kind", |faults| {
                 faults.refuse(format!("{} is not supported yet", target.kind));
             });
@@ -191,7 +230,7 @@ fn traffic_target(
         other => {
             let other: String = other.chars().take(80).collect();
             faults.field("kind", |faults| {
-                faults.refuse(format!("{other:?} is not Namespace, Service or HTTPRoute"));
+                faults.refuse(format!("{other:?} is not Namespace, Service or a route"));
             });
             return None;
         }
@@ -214,10 +253,10 @@ fn traffic_target(
             faults.refuse("sets one of sectionName and port");
             None
         }
-        (_, None, _) => Some(TrafficTarget::Route(name)),
-        (_, Some(rule), _) => {
+        (kind, None, _) => Some(TrafficTarget::Route(kind.parse().ok()?, name)),
+        (kind, Some(rule), _) => {
             let rule = faults.field("sectionName", |faults| faults.take(rule.parse()))?;
-            Some(TrafficTarget::Rule(name, rule))
+            Some(TrafficTarget::Rule(kind.parse().ok()?, name, rule))
         }
     }
 }

@@ -3,22 +3,19 @@
 use crate::error::Faults;
 use crate::model::policy::StatusRange;
 use crate::model::route::RouteMatch;
-use crate::name::{DestinationName, Name, Namespace, ObjectName};
-use crate::resource::HTTPRoute;
-use crate::resource::httproute::{HTTPBackendRef, HTTPRouteRetry, HTTPRouteRule, ParentReference};
+use crate::name::Namespace;
+use crate::resource::httproute::{HTTPBackendRef, HTTPRouteRetry, HTTPRouteRule};
+use crate::resource::{HTTPRoute, Kind};
 use crate::translate::check::not_yet;
 use crate::translate::check_filter::{self, Filters};
 use crate::translate::check_match;
+use crate::translate::check_reference::{at_most, backend, backends, parents, rule_name};
 use crate::translate::check_section::{MAX_ATTEMPTS, MAX_LISTED, limit, positive};
-use crate::translate::check_workload::{port, whole};
-use crate::translate::checked::{
-    BackendRef, CheckedRoute, CheckedRule, Parent, RefTarget, RuleRetry,
-};
+use crate::translate::check_workload::whole;
+use crate::translate::checked::{BackendRef, CheckedRoute, CheckedRule, RuleRetry};
 
-/// Most parents, rules, backends of a rule (Gateway API).
-const MAX_PARENTS: usize = 32;
-const MAX_RULES: usize = 16;
-const MAX_BACKENDS: usize = 16;
+/// Most rules (Gateway API).
+pub(super) const MAX_RULES: usize = 16;
 /// Most matches of a rule, and of a route.
 const MAX_MATCHES: usize = 64;
 const MAX_ROUTE_MATCHES: usize = 128;
@@ -38,57 +35,44 @@ pub(super) fn route(
             "useDefaultGateways",
             spec.use_default_gateways.is_some(),
         );
-        let mut parents = Vec::new();
-        faults.field("parentRefs", |faults| {
-            if spec.parent_refs.is_empty() {
-                faults.refuse("is empty: the route would apply to nothing");
-            }
-            at_most(spec.parent_refs.len(), MAX_PARENTS, "parents", faults);
-            for (index, parent) in spec.parent_refs.iter().enumerate() {
-                parents.extend(faults.index(index, |faults| parent_of(parent, namespace, faults)));
-            }
-        });
+        let parents = parents(&spec.parent_refs, namespace, faults);
         let mut rules = Vec::new();
         faults.field("rules", |faults| {
-            at_most(spec.rules.len(), MAX_RULES, "rules", faults);
-            let matches = spec.rules.iter().map(|rule| rule.matches.len()).sum();
-            at_most(
-                matches,
-                MAX_ROUTE_MATCHES,
-                "matches in all rules together",
-                faults,
-            );
-            let expressions = spec.rules.iter().flat_map(|rule| &rule.matches);
-            let expressions = expressions.map(check_match::expressions).sum();
-            at_most(
-                expressions,
-                MAX_EXPRESSIONS,
-                "regular expressions in all rules together",
-                faults,
-            );
+            let matches = spec.rules.iter().flat_map(|rule| &rule.matches);
+            let expressions = matches.clone().map(check_match::expressions).sum();
+            count(spec.rules.len(), matches.count(), expressions, faults);
             for (index, rule) in spec.rules.iter().enumerate().take(MAX_RULES) {
                 rules.push(faults.index(index, |faults| rule_of(rule, namespace, faults)));
             }
-            unique_names(&spec.rules, faults);
+            let names: Vec<_> = spec.rules.iter().map(|rule| rule.name.as_deref()).collect();
+            unique_names(&names, faults);
         });
         if spec.rules.is_empty() {
             rules.push(rule_of(&HTTPRouteRule::default(), namespace, faults));
         }
-        Some(CheckedRoute { parents, rules })
+        Some(CheckedRoute {
+            kind: Kind::HTTPRoute,
+            parents,
+            hostnames: Vec::new(),
+            rules,
+        })
     })
 }
 
-/// Refuses more than `most` of something.
-pub(super) fn at_most(count: usize, most: usize, what: &str, faults: &mut Faults) {
-    if count > most {
-        faults.refuse(format!("has {count} {what}; at most {most} are allowed"));
-    }
+/// Refuses a route that is too large.
+pub(super) fn count(rules: usize, matches: usize, expressions: usize, faults: &mut Faults) {
+    at_most(rules, MAX_RULES, "rules", faults);
+    let what = "matches in all rules together";
+    at_most(matches, MAX_ROUTE_MATCHES, what, faults);
+    let what = "regular expressions in all rules together";
+    at_most(expressions, MAX_EXPRESSIONS, what, faults);
 }
 
-fn unique_names(rules: &[HTTPRouteRule], faults: &mut Faults) {
-    for (index, rule) in rules.iter().enumerate() {
-        let earlier = rules.iter().take(index);
-        if rule.name.is_some() && earlier.filter(|other| other.name == rule.name).count() > 0 {
+/// Refuses two rules of one name.
+pub(super) fn unique_names(names: &[Option<&str>], faults: &mut Faults) {
+    for (index, name) in names.iter().enumerate() {
+        let mut earlier = names.iter().take(index);
+        if name.is_some() && earlier.any(|other| other == name) {
             faults.index(index, |faults| {
                 faults.field("name", |faults| faults.refuse("another rule has this name"));
             });
@@ -96,56 +80,16 @@ fn unique_names(rules: &[HTTPRouteRule], faults: &mut Faults) {
     }
 }
 
-fn parent_of(
-    parent: &ParentReference,
-    namespace: &Namespace,
-    faults: &mut Faults,
-) -> Option<Parent> {
-    let group = parent
-        .group
-        .as_deref()
-        .unwrap_or("gateway.networking.k8s.io");
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
-    if (group, kind) != ("", "Service") {
-        let (group, kind): (String, String) = (
-            group.chars().take(80).collect(),
-            kind.chars().take(80).collect(),
-        );
-        let reason = if kind == "Service" {
-            format!("the group of a Service is \"\", not {group:?}; write `group: \"\"`")
-        } else {
-            format!(
-                "a parent of kind {kind} is not supported yet; a route of the mesh has `group: \"\"` and `kind: Service`"
-            )
-        };
-        faults.field("kind", |faults| faults.refuse(reason));
-    }
-    let name = faults.field("name", |faults| faults.take(parent.name.parse()));
-    let number = faults.field("port", |faults| {
-        parent.port.and_then(|number| port(number, faults))
-    });
-    let namespace = namespace_of(parent.namespace.as_deref(), namespace, faults);
-    Some(Parent {
-        service: ObjectName::new(namespace?, name?),
-        port: number,
-        section_name: parent.section_name.clone(),
-    })
-}
-
-fn namespace_of(given: Option<&str>, own: &Namespace, faults: &mut Faults) -> Option<Namespace> {
-    match given {
-        None => Some(own.clone()),
-        Some(text) => faults.field("namespace", |faults| faults.take(text.parse())),
-    }
-}
-
 fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> CheckedRule {
-    let name = faults.field("name", |faults| {
-        rule.name
-            .as_ref()
-            .and_then(|name| faults.take(name.parse::<Name>()))
+    let name = rule_name(rule.name.as_ref(), faults);
+    let matches = faults.field("matches", |faults| {
+        matches_of(
+            &rule.matches,
+            check_match::everything(),
+            faults,
+            check_match::one,
+        )
     });
-    let matches = faults.field("matches", |faults| matches_of(rule, faults));
     let filters = faults.field("filters", |faults| {
         check_filter::rule(&rule.filters, &rule.matches, faults)
     });
@@ -160,12 +104,11 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
             faults.refuse("a rule with a RequestRedirect filter has no backendRefs");
         });
     }
-    let mut backends = Vec::new();
-    faults.field("backendRefs", |faults| {
-        at_most(rule.backend_refs.len(), MAX_BACKENDS, "backends", faults);
-        for (index, backend) in rule.backend_refs.iter().enumerate().take(MAX_BACKENDS) {
-            backends.extend(faults.index(index, |faults| backend_of(backend, namespace, faults)));
-        }
+    let backends = backends(&rule.backend_refs, faults, |given, faults| {
+        let filters = faults.field("filters", |faults| {
+            check_filter::backend(&given.filters, faults)
+        });
+        backend_of(given, filters, namespace, faults)
     });
     let timeouts = rule.timeouts.clone().unwrap_or_default();
     let (request_timeout, per_try_timeout) = faults.field("timeouts", |faults| {
@@ -203,66 +146,37 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     }
 }
 
-fn matches_of(rule: &HTTPRouteRule, faults: &mut Faults) -> Vec<RouteMatch> {
-    at_most(rule.matches.len(), MAX_MATCHES, "matches", faults);
-    if rule.matches.is_empty() {
-        return vec![check_match::everything()];
+/// Checks the matches of a rule with `check`; `everything` is what a rule without any matches.
+pub(super) fn matches_of<T>(
+    given: &[T],
+    everything: RouteMatch,
+    faults: &mut Faults,
+    check: impl Fn(&T, &mut Faults) -> Option<RouteMatch>,
+) -> Vec<RouteMatch> {
+    at_most(given.len(), MAX_MATCHES, "matches", faults);
+    if given.is_empty() {
+        return vec![everything];
     }
     let mut matches = Vec::new();
-    for (index, given) in rule.matches.iter().enumerate().take(MAX_MATCHES) {
-        matches.extend(faults.index(index, |faults| check_match::one(given, faults)));
+    for (index, given) in given.iter().enumerate().take(MAX_MATCHES) {
+        matches.extend(faults.index(index, |faults| check(given, faults)));
     }
     matches
 }
 
-fn backend_of(
-    backend: &HTTPBackendRef,
+/// Checks a backend whose filters were checked.
+pub(super) fn backend_of(
+    given: &HTTPBackendRef,
+    filters: Filters,
     own: &Namespace,
     faults: &mut Faults,
 ) -> Option<BackendRef> {
-    let weight = faults.field("weight", |faults| {
-        whole(backend.weight.unwrap_or(1), 0, 1_000_000, faults)
-    });
-    let (request_headers, response_headers) = faults.field("filters", |faults| {
-        let filters = check_filter::backend(&backend.filters, faults);
-        (filters.request_headers, filters.response_headers)
-    });
-    let target = target_of(backend, own, faults);
+    let checked = backend(&given.reference(), own, faults)?;
     Some(BackendRef {
-        target: target?,
-        weight: weight?,
-        request_headers,
-        response_headers,
+        request_headers: filters.request_headers,
+        response_headers: filters.response_headers,
+        ..checked
     })
-}
-
-fn target_of(backend: &HTTPBackendRef, own: &Namespace, faults: &mut Faults) -> Option<RefTarget> {
-    let (group, kind) = (
-        backend.group.as_deref().unwrap_or_default(),
-        backend.kind.as_deref().unwrap_or("Service"),
-    );
-    if (group, kind) != ("", "Service") {
-        let text = if group.is_empty() {
-            kind.to_owned()
-        } else {
-            format!("{group}/{kind}")
-        };
-        return Some(RefTarget::Other(text.chars().take(160).collect()));
-    }
-    let name = faults.field("name", |faults| faults.take(backend.name.parse()));
-    let namespace = namespace_of(backend.namespace.as_deref(), own, faults);
-    let number = faults.field("port", |faults| {
-        if let Some(number) = backend.port {
-            port(number, faults)
-        } else {
-            faults.refuse("is missing: a Service is named with its port");
-            None
-        }
-    });
-    Some(RefTarget::Service(DestinationName::new(
-        ObjectName::new(namespace?, name?),
-        number?,
-    )))
 }
 
 fn retry_of(retry: &HTTPRouteRetry, faults: &mut Faults) -> RuleRetry {

@@ -1,8 +1,10 @@
 //! Checks of the sections of a `TrafficPolicy`, each filled in with the table of defaults.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::Faults;
+use crate::model::grpc::GrpcCode;
 use crate::model::policy::{
     Algorithm, Backoff, Budget, Conditions, Jitter, RetryMethods, RetryPolicy, StatusRange,
 };
@@ -12,7 +14,7 @@ use crate::resource::traffic::{
     RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
-use crate::translate::check_route::at_most;
+use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
 
@@ -125,7 +127,7 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
             .attempts
             .and_then(|attempts| whole(attempts.into(), 0, MAX_ATTEMPTS, faults))
     });
-    let (statuses, conditions) = faults.field("on", |faults| {
+    let (statuses, grpc_codes, conditions) = faults.field("on", |faults| {
         retry_on(section.on.as_ref(), &default, faults)
     });
     let methods = faults.field("methods", |faults| {
@@ -149,6 +151,7 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
     RetryPolicy {
         attempts: attempts.unwrap_or(default.attempts),
         statuses,
+        grpc_codes,
         conditions,
         methods,
         backoff,
@@ -161,11 +164,13 @@ fn retry_on(
     on: Option<&RetryOn>,
     default: &RetryPolicy,
     faults: &mut Faults,
-) -> (Vec<StatusRange>, Conditions) {
+) -> (Vec<StatusRange>, Vec<GrpcCode>, Conditions) {
     let Some(on) = on else {
-        return (default.statuses.clone(), default.conditions);
+        return (Vec::new(), Vec::new(), default.conditions);
     };
-    not_yet(faults, "grpc", on.grpc.is_some());
+    let codes = faults.field("grpc", |faults| {
+        grpc_codes(on.grpc.iter().flatten(), faults)
+    });
     not_yet(faults, "responseHeader", on.response_header.is_some());
     let mut statuses = Vec::new();
     faults.field("status", |faults| {
@@ -176,22 +181,35 @@ fn retry_on(
         }
     });
     let Some(listed) = &on.conditions else {
-        return (statuses, default.conditions);
+        return (statuses, codes, default.conditions);
     };
     let mut conditions = Conditions::default();
-    for (index, condition) in listed.iter().enumerate() {
+    for condition in listed {
         match condition {
             RetryCondition::ConnectFailure => conditions.connect_failure = true,
             RetryCondition::Reset => conditions.reset = true,
             RetryCondition::PerTryTimeout => conditions.per_try_timeout = true,
-            RetryCondition::RefusedStream => faults.field("conditions", |faults| {
-                faults.index(index, |faults| {
-                    faults.refuse("RefusedStream is not supported yet");
-                });
-            }),
+            RetryCondition::RefusedStream => conditions.refused_stream = true,
         }
     }
-    (statuses, conditions)
+    (statuses, codes, conditions)
+}
+
+fn grpc_codes<'a>(names: impl Iterator<Item = &'a String>, faults: &mut Faults) -> Vec<GrpcCode> {
+    let mut codes = BTreeSet::new();
+    for (index, name) in names.enumerate().take(MAX_LISTED) {
+        let code = GrpcCode::of_name(name).filter(|code| *code != GrpcCode::Ok);
+        if code.is_none() {
+            let name: String = name.chars().take(80).collect();
+            faults.index(index, |faults| {
+                faults.refuse(format!(
+                    "{name:?} is not a gRPC code that means failure (such as UNAVAILABLE)"
+                ));
+            });
+        }
+        codes.extend(code);
+    }
+    codes.into_iter().collect()
 }
 
 fn status_range(text: &str, faults: &mut Faults) -> Option<StatusRange> {

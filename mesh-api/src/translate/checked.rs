@@ -12,7 +12,7 @@ use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
 use crate::model::route::{HeaderChanges, Redirect, Rewrite, RouteMatch};
 use crate::model::workload::Workload;
 use crate::name::{DestinationName, Hostname, Name, ObjectName, Port, TrustDomain};
-use crate::resource::Labels;
+use crate::resource::{Kind, Labels};
 
 /// A checked resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +27,8 @@ pub(super) enum Checked {
     EndpointSlice(CheckedSlice),
     /// A workload.
     Workload(Workload),
-    /// An `HTTPRoute`.
-    HTTPRoute(CheckedRoute),
+    /// A route of any kind.
+    Route(CheckedRoute),
     /// A `TrafficPolicy`.
     TrafficPolicy(CheckedTraffic),
     /// A `MutualTLSPolicy`.
@@ -96,11 +96,15 @@ pub(super) struct CheckedSlice {
     pub(super) addresses: Vec<IpAddr>,
 }
 
-/// A checked `HTTPRoute`.
+/// A checked route.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CheckedRoute {
+    /// Its kind.
+    pub(super) kind: Kind,
     /// The Services it applies to.
     pub(super) parents: Vec<Parent>,
+    /// Server names that it takes; empty but for a `TLSRoute`.
+    pub(super) hostnames: Vec<Hostname>,
     /// Its rules, as written.
     pub(super) rules: Vec<CheckedRule>,
 }
@@ -129,11 +133,11 @@ impl Parent {
 
 /// A checked rule.
 #[expect(clippy::option_option, reason = "not set and no limit differ")]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct CheckedRule {
     /// Its name.
     pub(super) name: Option<Name>,
-    /// Its conditions; never empty.
+    /// Its conditions; empty only for a route of connections.
     pub(super) matches: Vec<RouteMatch>,
     /// Changes to the request's head.
     pub(super) request_headers: HeaderChanges,
@@ -206,10 +210,10 @@ pub(super) enum TrafficTarget {
     ServicePort(Name, Port),
     /// A port of a Service by name.
     ServicePortNamed(Name, String),
-    /// An `HTTPRoute`.
-    Route(Name),
-    /// A rule of an `HTTPRoute`.
-    Rule(Name, Name),
+    /// A route of this kind.
+    Route(Kind, Name),
+    /// A rule of a route.
+    Rule(Kind, Name, Name),
 }
 
 /// The sections of a policy; each is replaced whole.

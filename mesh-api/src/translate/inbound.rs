@@ -34,6 +34,8 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
                 port,
                 protocol: known.protocol,
                 mutual_tls: mutual_tls(view.index, workload, port),
+                // No kind of policy that is read is about the requests to a workload.
+                has_http_policy: false,
                 services: known.services.into_iter().collect(),
             })
             .collect(),

@@ -1,10 +1,12 @@
 //! Checked resources by kind, namespace and name, for look-ups by reference.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Name, Namespace, ObjectName, TrustDomain};
+use crate::name::{DestinationName, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedMesh, CheckedMutualTls, CheckedRoute, CheckedService, CheckedSlice,
@@ -70,6 +72,15 @@ impl<T> Shelf<T> {
     }
 }
 
+/// What names a route: routes of several kinds may have one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RouteKey {
+    /// Its kind.
+    pub(super) kind: Kind,
+    /// Its namespace and name.
+    pub(super) name: ObjectName,
+}
+
 /// Everything that passed its checks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
@@ -81,10 +92,12 @@ pub(super) struct Index {
     pub(super) services: Shelf<CheckedService>,
     pub(super) slices: Shelf<CheckedSlice>,
     pub(super) workloads: Shelf<Workload>,
-    pub(super) routes: Shelf<CheckedRoute>,
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
-    routes_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
+    routes_of: BTreeMap<ObjectName, BTreeSet<RouteKey>>,
+    /// Services by virtual IP.
+    addressed: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
 }
 
 impl Index {
@@ -113,21 +126,44 @@ impl Index {
         };
         match checked {
             Checked::Mesh(_) | Checked::Namespace => {}
-            Checked::Service(value) => self.services.insert(name, created, value),
+            Checked::Service(value) => {
+                for address in &value.addresses {
+                    let named = self.addressed.entry(*address).or_default();
+                    named.insert(name.clone());
+                }
+                self.services.insert(name, created, value);
+            }
             Checked::EndpointSlice(value) => self.slices.insert(name, created, value),
             Checked::Workload(value) => self.workloads.insert(name, created, value),
             Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.insert(name, created, value),
-            Checked::HTTPRoute(value) => {
+            Checked::Route(value) => {
+                let key = RouteKey {
+                    kind: value.kind,
+                    name,
+                };
                 for parent in &value.parents {
-                    self.routes_of
-                        .entry(parent.service.clone())
-                        .or_default()
-                        .insert(name.clone());
+                    let routes = self.routes_of.entry(parent.service.clone()).or_default();
+                    routes.insert(key.clone());
                 }
-                self.routes.insert(name, created, value);
+                self.routes.insert(key, Dated { created, value });
             }
         }
+    }
+
+    /// The Service's port behind a virtual IP and port: of several the oldest, then the first by name.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<DestinationName> {
+        let port = Port::new(address.port())?;
+        let named = self.addressed.get(&address.ip()).into_iter().flatten();
+        let serving = named.filter_map(|name| {
+            let dated = self.services.find(name)?;
+            let mut ports = dated.value.ports.iter();
+            ports
+                .any(|p| p.port == port)
+                .then_some((dated.created, name))
+        });
+        let (_, service) = serving.min()?;
+        Some(DestinationName::new(service.clone(), port))
     }
 
     /// Takes a resource out.
@@ -141,27 +177,46 @@ impl Index {
         };
         match key.kind {
             Kind::Mesh | Kind::Namespace => {}
-            Kind::Service => drop(self.services.remove(&name)),
-            Kind::EndpointSlice => drop(self.slices.remove(&name)),
-            Kind::Workload => drop(self.workloads.remove(&name)),
-            Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
-            Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
-            Kind::HTTPRoute => {
-                for parent in self
-                    .routes
+            Kind::Service => {
+                for address in self
+                    .services
                     .remove(&name)
-                    .into_iter()
-                    .flat_map(|route| route.parents)
+                    .iter()
+                    .flat_map(|s| &s.addresses)
                 {
-                    if let Some(routes) = self.routes_of.get_mut(&parent.service) {
-                        routes.remove(&name);
-                        if routes.is_empty() {
-                            self.routes_of.remove(&parent.service);
+                    if let Entry::Occupied(mut named) = self.addressed.entry(*address) {
+                        named.get_mut().remove(&name);
+                        if named.get().is_empty() {
+                            named.remove();
                         }
                     }
                 }
             }
+            Kind::EndpointSlice => drop(self.slices.remove(&name)),
+            Kind::Workload => drop(self.workloads.remove(&name)),
+            Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
+            Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
+            kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
+                self.remove_route(&RouteKey { kind, name });
+            }
         }
+    }
+
+    fn remove_route(&mut self, key: &RouteKey) {
+        let removed = self.routes.remove(key);
+        for parent in removed.into_iter().flat_map(|route| route.value.parents) {
+            if let Some(routes) = self.routes_of.get_mut(&parent.service) {
+                routes.remove(key);
+                if routes.is_empty() {
+                    self.routes_of.remove(&parent.service);
+                }
+            }
+        }
+    }
+
+    /// A route.
+    pub(super) fn route(&self, key: &RouteKey) -> Option<&Dated<CheckedRoute>> {
+        self.routes.get(key)
     }
 
     /// A Service's port.
@@ -174,15 +229,15 @@ impl Index {
         Some((service, port))
     }
 
-    /// Routes that name this Service as a parent, by namespace and name.
+    /// Routes that name this Service as a parent, by kind, namespace and name.
     pub(super) fn routes_of(
         &self,
         service: &ObjectName,
-    ) -> impl Iterator<Item = (&ObjectName, &Dated<CheckedRoute>)> {
+    ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
         self.routes_of
             .get(service)
             .into_iter()
             .flatten()
-            .filter_map(|name| Some((name, self.routes.find(name)?)))
+            .filter_map(|key| Some((key, self.routes.get(key)?)))
     }
 }

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::model::backend::Backend;
+use crate::model::connection::{
+    ConnectionBackend, ConnectionRoute, ConnectionRouteKind, ConnectionRule,
+};
 use crate::model::destination::Destination;
-use crate::model::route::{Action, Route, Rule, Target, WeightedBackend};
+use crate::model::route::{Action, Route, RouteKind, Rule, Target, WeightedBackend};
 use crate::name::{DestinationName, Namespace, ObjectName};
+use crate::resource::Kind;
 use crate::translate::backend::{self, View};
 use crate::translate::checked::{BackendRef, CheckedRoute, CheckedRule, RefTarget, ServicePort};
-use crate::translate::index::{Dated, Index};
+use crate::translate::conflict;
+use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::settings::{self, RuleAt};
 
 /// Why a backendRef does not resolve.
@@ -28,18 +33,23 @@ pub(super) fn destination(
 ) -> Option<Destination> {
     let (service, port) = view.index.service_port(name)?;
     let mut closure = Closure::new(view, backend::backend(view, name)?);
-    let in_force = routes_in_force(view.index, name, port, consumer);
-    let routes = in_force
-        .into_iter()
-        .map(|(route, dated)| Route {
-            name: route.clone(),
-            created: dated.created,
-            rules: (0..)
-                .zip(&dated.value.rules)
-                .map(|(index, rule)| closure.rule(port, route, index, rule))
-                .collect(),
-        })
-        .collect();
+    let (mut routes, mut connection_routes) = (Vec::new(), Vec::new());
+    for (key, dated) in conflict::in_force(view.index, name, port, consumer) {
+        match key.kind {
+            Kind::TLSRoute => {
+                let route = closure.connections(port, key, dated, ConnectionRouteKind::Tls);
+                connection_routes.extend(route);
+            }
+            Kind::TCPRoute => {
+                let route = closure.connections(port, key, dated, ConnectionRouteKind::Tcp);
+                connection_routes.extend(route);
+            }
+            Kind::GRPCRoute => {
+                routes.push(closure.requests(port, key, dated, RouteKind::Grpc));
+            }
+            _ => routes.push(closure.requests(port, key, dated, RouteKind::Http)),
+        }
+    }
     let (timeouts, retry) = settings::exchange(view.index, name, port, None);
     Some(Destination {
         name: name.clone(),
@@ -47,37 +57,11 @@ pub(super) fn destination(
         protocol: port.protocol,
         addresses: service.addresses.clone(),
         routes,
+        connection_routes,
         backends: closure.backends,
         timeouts,
         retry,
     })
-}
-
-/// Routes of the Service's own namespace, unless the consumer's namespace has some of its own for
-/// this port: those replace them (GAMMA, producer and consumer routes).
-fn routes_in_force<'a>(
-    index: &'a Index,
-    name: &DestinationName,
-    port: &ServicePort,
-    consumer: &Namespace,
-) -> Vec<(&'a ObjectName, &'a Dated<CheckedRoute>)> {
-    let of = |namespace: &Namespace| -> Vec<_> {
-        let routes = index
-            .routes_of(&name.service)
-            .filter(|(route, _)| route.namespace == *namespace);
-        routes
-            .filter(|(_, dated)| {
-                let mut parents = dated.value.parents.iter();
-                parents.any(|parent| parent.service == name.service && parent.takes_in(port))
-            })
-            .collect()
-    };
-    let consumed = of(consumer);
-    if consumed.is_empty() {
-        of(&name.service.namespace)
-    } else {
-        consumed
-    }
 }
 
 /// The backends a destination needs, each once.
@@ -99,10 +83,58 @@ impl<'v, 'a> Closure<'v, 'a> {
         }
     }
 
+    fn requests(
+        &mut self,
+        port: &ServicePort,
+        key: &RouteKey,
+        dated: &Dated<CheckedRoute>,
+        kind: RouteKind,
+    ) -> Route {
+        let rules = (0..).zip(&dated.value.rules);
+        Route {
+            kind,
+            name: key.name.clone(),
+            created: dated.created,
+            rules: rules
+                .map(|(index, rule)| self.rule(port, key, index, rule))
+                .collect(),
+        }
+    }
+
+    fn connections(
+        &mut self,
+        port: &ServicePort,
+        key: &RouteKey,
+        dated: &Dated<CheckedRoute>,
+        kind: ConnectionRouteKind,
+    ) -> Option<ConnectionRoute> {
+        let rule = dated.value.rules.first()?;
+        let at = RuleAt {
+            route: key,
+            index: 0,
+            rule,
+        };
+        let backends = rule.backends.iter().map(|reference| ConnectionBackend {
+            weight: reference.weight,
+            target: self.target(key, reference),
+        });
+        Some(ConnectionRoute {
+            kind,
+            name: key.name.clone(),
+            created: dated.created,
+            hostnames: dated.value.hostnames.clone(),
+            rule: ConnectionRule {
+                name: rule.name.clone(),
+                backends: backends.collect(),
+                retry: settings::exchange(self.view.index, &self.name, port, Some(&at)).1,
+            },
+        })
+    }
+
     fn rule(
         &mut self,
         port: &ServicePort,
-        route: &ObjectName,
+        route: &RouteKey,
         index: u32,
         rule: &CheckedRule,
     ) -> Rule {
@@ -131,18 +163,21 @@ impl<'v, 'a> Closure<'v, 'a> {
         }
     }
 
-    fn weighted(&mut self, route: &ObjectName, reference: &BackendRef) -> WeightedBackend {
-        let target = match resolve(self.view.index, route, &self.name.service, reference) {
+    fn weighted(&mut self, route: &RouteKey, reference: &BackendRef) -> WeightedBackend {
+        WeightedBackend {
+            weight: reference.weight,
+            target: self.target(route, reference),
+            request_headers: reference.request_headers.clone(),
+            response_headers: reference.response_headers.clone(),
+        }
+    }
+
+    fn target(&mut self, route: &RouteKey, reference: &BackendRef) -> Target {
+        match resolve(self.view.index, &route.name, &self.name.service, reference) {
             Ok(name) => self.place(name),
             Err(broken) => Target::Broken {
                 reason: broken.message,
             },
-        };
-        WeightedBackend {
-            weight: reference.weight,
-            target,
-            request_headers: reference.request_headers.clone(),
-            response_headers: reference.response_headers.clone(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::name::{DestinationName, Name, Namespace, ObjectName};
 use crate::translate::checked::{
     CheckedRule, RuleRetry, Sections, ServicePort, Timeouts, TrafficTarget,
 };
-use crate::translate::index::Index;
+use crate::translate::index::{Index, RouteKey};
 
 /// A section of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Section {
 
 /// A rule of a route, for which settings are merged.
 pub(super) struct RuleAt<'a> {
-    pub(super) route: &'a ObjectName,
+    pub(super) route: &'a RouteKey,
     pub(super) index: u32,
     pub(super) rule: &'a CheckedRule,
 }
@@ -120,8 +120,8 @@ pub(super) fn exchange(
     }
     if let Some(at) = rule {
         let origin = |field: &str| Origin::Field {
-            kind: "HTTPRoute".to_owned(),
-            object: at.route.clone(),
+            kind: at.route.kind.to_string(),
+            object: at.route.name.clone(),
             path: format!("spec.rules[{}].{field}", at.index),
         };
         if let Some(request) = at.rule.request_timeout {
@@ -156,6 +156,7 @@ fn overlay(policy: RetryPolicy, fields: &RuleRetry) -> RetryPolicy {
         conditions: Conditions {
             connect_failure: true,
             reset: true,
+            refused_stream: true,
             per_try_timeout: true,
         },
         backoff,
@@ -170,18 +171,18 @@ struct Level {
 }
 
 fn route_levels(at: &RuleAt<'_>) -> Vec<Level> {
-    let route = at.route.name.clone();
+    let RouteKey { kind, name } = at.route;
     let level = |target| Level {
-        namespace: at.route.namespace.clone(),
+        namespace: name.namespace.clone(),
         targets: vec![target],
     };
     let rule = at
         .rule
         .name
         .clone()
-        .map(|rule: Name| level(TrafficTarget::Rule(route.clone(), rule)));
+        .map(|rule: Name| level(TrafficTarget::Rule(*kind, name.name.clone(), rule)));
     rule.into_iter()
-        .chain([level(TrafficTarget::Route(route.clone()))])
+        .chain([level(TrafficTarget::Route(*kind, name.name.clone()))])
         .collect()
 }
 

@@ -6,10 +6,14 @@ use crate::manifest;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::policy::{Algorithm, MutualTls};
 use crate::model::route::{Action, Target};
-use crate::resource::ResourceKey;
+use crate::resource::{Kind, ResourceKey};
 
+mod address;
+mod calls;
 mod check;
+mod connections;
 mod limits;
+mod services;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
 const BASE: &str = r"

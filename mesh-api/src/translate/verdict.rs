@@ -6,7 +6,8 @@ use crate::error::Invalid;
 use crate::name::{Name, ObjectName};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{CheckedTraffic, TrafficTarget};
-use crate::translate::index::{Dated, Index};
+use crate::translate::conflict::{self, Standing};
+use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::outbound::resolve;
 use crate::translate::settings::Section;
 
@@ -107,15 +108,20 @@ impl Verdict {
 pub(super) fn of(index: &Index, key: &ResourceKey) -> Verdict {
     let mut verdict = Verdict::default();
     match (key.kind, key.object()) {
-        (Kind::HTTPRoute, Some(name)) => route(index, &name, &mut verdict),
+        (
+            kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute),
+            Some(name),
+        ) => {
+            route(index, &RouteKey { kind, name }, &mut verdict);
+        }
         (Kind::TrafficPolicy, Some(name)) => traffic(index, &name, &mut verdict),
         _ => verdict.add("Accepted", true, "Accepted", String::new()),
     }
     verdict
 }
 
-fn route(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
-    let Some(route) = index.routes.find(name) else {
+fn route(index: &Index, key: &RouteKey, verdict: &mut Verdict) {
+    let Some(route) = index.route(key) else {
         return;
     };
     let missing = route.value.parents.iter().find_map(|parent| {
@@ -130,15 +136,24 @@ fn route(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
             )
         })
     });
-    match missing {
-        Some(message) => verdict.add("Accepted", false, "NoMatchingParent", message),
-        None => verdict.add("Accepted", true, "Accepted", String::new()),
+    let Standing { decides, loses } = conflict::standing(index, key, route);
+    match (missing, loses) {
+        (Some(message), _) => verdict.add("Accepted", false, "NoMatchingParent", message),
+        (None, Some(message)) if !decides => {
+            verdict.add("Accepted", false, "Conflicted", message);
+        }
+        (None, loses) => {
+            verdict.add("Accepted", true, "Accepted", String::new());
+            if let Some(message) = loses {
+                verdict.add("Conflicted", true, "Conflicted", message);
+            }
+        }
     }
     let references = route.value.rules.iter().flat_map(|rule| &rule.backends);
     let broken = route.value.parents.iter().find_map(|parent| {
         references
             .clone()
-            .find_map(|reference| resolve(index, name, &parent.service, reference).err())
+            .find_map(|reference| resolve(index, &key.name, &parent.service, reference).err())
     });
     match broken {
         Some(broken) => {
@@ -186,12 +201,13 @@ fn missing(index: &Index, policy: &ObjectName, target: &TrafficTarget) -> Option
             let names_port = !matches!(target, TrafficTarget::Service(_));
             (names_port && !has_port).then(|| format!("Service {service} has no such port"))
         }
-        TrafficTarget::Route(name) | TrafficTarget::Rule(name, _) => {
-            let route = object(name);
-            let Some(found) = index.routes.find(&route) else {
-                return Some(format!("HTTPRoute {route} not found"));
+        TrafficTarget::Route(kind, name) | TrafficTarget::Rule(kind, name, _) => {
+            let (kind, name) = (*kind, object(name));
+            let key = RouteKey { kind, name };
+            let Some(found) = index.route(&key) else {
+                return Some(format!("{kind} {} not found", key.name));
             };
-            let TrafficTarget::Rule(_, rule) = target else {
+            let TrafficTarget::Rule(_, _, rule) = target else {
                 return None;
             };
             let has_rule = found
@@ -199,7 +215,7 @@ fn missing(index: &Index, policy: &ObjectName, target: &TrafficTarget) -> Option
                 .rules
                 .iter()
                 .any(|known| known.name.as_ref() == Some(rule));
-            (!has_rule).then(|| format!("HTTPRoute {route} has no rule {rule}"))
+            (!has_rule).then(|| format!("{kind} {} has no rule {rule}", key.name))
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Faults;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::path::{PathMatch, TextMatch};
 use crate::wire::generated as wire;
-use crate::wire::{backend, policy, read, route};
+use crate::wire::{backend, connection, policy, read, route};
 
 pub(super) fn write(from: &Destination) -> wire::Destination {
     wire::Destination {
@@ -15,6 +15,11 @@ pub(super) fn write(from: &Destination) -> wire::Destination {
         protocol: write_protocol(from.protocol).into(),
         addresses: from.addresses.iter().map(ToString::to_string).collect(),
         routes: from.routes.iter().map(route::write).collect(),
+        connection_routes: from
+            .connection_routes
+            .iter()
+            .map(connection::write)
+            .collect(),
         backends: from.backends.iter().map(backend::write).collect(),
         timeouts: Some(policy::write_timeouts(&from.timeouts)),
         retry: Some(policy::write_retry(&from.retry)),
@@ -36,6 +41,13 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
     let routes = read::list("routes", &from.routes, MAX_ROUTES, faults, |m, f| {
         route::read(m, count, f)
     });
+    let connection_routes = read::list(
+        "connectionRoutes",
+        &from.connection_routes,
+        MAX_ROUTES,
+        faults,
+        |m, f| connection::read(m, count, f),
+    );
     let backends = read::list(
         "backends",
         &from.backends,
@@ -51,6 +63,7 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
         protocol: protocol?,
         addresses: addresses?,
         routes: routes?,
+        connection_routes: connection_routes?,
         backends: backends?,
         timeouts: timeouts?,
         retry: retry?,
@@ -88,10 +101,17 @@ fn check_expressions(destination: &Destination, faults: &mut Faults) {
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let count: usize = matches
         .map(|conditions| {
-            let path = matches!(conditions.path, PathMatch::RegularExpression(_));
+            let path = match &conditions.path {
+                PathMatch::RegularExpression(_) => 1,
+                PathMatch::Call(call) => {
+                    let parts = [&call.service, &call.method].into_iter().flatten();
+                    parts.filter(|part| expression(part)).count()
+                }
+                PathMatch::Exact(_) | PathMatch::Prefix(_) => 0,
+            };
             let headers = conditions.headers.iter().filter(|h| expression(&h.value));
             let query = conditions.query.iter().filter(|q| expression(&q.value));
-            usize::from(path) + headers.count() + query.count()
+            path + headers.count() + query.count()
         })
         .sum();
     if count > MAX_EXPRESSIONS {

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::connection::ConnectionRouteKind;
 use crate::model::destination::Destination;
 use crate::model::entry::Entry;
 use crate::model::path::{PathMatch, TextMatch};
 use crate::model::policy::{Algorithm, ExchangeTimeouts, RetryPolicy};
-use crate::model::route::{Action, Rule};
+use crate::model::route::{Action, RouteKind, Rule};
 
 /// What this build knows, sorted.
 pub const KNOWN: &[&str] = &[
+    GRPC_RETRY,
+    GRPC_ROUTE,
     HTTP_ROUTE,
     INBOUND,
     PEAK_EWMA,
@@ -19,9 +22,13 @@ pub const KNOWN: &[&str] = &[
     RETRY_POLICY,
     REWRITE,
     ROUND_ROBIN,
+    TCP_ROUTE,
     TIMEOUT,
+    TLS_ROUTE,
 ];
 
+const GRPC_RETRY: &str = "grpc-retry";
+const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
 const PEAK_EWMA: &str = "peak-ewma";
@@ -30,13 +37,15 @@ const REGULAR_EXPRESSION: &str = "regular-expression";
 const RETRY_POLICY: &str = "retry-policy";
 const REWRITE: &str = "rewrite";
 const ROUND_ROBIN: &str = "round-robin";
+const TCP_ROUTE: &str = "tcp-route";
 const TIMEOUT: &str = "timeout";
+const TLS_ROUTE: &str = "tls-route";
 
 /// The features `entry` needs, sorted.
 pub fn features_needed(entry: &Entry) -> Vec<String> {
     let mut needed = BTreeSet::new();
     match entry {
-        Entry::Mesh(_) => {}
+        Entry::Mesh(_) | Entry::Address(_) => {}
         Entry::Inbound(_) => {
             needed.insert(INBOUND);
         }
@@ -67,8 +76,18 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
             .map(|_| TIMEOUT)
     };
     needed.extend(timeouts(&destination.timeouts));
+    for route in &destination.connection_routes {
+        needed.insert(match route.kind {
+            ConnectionRouteKind::Tcp => TCP_ROUTE,
+            ConnectionRouteKind::Tls => TLS_ROUTE,
+        });
+        needed.extend(retry(&route.rule.retry.value));
+    }
+    needed.extend(destination.routes.iter().map(|route| match route.kind {
+        RouteKind::Http => HTTP_ROUTE,
+        RouteKind::Grpc => GRPC_ROUTE,
+    }));
     for rule in destination.routes.iter().flat_map(|route| &route.rules) {
-        needed.insert(HTTP_ROUTE);
         needed.extend(timeouts(&rule.timeouts));
         needed.extend(retry(&rule.retry.value));
         of_rule(rule, needed);
@@ -84,7 +103,15 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
     }
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let uses_expressions = rule.matches.iter().any(|conditions| {
-        matches!(conditions.path, PathMatch::RegularExpression(_))
+        let of_path = match &conditions.path {
+            PathMatch::RegularExpression(_) => true,
+            PathMatch::Call(call) => {
+                let mut parts = [&call.service, &call.method].into_iter().flatten();
+                parts.any(expression)
+            }
+            PathMatch::Exact(_) | PathMatch::Prefix(_) => false,
+        };
+        of_path
             || conditions
                 .headers
                 .iter()
@@ -97,6 +124,8 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
     needed.extend(uses_expressions.then_some(REGULAR_EXPRESSION));
 }
 
-fn retry(policy: &RetryPolicy) -> Option<&'static str> {
-    (*policy != RetryPolicy::default()).then_some(RETRY_POLICY)
+fn retry(policy: &RetryPolicy) -> impl Iterator<Item = &'static str> {
+    let changed = (*policy != RetryPolicy::default()).then_some(RETRY_POLICY);
+    let by_code = (!policy.grpc_codes.is_empty()).then_some(GRPC_RETRY);
+    changed.into_iter().chain(by_code)
 }

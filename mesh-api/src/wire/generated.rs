@@ -229,7 +229,7 @@ pub struct AdminRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
-    #[prost(oneof = "entry::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "entry::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<entry::Kind>,
 }
 /// Nested message and enum types in `Entry`.
@@ -242,7 +242,18 @@ pub mod entry {
         Inbound(super::Inbound),
         #[prost(message, tag = "3")]
         Mesh(super::MeshFacts),
+        #[prost(message, tag = "4")]
+        Address(super::VirtualAddress),
     }
+}
+/// Whose virtual IP and port these are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VirtualAddress {
+    /// ip:port
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeshFacts {
@@ -285,6 +296,8 @@ pub struct Destination {
     pub timeouts: ::core::option::Option<Timeouts>,
     #[prost(message, optional, tag = "8")]
     pub retry: ::core::option::Option<Retry>,
+    #[prost(message, repeated, tag = "9")]
+    pub connection_routes: ::prost::alloc::vec::Vec<ConnectionRoute>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Route {
@@ -294,6 +307,8 @@ pub struct Route {
     pub created: i64,
     #[prost(message, repeated, tag = "3")]
     pub rules: ::prost::alloc::vec::Vec<Rule>,
+    #[prost(enumeration = "RouteKind", tag = "4")]
+    pub kind: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rule {
@@ -325,6 +340,46 @@ pub mod rule {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectionRoute {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub created: i64,
+    #[prost(enumeration = "ConnectionRouteKind", tag = "3")]
+    pub kind: i32,
+    /// of a TLSRoute
+    #[prost(string, repeated, tag = "4")]
+    pub hostnames: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "5")]
+    pub rule: ::core::option::Option<ConnectionRule>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectionRule {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub backends: ::prost::alloc::vec::Vec<ConnectionBackend>,
+    #[prost(message, optional, tag = "3")]
+    pub retry: ::core::option::Option<Retry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectionBackend {
+    #[prost(uint32, tag = "1")]
+    pub weight: u32,
+    #[prost(oneof = "connection_backend::Target", tags = "2, 3")]
+    pub target: ::core::option::Option<connection_backend::Target>,
+}
+/// Nested message and enum types in `ConnectionBackend`.
+pub mod connection_backend {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        #[prost(uint32, tag = "2")]
+        Backend(u32),
+        #[prost(string, tag = "3")]
+        Broken(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteMatch {
     #[prost(message, optional, tag = "1")]
     pub path: ::core::option::Option<PathMatch>,
@@ -338,7 +393,7 @@ pub struct RouteMatch {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PathMatch {
-    #[prost(oneof = "path_match::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "path_match::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<path_match::Kind>,
 }
 /// Nested message and enum types in `PathMatch`.
@@ -350,6 +405,31 @@ pub mod path_match {
         #[prost(string, tag = "2")]
         Prefix(::prost::alloc::string::String),
         #[prost(string, tag = "3")]
+        RegularExpression(::prost::alloc::string::String),
+        #[prost(message, tag = "4")]
+        Call(super::CallMatch),
+    }
+}
+/// A gRPC call; absent: any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CallMatch {
+    #[prost(message, optional, tag = "1")]
+    pub service: ::core::option::Option<TextMatch>,
+    #[prost(message, optional, tag = "2")]
+    pub method: ::core::option::Option<TextMatch>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextMatch {
+    #[prost(oneof = "text_match::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<text_match::Kind>,
+}
+/// Nested message and enum types in `TextMatch`.
+pub mod text_match {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(string, tag = "1")]
+        Exact(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
         RegularExpression(::prost::alloc::string::String),
     }
 }
@@ -492,6 +572,10 @@ pub struct Retry {
     pub max_body_bytes: u64,
     #[prost(message, optional, tag = "15")]
     pub origin: ::core::option::Option<Origin>,
+    #[prost(bool, tag = "16")]
+    pub on_refused_stream: bool,
+    #[prost(uint32, repeated, tag = "17")]
+    pub grpc_codes: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRange {
@@ -566,6 +650,8 @@ pub struct InboundPort {
     pub mutual_tls_origin: ::core::option::Option<Origin>,
     #[prost(string, repeated, tag = "5")]
     pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "6")]
+    pub has_http_policy: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -604,6 +690,61 @@ impl Protocol {
             "PROTOCOL_TLS" => Some(Self::Tls),
             "PROTOCOL_TCP" => Some(Self::Tcp),
             "PROTOCOL_DETECT" => Some(Self::Detect),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteKind {
+    Http = 0,
+    Grpc = 1,
+}
+impl RouteKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Http => "ROUTE_KIND_HTTP",
+            Self::Grpc => "ROUTE_KIND_GRPC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_KIND_HTTP" => Some(Self::Http),
+            "ROUTE_KIND_GRPC" => Some(Self::Grpc),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConnectionRouteKind {
+    Unspecified = 0,
+    Tls = 1,
+    Tcp = 2,
+}
+impl ConnectionRouteKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONNECTION_ROUTE_KIND_UNSPECIFIED",
+            Self::Tls => "CONNECTION_ROUTE_KIND_TLS",
+            Self::Tcp => "CONNECTION_ROUTE_KIND_TCP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONNECTION_ROUTE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONNECTION_ROUTE_KIND_TLS" => Some(Self::Tls),
+            "CONNECTION_ROUTE_KIND_TCP" => Some(Self::Tcp),
             _ => None,
         }
     }

@@ -49,6 +49,7 @@ fn write_port(from: &InboundPort) -> wire::InboundPort {
         mutual_tls: mutual_tls.into(),
         mutual_tls_origin: read::write_origin(&from.mutual_tls.origin),
         services: from.services.iter().map(ToString::to_string).collect(),
+        has_http_policy: from.has_http_policy,
     }
 }
 
@@ -79,6 +80,7 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
         port: port?,
         protocol: protocol?,
         mutual_tls: mutual_tls?,
+        has_http_policy: from.has_http_policy,
         services: services?,
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Faults;
+use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
 use crate::model::policy::{
     Backoff, Budget, Conditions, ExchangeTimeouts, Jitter, RetryMethods, RetryPolicy, StatusRange,
@@ -58,6 +59,12 @@ pub(super) fn write_retry(from: &Sourced<RetryPolicy>) -> wire::Retry {
         statuses: statuses.collect(),
         on_connect_failure: policy.conditions.connect_failure,
         on_reset: policy.conditions.reset,
+        on_refused_stream: policy.conditions.refused_stream,
+        grpc_codes: policy
+            .grpc_codes
+            .iter()
+            .map(|code| code.number().into())
+            .collect(),
         on_per_try_timeout: policy.conditions.per_try_timeout,
         methods: methods.into(),
         listed_methods,
@@ -99,6 +106,19 @@ fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
             good.then(|| text.clone())
         },
     );
+    let grpc_codes = read::list(
+        "grpcCodes",
+        &from.grpc_codes,
+        MAX_LISTED,
+        faults,
+        |number, f| {
+            let code = GrpcCode::of_number(*number);
+            if code.is_none() {
+                f.refuse(format!("{number} is not a gRPC code"));
+            }
+            code
+        },
+    );
     let methods = read::choice("methods", from.methods, faults, |value| match value {
         wire::RetryMethods::Unspecified => None,
         wire::RetryMethods::Safe => Some(RetryMethods::Safe),
@@ -116,9 +136,11 @@ fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
     Some(RetryPolicy {
         attempts: attempts?,
         statuses: statuses?,
+        grpc_codes: grpc_codes?,
         conditions: Conditions {
             connect_failure: from.on_connect_failure,
             reset: from.on_reset,
+            refused_stream: from.on_refused_stream,
             per_try_timeout: from.on_per_try_timeout,
         },
         methods: methods?,

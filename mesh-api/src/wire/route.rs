@@ -1,18 +1,24 @@
-//! A route with its rules, matches and changes.
+//! A route of requests with its rules and changes; its matches are in `conditions`.
 
 use crate::error::Faults;
-use crate::model::path::{PathMatch, Pattern, TextMatch};
+use crate::model::path::PathMatch;
 use crate::model::route::{
-    Action, HeaderChanges, HeaderMatch, PathRewrite, QueryMatch, Redirect, Rewrite, Route,
-    RouteMatch, Rule, Target, WeightedBackend,
+    Action, HeaderChanges, PathRewrite, Redirect, Rewrite, Route, RouteKind, RouteMatch, Rule,
+    Target, WeightedBackend,
 };
 use crate::name::{HeaderName, HeaderValue, Port};
+use crate::wire::conditions::{self, MAX_TEXT, is_path};
 use crate::wire::generated as wire;
-use crate::wire::generated::{named_match, path_match, path_rewrite, rule, weighted_backend};
+use crate::wire::generated::{path_rewrite, rule, weighted_backend};
 use crate::wire::{policy, read};
 
 pub(super) fn write(from: &Route) -> wire::Route {
+    let kind = match from.kind {
+        RouteKind::Http => wire::RouteKind::Http,
+        RouteKind::Grpc => wire::RouteKind::Grpc,
+    };
     wire::Route {
+        kind: kind.into(),
         name: from.name.to_string(),
         created: from.created,
         rules: from.rules.iter().map(write_rule).collect(),
@@ -22,10 +28,17 @@ pub(super) fn write(from: &Route) -> wire::Route {
 /// Reads a route of a destination with `backends` backends.
 pub(super) fn read(from: &wire::Route, backends: usize, faults: &mut Faults) -> Option<Route> {
     let name = read::text("name", &from.name, faults);
+    let kind = read::choice("kind", from.kind, faults, |value| {
+        Some(match value {
+            wire::RouteKind::Http => RouteKind::Http,
+            wire::RouteKind::Grpc => RouteKind::Grpc,
+        })
+    });
     let rules = read::list("rules", &from.rules, MAX_RULES, faults, |rule, f| {
         read_rule(rule, backends, f)
     });
     Some(Route {
+        kind: kind?,
         name: name?,
         created: from.created,
         rules: rules?,
@@ -52,7 +65,7 @@ fn write_rule(from: &Rule) -> wire::Rule {
     wire::Rule {
         name: text(from.name.as_ref()),
         index: from.index,
-        matches: from.matches.iter().map(write_match).collect(),
+        matches: from.matches.iter().map(conditions::write).collect(),
         request_headers: write_changes(&from.request_headers),
         response_headers: write_changes(&from.response_headers),
         action: Some(action),
@@ -63,7 +76,13 @@ fn write_rule(from: &Rule) -> wire::Rule {
 
 fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<Rule> {
     let name = read::optional("name", &from.name, faults);
-    let matches = read::list("matches", &from.matches, MAX_MATCHES, faults, read_match);
+    let matches = read::list(
+        "matches",
+        &from.matches,
+        MAX_MATCHES,
+        faults,
+        conditions::read,
+    );
     if from.matches.is_empty() {
         faults.field("matches", |f| f.refuse("is empty"));
     }
@@ -108,119 +127,10 @@ fn check_prefix_rewrite(rule: &Rule, faults: &mut Faults) {
     }
 }
 
-fn write_match(from: &RouteMatch) -> wire::RouteMatch {
-    let path = match &from.path {
-        PathMatch::Exact(path) => path_match::Kind::Exact(path.clone()),
-        PathMatch::Prefix(prefix) => path_match::Kind::Prefix(prefix.clone()),
-        PathMatch::RegularExpression(pattern) => {
-            path_match::Kind::RegularExpression(pattern.as_str().to_owned())
-        }
-    };
-    let named = |name: &str, value: &TextMatch| wire::NamedMatch {
-        name: name.to_owned(),
-        value: Some(match value {
-            TextMatch::Exact(text) => named_match::Value::Exact(text.clone()),
-            TextMatch::RegularExpression(pattern) => {
-                named_match::Value::RegularExpression(pattern.as_str().to_owned())
-            }
-        }),
-    };
-    wire::RouteMatch {
-        path: Some(wire::PathMatch { kind: Some(path) }),
-        method: from.method.clone().unwrap_or_default(),
-        headers: from
-            .headers
-            .iter()
-            .map(|h| named(h.name.as_str(), &h.value))
-            .collect(),
-        query: from
-            .query
-            .iter()
-            .map(|q| named(&q.name, &q.value))
-            .collect(),
-    }
-}
-
-fn read_match(from: &wire::RouteMatch, faults: &mut Faults) -> Option<RouteMatch> {
-    let kind = from.path.as_ref().and_then(|path| path.kind.as_ref());
-    let path = read::required("path", kind, faults);
-    let path = path.and_then(|kind| faults.field("path", |f| read_path(kind, f)));
-    let method = (!from.method.is_empty()).then(|| from.method.clone());
-    if method
-        .as_deref()
-        .is_some_and(|method| !read::is_method(method))
-    {
-        faults.field("method", |f| f.refuse("is not a method"));
-    }
-    let headers = read::list("headers", &from.headers, MAX_CONDITIONS, faults, |m, f| {
-        let name = read::text("name", &m.name, f);
-        let value = read_value(m, f);
-        Some(HeaderMatch {
-            name: name?,
-            value: value?,
-        })
-    });
-    let query = read::list("query", &from.query, MAX_CONDITIONS, faults, |m, f| {
-        if m.name.is_empty() || m.name.len() > MAX_TEXT {
-            f.field("name", |f| {
-                f.refuse(format!("has not 1 to {MAX_TEXT} bytes"));
-            });
-        }
-        Some(QueryMatch {
-            name: m.name.clone(),
-            value: read_value(m, f)?,
-        })
-    });
-    Some(RouteMatch {
-        path: path?,
-        method,
-        headers: headers?,
-        query: query?,
-    })
-}
-
-fn read_path(kind: &path_match::Kind, faults: &mut Faults) -> Option<PathMatch> {
-    match kind {
-        path_match::Kind::Exact(path) => {
-            is_path(path, faults).then(|| PathMatch::Exact(path.clone()))
-        }
-        path_match::Kind::Prefix(prefix) if prefix.ends_with('/') => {
-            faults.refuse("is a prefix with a final /");
-            None
-        }
-        path_match::Kind::Prefix(prefix) => (prefix.is_empty() || is_path(prefix, faults))
-            .then(|| PathMatch::Prefix(prefix.clone())),
-        path_match::Kind::RegularExpression(text) => {
-            read_pattern(text, faults).map(PathMatch::RegularExpression)
-        }
-    }
-}
-
-fn read_value(from: &wire::NamedMatch, faults: &mut Faults) -> Option<TextMatch> {
-    match read::required("value", from.value.as_ref(), faults)? {
-        named_match::Value::Exact(text) if text.len() > MAX_TEXT => {
-            faults.field("exact", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
-            None
-        }
-        named_match::Value::Exact(text) => Some(TextMatch::Exact(text.clone())),
-        named_match::Value::RegularExpression(text) => faults
-            .field("regularExpression", |f| read_pattern(text, f))
-            .map(TextMatch::RegularExpression),
-    }
-}
-
-fn read_pattern(text: &str, faults: &mut Faults) -> Option<Pattern> {
-    if text.len() > MAX_TEXT {
-        faults.refuse(format!("has over {MAX_TEXT} bytes"));
-        return None;
-    }
-    faults.take(Pattern::new(text))
-}
-
 fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
-    let target = match &from.target {
-        Target::Backend(index) => weighted_backend::Target::Backend(*index),
-        Target::Broken { reason } => weighted_backend::Target::Broken(reason.clone()),
+    let target = match write_target(&from.target) {
+        Ok(index) => weighted_backend::Target::Backend(index),
+        Err(reason) => weighted_backend::Target::Broken(reason),
     };
     wire::WeightedBackend {
         weight: from.weight,
@@ -228,6 +138,36 @@ fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
         request_headers: write_changes(&from.request_headers),
         response_headers: write_changes(&from.response_headers),
     }
+}
+
+/// The place of a target's backend, or why it is broken.
+pub(super) fn write_target(target: &Target) -> Result<u32, String> {
+    match target {
+        Target::Backend(index) => Ok(*index),
+        Target::Broken { reason } => Err(reason.clone()),
+    }
+}
+
+/// Reads the place of one of `backends` backends.
+pub(super) fn read_index(index: u32, backends: usize, faults: &mut Faults) -> Option<Target> {
+    let known = usize::try_from(index).is_ok_and(|index| index < backends);
+    if !known {
+        faults.field("backend", |f| {
+            f.refuse(format!("{index} is not one of {backends} backends"));
+        });
+    }
+    known.then_some(Target::Backend(index))
+}
+
+/// Reads why a reference does not resolve.
+pub(super) fn read_broken(reason: &str, faults: &mut Faults) -> Option<Target> {
+    if reason.len() > MAX_TEXT {
+        faults.field("broken", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
+        return None;
+    }
+    Some(Target::Broken {
+        reason: reason.to_owned(),
+    })
 }
 
 fn read_forward(from: &wire::Forward, backends: usize, faults: &mut Faults) -> Option<Action> {
@@ -258,22 +198,8 @@ fn read_weighted(
 ) -> Option<WeightedBackend> {
     let weight = read::number("weight", from.weight, 0..=1_000_000, faults);
     let target = match read::required("target", from.target.as_ref(), faults) {
-        Some(weighted_backend::Target::Backend(index)) => {
-            let known = usize::try_from(*index).is_ok_and(|index| index < backends);
-            if !known {
-                faults.field("backend", |f| {
-                    f.refuse(format!("{index} is not one of {backends} backends"));
-                });
-            }
-            known.then_some(Target::Backend(*index))
-        }
-        Some(weighted_backend::Target::Broken(reason)) if reason.len() > MAX_TEXT => {
-            faults.field("broken", |f| f.refuse(format!("has over {MAX_TEXT} bytes")));
-            None
-        }
-        Some(weighted_backend::Target::Broken(reason)) => Some(Target::Broken {
-            reason: reason.clone(),
-        }),
+        Some(weighted_backend::Target::Backend(index)) => read_index(*index, backends, faults),
+        Some(weighted_backend::Target::Broken(reason)) => read_broken(reason, faults),
         None => None,
     };
     let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);
@@ -398,24 +324,11 @@ fn read_changes(
     })
 }
 
-fn is_path(path: &str, faults: &mut Faults) -> bool {
-    let good = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'?' | b'#' | b'\\');
-    let absolute = path.starts_with('/') && path.len() <= MAX_TEXT && path.bytes().all(good);
-    if !absolute {
-        faults.refuse(format!(
-            "is not an absolute path of at most {MAX_TEXT} bytes"
-        ));
-    }
-    absolute
-}
-
 fn text(from: Option<&impl ToString>) -> String {
     from.map_or_else(String::new, ToString::to_string)
 }
 
 const MAX_RULES: usize = 256;
 const MAX_MATCHES: usize = 256;
-const MAX_CONDITIONS: usize = 64;
 const MAX_WEIGHTED: usize = 256;
 const MAX_CHANGES: usize = 64;
-const MAX_TEXT: usize = 4096;

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::decide::tests::{destination, redirect, route, rule};
 use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::connection::*;
 use crate::model::destination::{Destination, Protocol};
+use crate::model::grpc::GrpcCode;
 use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::mesh::{MeshFacts, UnknownDestinations};
 use crate::model::origin::{Origin, Sourced};
@@ -56,10 +58,11 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         (100u16..400, 400u16..600).prop_map(|(from, to)| StatusRange { from, to }),
         0..3,
     );
+    let codes = prop::sample::subsequence(GrpcCode::ALL.to_vec(), 0..4);
     (
         0u32..=100,
-        statuses,
-        any::<[bool; 3]>(),
+        (statuses, codes),
+        any::<[bool; 4]>(),
         methods,
         duration(),
         duration(),
@@ -68,14 +71,26 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         any::<(u32, u64)>(),
     )
         .prop_map(
-            |(attempts, statuses, on, methods, base, max, jitter, percent, (least, body))| {
+            |(
+                attempts,
+                (statuses, grpc_codes),
+                on,
+                methods,
+                base,
+                max,
+                jitter,
+                percent,
+                (least, body),
+            )| {
                 RetryPolicy {
                     attempts,
                     statuses,
+                    grpc_codes,
                     conditions: Conditions {
                         connect_failure: on[0],
                         reset: on[1],
                         per_try_timeout: on[2],
+                        refused_stream: on[3],
                     },
                     methods,
                     backoff: Backoff { base, max, jitter },
@@ -112,6 +127,13 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         ],
         1..4,
     );
+    let calls = vec![
+        "call a.B/C, header x-a=1",
+        "call ~a|b/*",
+        "call */~C.*",
+        "call */*",
+    ];
+    let calls = prop::sample::subsequence(calls, 1..4);
     let path = option::of(prop_oneof![
         "/[a-z]{0,4}".prop_map(PathRewrite::Full),
         "(/[a-z]{1,4})?".prop_map(PathRewrite::Prefix),
@@ -156,7 +178,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     (
         option::of("[a-z]{1,5}"),
         any::<u32>(),
-        matches,
+        prop_oneof![matches, calls],
         changes(),
         changes(),
         action,
@@ -165,6 +187,15 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     )
         .prop_map(
             |(name, index, matches, request_headers, response_headers, action, timeouts, retry)| {
+                let of_calls = matches.iter().any(|text| text.starts_with("call"));
+                let action = match action {
+                    Action::Forward { backends, rewrite } => Action::Forward {
+                        backends,
+                        rewrite: rewrite.filter(|_| !of_calls),
+                    },
+                    Action::Redirect(_) if of_calls => rule(&[], &[]).action,
+                    redirect @ Action::Redirect(_) => redirect,
+                };
                 Rule {
                     name: name.map(|name| name.parse().unwrap()),
                     index,
@@ -223,6 +254,7 @@ fn any_destination() -> impl Strategy<Value = Destination> {
             })
             .collect::<Vec<_>>()
     });
+    let connection_routes = vec(any_connection_route(), 0..3);
     let protocol = prop::sample::select(vec![
         Protocol::Http,
         Protocol::Http2,
@@ -231,33 +263,78 @@ fn any_destination() -> impl Strategy<Value = Destination> {
         Protocol::Tcp,
         Protocol::Detect,
     ]);
-    let routes = vec((any::<i64>(), vec(any_rule(), 0..3)), 0..3).prop_map(|routes| {
-        let named = routes.into_iter().enumerate();
-        named
-            .map(|(at, (created, rules))| Route {
-                name: format!("demo/r{at}").parse().unwrap(),
-                created,
-                rules,
-            })
-            .collect::<Vec<_>>()
-    });
+    let routes =
+        vec((any::<i64>(), any::<bool>(), vec(any_rule(), 0..3)), 0..3).prop_map(|routes| {
+            let named = routes.into_iter().enumerate();
+            named
+                .map(|(at, (created, grpc, rules))| Route {
+                    kind: if grpc {
+                        RouteKind::Grpc
+                    } else {
+                        RouteKind::Http
+                    },
+                    name: format!("demo/r{at}").parse().unwrap(),
+                    created,
+                    rules,
+                })
+                .collect::<Vec<_>>()
+        });
     (
         protocol,
         vec(any::<std::net::IpAddr>(), 0..3),
         routes,
+        connection_routes,
         backends,
         timeouts(),
         sourced(retry()),
     )
         .prop_map(
-            |(protocol, addresses, routes, backends, timeouts, retry)| Destination {
-                protocol,
-                addresses,
-                routes,
-                backends,
-                timeouts,
-                retry,
-                ..destination(Vec::new())
+            |(protocol, addresses, routes, connection_routes, backends, timeouts, retry)| {
+                Destination {
+                    protocol,
+                    addresses,
+                    routes,
+                    connection_routes,
+                    backends,
+                    timeouts,
+                    retry,
+                    ..destination(Vec::new())
+                }
+            },
+        )
+}
+
+fn any_connection_route() -> impl Strategy<Value = ConnectionRoute> {
+    let target = prop_oneof![
+        (0u32..3).prop_map(Target::Backend),
+        ".{0,9}".prop_map(|reason| Target::Broken { reason }),
+    ];
+    let backend = (0u32..=1_000_000, target)
+        .prop_map(|(weight, target)| ConnectionBackend { weight, target });
+    let hostnames = vec("(\\*\\.)?[a-z]{1,5}\\.[a-z]{1,5}", 0..3);
+    (
+        "[a-z]{1,5}",
+        any::<i64>(),
+        hostnames,
+        option::of("[a-z]{1,5}"),
+        vec(backend, 0..4),
+        sourced(retry()),
+    )
+        .prop_map(
+            |(name, created, hostnames, rule, backends, retry)| ConnectionRoute {
+                kind: if hostnames.is_empty() {
+                    ConnectionRouteKind::Tcp
+                } else {
+                    ConnectionRouteKind::Tls
+                },
+                name: format!("demo/{name}").parse().unwrap(),
+                created,
+                hostnames: hostnames.iter().map(|host| host.parse().unwrap()).collect(),
+                rule: ConnectionRule {
+                    name: rule.map(|name| name.parse().unwrap()),
+                    backends,
+                    retry,
+                },
             },
         )
 }
@@ -268,7 +345,11 @@ fn any_inbound() -> impl Strategy<Value = Inbound> {
         MutualTls::Permissive,
         MutualTls::Strict,
     ]);
-    let ports = prop::collection::btree_map(1u16.., (sourced(mode), vec("[a-z]{1,5}", 0..3)), 0..4);
+    let ports = prop::collection::btree_map(
+        1u16..,
+        (sourced(mode), any::<bool>(), vec("[a-z]{1,5}", 0..3)),
+        0..4,
+    );
     (ports, any::<std::net::IpAddr>(), 1u16..).prop_map(|(ports, address, tunnel)| Inbound {
         workload: "demo/w".parse().unwrap(),
         identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
@@ -276,15 +357,18 @@ fn any_inbound() -> impl Strategy<Value = Inbound> {
         tunnel_port: Port::new(tunnel).unwrap(),
         ports: ports
             .into_iter()
-            .map(|(port, (mutual_tls, services))| InboundPort {
-                port: Port::new(port).unwrap(),
-                protocol: Protocol::Http,
-                mutual_tls,
-                services: services
-                    .iter()
-                    .map(|name| format!("demo/{name}").parse().unwrap())
-                    .collect(),
-            })
+            .map(
+                |(port, (mutual_tls, has_http_policy, services))| InboundPort {
+                    port: Port::new(port).unwrap(),
+                    protocol: Protocol::Http,
+                    mutual_tls,
+                    has_http_policy,
+                    services: services
+                        .iter()
+                        .map(|name| format!("demo/{name}").parse().unwrap())
+                        .collect(),
+                },
+            )
             .collect(),
     })
 }
@@ -319,6 +403,16 @@ proptest! {
     #[test]
     fn destinations_read_back(destination in any_destination()) {
         let entry = Entry::Destination(destination);
+        prop_assert_eq!(read_back(&entry), Ok(entry));
+    }
+
+    #[test]
+    fn addresses_read_back(address in any::<SocketAddr>()) {
+        let destination = "demo/catalog:80".parse().unwrap();
+        // A scope is of one machine; it does not travel as a number.
+        let address = SocketAddr::new(address.ip(), address.port());
+        let entry = Entry::Address(crate::model::entry::VirtualAddress { address, destination });
+        prop_assert_eq!(entry.name().to_string().parse(), Ok(entry.name()));
         prop_assert_eq!(read_back(&entry), Ok(entry));
     }
 

@@ -5,6 +5,7 @@
 //! closes with this process, however it ends.
 
 mod bootstrap;
+mod capture;
 mod supervise;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     /// Address of the control plane [default: the token's].
     #[arg(long, value_name = "ADDR")]
     control: Option<SocketAddr>,
+    #[command(flatten)]
+    capture: capture::CaptureArgs,
     /// Access log [default: access.log in the workload's folder].
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
@@ -108,8 +111,13 @@ struct Settled {
     forward_proxy: Option<SocketAddr>,
     token: String,
     control: Option<SocketAddr>,
+    capture: Option<capture::Capture>,
     access_log: PathBuf,
+    /// The state folder.
+    root: PathBuf,
     folder: PathBuf,
+    /// What the sidecar writes.
+    own: PathBuf,
     memory: PathBuf,
 }
 
@@ -123,8 +131,18 @@ pub(crate) async fn run(run: Run, state: &StateArg) -> anyhow::Result<u8> {
     let bootstrap = bootstrap::of(&settled);
     bootstrap.check()?;
     write_private(&file, &serde_json::to_vec_pretty(&bootstrap)?)?;
+    if settled.capture.is_some() {
+        // One left behind by a kill is another user's by now.
+        std::fs::remove_dir_all(&settled.memory).ok();
+    }
     state.create_guarded(&settled.memory)?;
+    if let Some(capture) = &settled.capture {
+        capture.hand_over(&settled, &file)?;
+    }
     let ended = supervise::run(&settled, &file, &command, with_parent).await;
+    if settled.capture.is_some() {
+        capture::end().await?;
+    }
     // The key leaves memory with the workload; what is left of a failed removal dies at a reboot.
     std::fs::remove_dir_all(&settled.memory).ok();
     ended
@@ -159,8 +177,18 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
         Some(path) => read_token(&path)?,
         None => token::for_identity(state, &name.namespace, &run.service_account).await?,
     };
+    let capture = run.capture.settle(tunnel_port)?;
+    // A sidecar of another user gets a folder of its own: root writes beside it, not in it.
+    let own = match &capture {
+        Some(_) => folder.join("proxy"),
+        None => folder.clone(),
+    };
+    state.create(&own)?;
     Ok(Settled {
-        access_log: run.access_log.unwrap_or_else(|| folder.join("access.log")),
+        access_log: run.access_log.unwrap_or_else(|| own.join("access.log")),
+        capture,
+        root: state.root().to_owned(),
+        own,
         labels: run
             .labels
             .into_iter()

@@ -1,7 +1,10 @@
-//! The demo's apps: plain HTTP/1.1 servers on 127.0.0.1 that know nothing of the mesh.
+//! The demo's apps: plain servers on 127.0.0.1 that know nothing of the mesh.
 
 mod catalog;
 mod content;
+mod feed;
+pub(crate) mod ledger;
+mod pricing;
 mod serve;
 mod shop;
 mod stock;
@@ -26,6 +29,12 @@ enum App {
     Stock(stock::Settings),
     /// A page with live counts, fed by calls to the catalog.
     Shop(shop::Settings),
+    /// Prices by gRPC: a call of each kind.
+    Pricing(pricing::Settings),
+    /// A WebSocket that sends every message back.
+    Feed(feed::Settings),
+    /// Sums by a line protocol over TCP in which the server speaks first.
+    Ledger(ledger::Settings),
     /// Nothing: holds a workload open until its standard input closes.
     Idle,
 }
@@ -45,6 +54,9 @@ pub(crate) async fn run(app: DemoApp) -> anyhow::Result<u8> {
             App::Catalog(settings) => catalog::run(settings).await,
             App::Stock(settings) => stock::run(settings).await,
             App::Shop(settings) => shop::run(settings).await,
+            App::Pricing(settings) => pricing::run(settings).await,
+            App::Feed(settings) => feed::run(settings).await,
+            App::Ledger(settings) => ledger::run(settings).await,
             App::Idle => std::future::pending().await,
         }
     };

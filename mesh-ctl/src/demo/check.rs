@@ -5,9 +5,12 @@ mod chain;
 mod churn;
 mod control_loss;
 mod explain;
+mod grpc;
+mod http2;
 mod manifest;
 mod security;
 mod shapes;
+mod stream;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,6 +56,7 @@ pub(crate) async fn run(mesh: &mut Mesh, only: &[String], output: Output) -> any
         results: Vec::new(),
     };
     checks.add("http-shapes", shapes::check(mesh)).await;
+    add_protocols(&mut checks, mesh).await;
     checks
         .add("tls-between-sidecars", security::tape(mesh))
         .await;
@@ -87,6 +91,21 @@ pub(crate) async fn run(mesh: &mut Mesh, only: &[String], output: Output) -> any
         bail!("no check's name contains any of {only:?}");
     }
     Ok(u8::from(!results.iter().all(|result| result.ok)))
+}
+
+/// What is not HTTP/1.1.
+async fn add_protocols(checks: &mut Checks<'_>, mesh: &Mesh) {
+    checks.add("grpc-kinds", grpc::kinds(mesh)).await;
+    checks.add("grpc-deadline", grpc::deadline(mesh)).await;
+    checks.add("grpc-cancel", grpc::cancel(mesh)).await;
+    checks.add("http2-streams", http2::streams(mesh)).await;
+    checks
+        .add("http-translation", http2::translation(mesh))
+        .await;
+    checks.add("websocket", stream::websocket(mesh)).await;
+    checks
+        .add("server-first-tcp", stream::server_first(mesh))
+        .await;
 }
 
 impl Checks<'_> {

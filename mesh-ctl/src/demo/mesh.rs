@@ -26,14 +26,22 @@ pub(crate) const MANIFESTS: [(&str, &str); 4] = [
 ];
 /// The namespace of everything here.
 const NAMESPACE: &str = "demo";
-/// Services that the visitor dials; the page is the first.
-const DIALLED: [&str; 6] = [
-    "shop",
-    "catalog",
-    "catalog-v1",
-    "catalog-v2",
-    "stock",
-    "lab",
+/// Services that the visitor dials, and at which port; the page is the first.
+const DIALLED: [(&str, u16); 10] = [
+    ("shop", 80),
+    ("catalog", 80),
+    ("catalog-v1", 80),
+    ("catalog-v2", 80),
+    ("stock", 80),
+    ("lab", 80),
+    ("pricing", 80),
+    ("feed", 80),
+    ("ledger", 7000),
+    ("journal", 7000),
+];
+/// Service accounts of the demo.
+const ACCOUNTS: [&str; 7] = [
+    "shop", "catalog", "stock", "visitor", "pricing", "feed", "ledger",
 ];
 /// Between two looks at something awaited.
 const LOOK: Duration = Duration::from_millis(20);
@@ -70,7 +78,7 @@ pub(crate) struct Mesh {
     workloads: BTreeMap<String, Process>,
     outbound: BTreeMap<&'static str, SocketAddr>,
     stock_for_catalog: BTreeMap<String, SocketAddr>,
-    catalog_for_shop: SocketAddr,
+    for_shop: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Mesh {
@@ -86,11 +94,15 @@ impl Mesh {
             workloads: BTreeMap::new(),
             outbound: BTreeMap::new(),
             stock_for_catalog: BTreeMap::new(),
-            catalog_for_shop: (Ipv4Addr::LOCALHOST, free_port(local)?).into(),
+            for_shop: Vec::new(),
         };
-        for service in DIALLED {
+        for (service, _) in DIALLED {
             let address = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
             mesh.outbound.insert(service, address);
+        }
+        for service in ["catalog", "pricing", "feed", "ledger"] {
+            let address = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+            mesh.for_shop.push((service, address));
         }
         mesh.prepare()?;
         mesh.start_control().await?;
@@ -157,7 +169,7 @@ impl Mesh {
 
     async fn write_tokens(&self) -> anyhow::Result<()> {
         let namespace: Namespace = NAMESPACE.parse()?;
-        for account in ["shop", "catalog", "stock", "visitor"] {
+        for account in ACCOUNTS {
             let account: Name = account.parse()?;
             let text = token::for_identity(&self.state, &namespace, &account).await?;
             write_private(&self.tokens().join(account.as_str()), text.as_bytes())?;
@@ -166,20 +178,32 @@ impl Mesh {
     }
 
     fn start_workloads(&mut self) -> anyhow::Result<()> {
-        self.start_workload("stock", "stock", &["app=stock"], &[], &["stock"])?;
+        for name in ["stock", "pricing", "feed", "ledger"] {
+            let label = format!("app={name}");
+            self.start_workload(name, name, &[&label], &[], &[name])?;
+        }
         for (version, instance) in [("v1", 0), ("v1", 1), ("v2", 0), ("v2", 1)] {
             self.start_catalog(version, instance)?;
         }
-        let catalog = self.catalog_for_shop;
-        let upstream = format!("catalog:80={catalog}");
-        let app = ["shop", "--catalog", &catalog.to_string()];
-        self.start_workload("shop", "shop", &["app=shop"], &[upstream], &app)?;
-        let upstreams: Vec<String> = self
-            .outbound
-            .iter()
-            .map(|(name, at)| format!("{name}:80={at}"))
-            .collect();
+        self.start_shop()?;
+        let mut upstreams = Vec::new();
+        for (name, port) in DIALLED {
+            upstreams.push(format!("{name}:{port}={}", self.outbound(name)?));
+        }
         self.start_workload("visitor", "visitor", &[], &upstreams, &[])
+    }
+
+    fn start_shop(&mut self) -> anyhow::Result<()> {
+        let mut upstreams = Vec::new();
+        let mut app = vec!["shop".to_owned()];
+        for (service, address) in &self.for_shop {
+            let port = DIALLED.iter().find(|(name, _)| name == service);
+            let (_, port) = port.with_context(|| format!("{service} has no port"))?;
+            upstreams.push(format!("{service}:{port}={address}"));
+            app.extend([format!("--{service}"), address.to_string()]);
+        }
+        let app: Vec<&str> = app.iter().map(String::as_str).collect();
+        self.start_workload("shop", "shop", &["app=shop"], &upstreams, &app)
     }
 
     /// Starts one more instance of the catalog.
@@ -238,8 +262,8 @@ impl Mesh {
         for upstream in upstreams {
             option("--upstream", upstream.clone());
         }
-        if !app.is_empty() {
-            option("--port", "http=0".to_owned());
+        for port in app.first().map(|app| ports(app)).into_iter().flatten() {
+            option("--port", format!("{port}=0"));
         }
         arguments.push("--exit-with-parent".to_owned());
         if !app.is_empty() {
@@ -425,6 +449,15 @@ impl Mesh {
 
     fn tokens(&self) -> PathBuf {
         self.state.root().join("tokens")
+    }
+}
+
+/// The names of an app's ports, as its Services call them; the first in order of names is its `PORT`.
+fn ports(app: &str) -> &'static [&'static str] {
+    match app {
+        "pricing" => &["grpc"],
+        "ledger" => &["line", "raw"],
+        _ => &["http"],
     }
 }
 

@@ -58,6 +58,7 @@ fn batch() -> Batch {
         protocol: Protocol::Http,
         addresses: vec![],
         routes: vec![],
+        connection_routes: Vec::new(),
         backends: vec![Backend {
             name,
             settings: BackendSettings::default(),

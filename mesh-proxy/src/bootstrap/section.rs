@@ -83,6 +83,33 @@ pub(super) fn check_upstreams(upstreams: &[UpstreamListener], faults: &mut Fault
     });
 }
 
+/// Listeners that the system redirects connections to.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capture {
+    /// Of what the workload dials; on loopback.
+    pub outbound: Vec<SocketAddr>,
+    /// Of what others dial at the workload.
+    pub inbound: Vec<SocketAddr>,
+}
+
+impl Capture {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        for (field, addresses) in [("outbound", &self.outbound), ("inbound", &self.inbound)] {
+            faults.field(field, |faults| {
+                for (index, address) in addresses.iter().enumerate() {
+                    if address.port() == 0 {
+                        faults.index(index, |f| f.refuse("must have a port"));
+                    }
+                    if field == "outbound" && !address.ip().is_loopback() {
+                        faults.index(index, |f| f.refuse("must be on loopback"));
+                    }
+                }
+            });
+        }
+    }
+}
+
 /// Where access log lines go: `"off"`, `"stdout"` or `{"file": "/path"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

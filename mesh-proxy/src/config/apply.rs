@@ -138,6 +138,9 @@ impl Held {
                 Some(EntryName::Inbound(name)) => {
                     outcome.snapshot.inbound.remove(name);
                 }
+                Some(EntryName::Address(address)) => {
+                    outcome.snapshot.addresses.remove(address);
+                }
                 Some(EntryName::Mesh) | None => continue,
             }
             if let Some(name) = &refused.name {
@@ -194,6 +197,7 @@ mod tests {
             protocol: Protocol::Http,
             addresses: vec![],
             routes: vec![],
+            connection_routes: Vec::new(),
             backends: vec![Backend {
                 name: name.parse().unwrap(),
                 settings: mesh_api::model::policy::BackendSettings::default(),

@@ -72,7 +72,8 @@ impl Interest {
 
     /// Notes that `name` does not exist.
     pub(super) fn absent(&mut self, name: &EntryName) {
-        if matches!(name, EntryName::Destination(_)) && !self.is_negative(name) {
+        let is_asked = matches!(name, EntryName::Destination(_) | EntryName::Address(_));
+        if is_asked && !self.is_negative(name) {
             self.note_negative(name);
             self.evict();
         }

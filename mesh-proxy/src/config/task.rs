@@ -186,8 +186,10 @@ impl ControlTask {
         for name in names {
             self.held.forget(name);
             self.shared.facts().entries.remove(name);
-            if let EntryName::Destination(name) = name {
-                snapshot.destinations.remove(name);
+            match name {
+                EntryName::Destination(name) => drop(snapshot.destinations.remove(name)),
+                EntryName::Address(address) => drop(snapshot.addresses.remove(address)),
+                EntryName::Mesh | EntryName::Inbound(_) => {}
             }
         }
         self.shared.put_in_force(snapshot);

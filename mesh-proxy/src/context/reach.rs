@@ -7,22 +7,24 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
 use crate::error::{Error, Kind};
-use crate::h1::Connection;
+use crate::h1::{Connection, Version};
+use crate::leg::Upstream;
 use crate::telemetry::Ejection;
 use crate::tunnel::{Hint, TunnelError};
 use crate::upstream::load::Place;
 use crate::upstream::{
-    AttemptOutcome, ConnectError, EjectionChange, IdleCheck, Outstanding, PoolKey, Stream,
+    AttemptOutcome, ConnectError, Dialled, EjectionChange, IdleCheck, Outstanding, PoolKey, Stream,
 };
 
 /// A connection to an endpoint, with what it counts for.
 pub struct Reached {
-    /// The connection.
-    pub connection: Connection<Stream>,
+    /// The connection, or a stream of one.
+    pub leg: Upstream,
     /// The backend it was reached for.
     pub backend: Arc<Backend>,
     /// Which of its endpoints.
@@ -31,14 +33,35 @@ pub struct Reached {
     pub tunnelled: bool,
     key: PoolKey,
     started: Instant,
-    place: Place,
+    /// Of a connection that is not shared.
+    place: Option<Place>,
+    outstanding: Outstanding,
+}
+
+/// What an open connection counts for, until it is dropped.
+pub struct Counted {
+    _place: Option<Place>,
     _outstanding: Outstanding,
 }
 
 impl Reached {
-    /// The connection's stream; nothing of it may have been read.
-    pub fn into_stream(self) -> Stream {
-        self.connection.into_inner().0
+    /// Where the other end is.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        let endpoint = self.backend.endpoints.get(self.index);
+        endpoint.map(|endpoint| endpoint.address)
+    }
+
+    /// The connection's bytes, of which nothing may have been read, and what it counts for; `None`
+    /// of a stream that shares its connection.
+    pub fn into_stream(self) -> Option<(Stream, Counted)> {
+        let counted = Counted {
+            _place: self.place,
+            _outstanding: self.outstanding,
+        };
+        match self.leg {
+            Upstream::Http1(connection) => Some((connection.into_inner().0, counted)),
+            Upstream::Http2(_) => None,
+        }
     }
 }
 
@@ -69,7 +92,8 @@ impl Context {
         })
     }
 
-    /// Reaches `backend.endpoints[index]`; by a new connection if `fresh`.
+    /// Reaches `backend.endpoints[index]` to speak `version` to it; by a new connection if `fresh`,
+    /// where it is not shared.
     ///
     /// # Errors
     /// Nothing was sent in any case.
@@ -78,23 +102,58 @@ impl Context {
         backend: &Arc<Backend>,
         index: usize,
         fresh: bool,
+        version: Version,
+    ) -> Result<Reached, Error> {
+        let hint = match version {
+            Version::Http2 => Hint::Http2,
+            Version::Http10 | Version::Http11 => Hint::Http,
+        };
+        self.reach_by(backend, index, fresh, (version, hint)).await
+    }
+
+    /// Reaches `backend.endpoints[index]` for opaque bytes, by a connection of their own.
+    ///
+    /// # Errors
+    /// As [`Context::reach`].
+    pub async fn reach_opaque(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        hint: Hint,
+    ) -> Result<Reached, Error> {
+        let spoken = (Version::Http11, hint);
+        self.reach_by(backend, index, true, spoken).await
+    }
+
+    async fn reach_by(
+        &self,
+        backend: &Arc<Backend>,
+        index: usize,
+        fresh: bool,
+        (version, hint): (Version, Hint),
     ) -> Result<Reached, Error> {
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
         let key = PoolKey::new(endpoint, credentials.as_deref());
         let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
-        let pooled = if fresh {
-            None
+        let (leg, place) = if version == Version::Http2 {
+            let dial = async || self.dial_shared(backend, index, endpoint).await;
+            (Upstream::Http2(self.streams.open(&key, dial).await?), None)
         } else {
-            self.pool.borrow_mut().checkout(&key, Instant::now())
-        };
-        let Kept { connection, place } = match pooled {
-            Some(kept) => kept,
-            None => self.dial(backend, index, endpoint).await?,
+            let pooled = if fresh {
+                None
+            } else {
+                self.pool.borrow_mut().checkout(&key, Instant::now())
+            };
+            let Kept { connection, place } = match pooled {
+                Some(kept) => kept,
+                None => self.dial(backend, index, endpoint, hint).await?,
+            };
+            (Upstream::Http1(connection), Some(place))
         };
         Ok(Reached {
-            connection,
+            leg,
             backend: Arc::clone(backend),
             index,
             tunnelled: matches!(endpoint.transport, Transport::Hbone { .. }),
@@ -102,7 +161,21 @@ impl Context {
             // The app's latency: a handshake says nothing of it.
             started: Instant::now(),
             place,
-            _outstanding: outstanding,
+            outstanding,
+        })
+    }
+
+    async fn dial_shared(
+        &self,
+        backend: &Backend,
+        index: usize,
+        endpoint: &Endpoint,
+    ) -> Result<Dialled, Error> {
+        let Kept { connection, place } = self.dial(backend, index, endpoint, Hint::Http2).await?;
+        Ok(Dialled {
+            stream: connection.into_inner().0,
+            place,
+            idle: backend.settings.pool_idle.value,
         })
     }
 
@@ -111,6 +184,7 @@ impl Context {
         backend: &Backend,
         index: usize,
         endpoint: &Endpoint,
+        hint: Hint,
     ) -> Result<Kept, Error> {
         let limits = self.limits(&backend.name);
         // A dead connection that waits in the pool must not keep a new one out.
@@ -124,7 +198,7 @@ impl Context {
         let started = Instant::now();
         let dialled = self
             .dialer
-            .dial(endpoint, credentials.as_ref(), Some(Hint::Http), limit)
+            .dial(endpoint, credentials.as_ref(), Some(hint), limit)
             .await;
         dialled
             .map(|stream| Kept {
@@ -142,12 +216,18 @@ impl Context {
             })
     }
 
-    /// Reaches the local app, the only endpoint of `backend`.
+    /// Connects to the local app, the only endpoint of `backend`, for whatever will be spoken.
     ///
     /// # Errors
     /// As [`Context::reach`].
     pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
-        self.reach(backend, 0, false).await
+        self.reach(backend, 0, false, Version::Http11).await
+    }
+
+    /// Records that connecting to an opaque endpoint took `latency`: all that is seen of its load.
+    pub fn observe_connected(&self, reached: &Reached, latency: Duration) {
+        let outcome = AttemptOutcome::Answered;
+        self.observe(&reached.backend, reached.index, outcome, latency);
     }
 
     /// Records what came of a try on `reached`.
@@ -181,15 +261,27 @@ impl Context {
 
     /// Takes a connection back after an exchange; it is kept only if it can carry another.
     pub fn give_back(&self, reached: Reached, reuse: bool) {
-        if reuse && reached.connection.is_clean() && !self.shared.drain.is_draining() {
+        let (Upstream::Http1(connection), Some(place)) = (reached.leg, reached.place) else {
+            return;
+        };
+        if reuse && connection.is_clean() && !self.shared.drain.is_draining() {
             let idle = reached.backend.settings.pool_idle.value;
-            let kept = Kept {
-                connection: reached.connection,
-                place: reached.place,
-            };
+            let kept = Kept { connection, place };
             self.pool
                 .borrow_mut()
                 .checkin(reached.key, kept, idle, Instant::now());
+        }
+    }
+
+    /// Starts HTTP/2 on a connection of which nothing was used, to be shared from now on.
+    pub async fn share(&self, reached: Reached) {
+        if let (Upstream::Http1(connection), Some(place)) = (reached.leg, reached.place) {
+            let dialled = Dialled {
+                stream: connection.into_inner().0,
+                place,
+                idle: reached.backend.settings.pool_idle.value,
+            };
+            self.streams.adopt(&reached.key, dialled).await;
         }
     }
 
@@ -203,9 +295,16 @@ impl Context {
             .await
             .map_err(failed)?;
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
-        Ok(plain_backend(name, addresses))
+        let mut backend = plain_backend(name, addresses);
+        if let Some(backend) = Arc::get_mut(&mut backend) {
+            backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
+        }
+        Ok(backend)
     }
 }
+
+/// Time to connect outside the mesh: the way may be long.
+const OUTSIDE_CONNECT: Duration = Duration::from_secs(5);
 
 /// The label of everything outside the mesh: bounded, whatever hosts are called.
 fn outside_name() -> Option<DestinationName> {

@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use mesh_api::decide::deadline;
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
+use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
+use mesh_api::model::destination::Protocol;
 use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
@@ -19,7 +23,7 @@ use super::{Receiving, Scope};
 use crate::attempt::Plan;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::h1::RequestHead;
+use crate::h1::{RequestHead, Version};
 
 static UNCHANGED: HeaderChanges = HeaderChanges {
     set: Vec::new(),
@@ -185,9 +189,14 @@ impl Sources<'_> {
         context: &Context,
         head: &RequestHead,
         scope: &Scope,
+        started: Instant,
     ) -> Planned<'_> {
+        let asked = asked(head);
         let table = match &self.toward {
-            Toward::Backend(backend) => return Planned::Forward(self.direct(backend, scope)),
+            Toward::Backend(backend) => {
+                let plan = self.direct(backend, head, scope);
+                return Planned::Forward(plan.within(asked, asked, started));
+            }
             Toward::Destination(table) => table,
         };
         let request = Request {
@@ -202,13 +211,22 @@ impl Sources<'_> {
         let step =
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
-            Step::Done(Decision::Forward(forward)) => Planned::Forward(self.plan(*forward)),
+            Step::Done(Decision::Forward(forward)) => {
+                let limit = deadline::request(forward.timeouts, asked);
+                let plan = self.plan(*forward, table.protocol, head);
+                Planned::Forward(plan.within(limit, asked, started))
+            }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
             Step::Ask(question) => match question {},
         }
     }
 
-    fn plan<'s>(&'s self, forward: Forward<'s>) -> Plan<'s> {
+    fn plan<'s>(
+        &'s self,
+        forward: Forward<'s>,
+        protocol: Protocol,
+        head: &RequestHead,
+    ) -> Plan<'s> {
         Plan {
             rule: forward.rule,
             backend: forward.backend,
@@ -220,17 +238,28 @@ impl Sources<'_> {
             }),
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
-            request_timeout: forward.timeouts.request.value,
+            deadline: None,
+            grpc_deadline: None,
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
+            version: upstream_version(forward.backend, protocol, head),
         }
     }
 
     /// Without rules: as it came.
-    fn direct<'s>(&'s self, backend: &'s Arc<Backend>, scope: &Scope) -> Plan<'s> {
+    fn direct<'s>(
+        &'s self,
+        backend: &'s Arc<Backend>,
+        head: &RequestHead,
+        scope: &Scope,
+    ) -> Plan<'s> {
         let retry = match scope {
             Scope::Receiving(_) => &LOCAL_RETRY,
             Scope::Calling(_) | Scope::ForwardProxy => &OUTSIDE_RETRY,
+        };
+        let protocol = match scope {
+            Scope::Receiving(receiving) => receiving.protocol,
+            Scope::Calling(_) | Scope::ForwardProxy => Protocol::Detect,
         };
         Plan {
             rule: None,
@@ -239,9 +268,11 @@ impl Sources<'_> {
             host: Cow::Borrowed(&self.host),
             request_headers: [&UNCHANGED; 2],
             response_headers: [&UNCHANGED; 2],
-            request_timeout: None,
+            deadline: None,
+            grpc_deadline: None,
             per_try: None,
             retry,
+            version: upstream_version(backend, protocol, head),
         }
     }
 
@@ -250,6 +281,25 @@ impl Sources<'_> {
             None => Cow::Borrowed(&self.target.path),
             Some(query) => Cow::Owned(format!("{}?{query}", self.target.path)),
         }
+    }
+}
+
+/// The time that a gRPC caller gives to its call.
+fn asked(head: &RequestHead) -> Option<Duration> {
+    head.field("grpc-timeout").and_then(deadline::asked)
+}
+
+/// What to speak to the endpoints of `backend`.
+fn upstream_version(backend: &Backend, protocol: Protocol, head: &RequestHead) -> Version {
+    let received = match head.version() {
+        Version::Http2 => HttpVersion::Http2,
+        Version::Http10 | Version::Http11 => HttpVersion::Http1,
+    };
+    let transport = backend.endpoints.first().map(|first| &first.transport);
+    let version = transport.map(|transport| version::upstream(transport, protocol, received));
+    match version {
+        Some(HttpVersion::Http2) => Version::Http2,
+        Some(HttpVersion::Http1) | None => Version::Http11,
     }
 }
 

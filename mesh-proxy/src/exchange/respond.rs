@@ -1,17 +1,21 @@
 //! The way back: the app's response, or an answer of the mesh's own.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 
-use mesh_api::decide::{Respond, change};
+use ::h2::Reason;
+use mesh_api::decide::{Respond, change, grpc};
 use mesh_api::model::route::HeaderChanges;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Next, Outcome, Scope};
 use crate::attempt::{Answer, Plan};
-use crate::context::Context;
+use crate::context::{Context, Reached};
 use crate::error::{Error, Kind, Side};
 use crate::filter::{self, ResponseChanges};
-use crate::h1::{Body, Connection, Framing, RequestHead};
+use crate::h1::{Body, Connection, Framing, RequestHead, ResponseHead, Version};
+use crate::h2;
+use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
 
 const PLAIN_TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
@@ -27,17 +31,14 @@ pub fn mesh_error(origin: &str, kind: Kind) -> String {
 }
 
 /// Passes an app's response down.
-pub(super) async fn relay<T>(
+pub(super) async fn relay(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     request: (&RequestHead, &mut RequestBody),
     answer: Answer,
     plan: &Plan<'_>,
     outcome: &mut Outcome,
-) -> Result<Next, Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<Next, Error> {
     let (head, body) = request;
     let Answer {
         mut reached,
@@ -45,6 +46,9 @@ where
         ..
     } = answer;
     outcome.status = response.status();
+    if response.status() == 101 {
+        return upgrade(downstream, reached, &response, plan, outcome).await;
+    }
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");
     }
@@ -64,11 +68,11 @@ where
         append,
         strip,
     };
-    filter::write_response(&response, &changes, downstream.queue_tail());
+    downstream.queue_response(&response, &changes);
     let bodies = (Body::new(response.framing()), framing);
     let relayed = relay::exchange_bodies(
         downstream,
-        &mut reached.connection,
+        &mut reached.leg,
         body,
         bodies,
         &mut outcome.bytes_out,
@@ -83,12 +87,44 @@ where
     })
 }
 
+/// Passes a 101 down, then bytes both ways: they are no HTTP any more.
+async fn upgrade(
+    downstream: &mut impl Downstream,
+    mut reached: Reached,
+    response: &ResponseHead,
+    plan: &Plan<'_>,
+    outcome: &mut Outcome,
+) -> Result<Next, Error> {
+    let protocol = response.upgrade().unwrap_or_default();
+    let protocol = String::from_utf8_lossy(protocol);
+    let changes = ResponseChanges {
+        changes: plan.response_headers,
+        framing: Framing::UntilClose,
+        append: &[("connection", "upgrade"), ("upgrade", &protocol)],
+        strip: &["mesh-error"],
+    };
+    downstream.queue_response(response, &changes);
+    let gone = |error| Error::downstream(Kind::DownstreamGone).because(error);
+    flush(downstream).await.map_err(gone)?;
+    match relay::exchange_bytes(downstream, &mut reached.leg).await {
+        Ok((sent, received)) => {
+            outcome.bytes_in += sent;
+            outcome.bytes_out += received;
+            Ok(Next::Close)
+        }
+        Err(error) => {
+            reached.leg.reset();
+            Err(error)
+        }
+    }
+}
+
 /// What an HTTP/1.0 or an ending connection is told.
 fn connection_field(head: &RequestHead, close: bool) -> &'static [(&'static str, &'static str)] {
-    match (close, head.minor()) {
-        (true, _) => &[("connection", "close")],
-        (false, 0) => &[("connection", "keep-alive")],
-        (false, _) => &[],
+    match (close, head.version()) {
+        (true, _) => &[CLOSE],
+        (false, Version::Http10) => &[("connection", "keep-alive")],
+        (false, Version::Http11 | Version::Http2) => &[],
     }
 }
 
@@ -96,24 +132,23 @@ fn connection_field(head: &RequestHead, close: bool) -> &'static [(&'static str,
 /// connection, which is all that HTTP/1.0 knows.
 fn framing_down(head: &RequestHead, framing: Framing) -> Framing {
     match framing {
-        Framing::Chunked | Framing::UntilClose if head.minor() == 0 => Framing::UntilClose,
+        Framing::Chunked | Framing::UntilClose if head.version() == Version::Http10 => {
+            Framing::UntilClose
+        }
         Framing::UntilClose => Framing::Chunked,
         Framing::Empty | Framing::Length(_) | Framing::Chunked => framing,
     }
 }
 
 /// Answers for a failed exchange.
-pub(super) async fn refuse<T>(
+pub(super) async fn refuse(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     scope: &Scope,
     error: &Error,
     outcome: &mut Outcome,
-) -> Next
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Next {
     let source = error.source.as_ref().map(ToString::to_string);
     tracing::debug!(%error, source, "exchange failed");
     // What a try before the last may have done is not undone by the last one's failing to connect.
@@ -129,7 +164,7 @@ where
         } else {
             error.kind.status()
         };
-        return Next::Abort;
+        return Next::Abort(code_of(error));
     }
     outcome.status = kind.status();
     let value = mesh_error(scope.origin(), kind);
@@ -150,39 +185,41 @@ where
     .await
 }
 
-/// Answers a message that breaks HTTP/1.1, and says no more.
-pub(super) async fn refuse_message<T>(
-    downstream: &mut Connection<T>,
+/// The code that a stream is reset with: what happened to the other leg's, or to the peer itself.
+fn code_of(error: &Error) -> Reason {
+    match error.kind {
+        Kind::DownstreamGone | Kind::RequestTimeout => Reason::CANCEL,
+        _ => h2::reason_of(error),
+    }
+}
+
+/// Answers a message that breaks HTTP, and says no more.
+pub(super) async fn refuse_message(
+    downstream: &mut impl Downstream,
     scope: &Scope,
     status: u16,
     text: &str,
-) where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) {
     let value = mesh_error(scope.origin(), Kind::BadMessage(status));
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
-    filter::write_reply(
-        status,
-        &fields,
-        format!("{text}\n").as_bytes(),
-        downstream.queue_tail(),
-    );
+    downstream.queue_reply("GET", status, &fields, format!("{text}\n").as_bytes());
     // The peer may be gone; a refusal owes it nothing more.
-    downstream.flush().await.unwrap_or_default();
+    flush(downstream).await.unwrap_or_default();
+}
+
+async fn flush(downstream: &mut impl Downstream) -> std::io::Result<()> {
+    poll_fn(|task| downstream.poll_flush(task)).await
 }
 
 /// Answers as a rule says: a redirect, or a refusal that the rules imply.
-pub(super) async fn respond<T>(
+pub(super) async fn respond(
     context: &Rc<Context>,
-    downstream: &mut Connection<T>,
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     scope: &Scope,
     respond: &Respond<'_>,
     outcome: &mut Outcome,
-) -> Next
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Next {
     outcome.status = respond.status;
     outcome.rule = respond
         .rule
@@ -230,24 +267,30 @@ fn may_keep(context: &Context, head: &RequestHead) -> bool {
     head.keep_alive() && head.framing() == Framing::Empty && !context.shared.drain.is_draining()
 }
 
-async fn send_reply<T>(
-    downstream: &mut Connection<T>,
+async fn send_reply(
+    downstream: &mut impl Downstream,
     head: &RequestHead,
     reply: (u16, &[(&str, &str)], &[u8]),
     close: bool,
-) -> Next
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Next {
     let (status, fields, body) = reply;
     let mut fields = fields.to_vec();
+    // A caller of gRPC takes its answer from fields, in a response that has no content.
+    let code = grpc::of_refusal(status).number().to_string();
+    let told = grpc::message(body.trim_ascii_end());
+    let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
+    let (status, body) = if is_call && status >= 400 {
+        fields.retain(|(name, _)| *name != "content-type");
+        fields.push(("content-type", "application/grpc"));
+        fields.push(("grpc-status", &code));
+        fields.push(("grpc-message", &told));
+        (200, &b""[..])
+    } else {
+        (status, body)
+    };
     fields.extend_from_slice(connection_field(head, close));
-    let out = downstream.queue_tail();
-    filter::write_reply(status, &fields, body, out);
-    if head.method() == "HEAD" {
-        out.truncate(out.len().saturating_sub(body.len()));
-    }
-    match downstream.flush().await {
+    downstream.queue_reply(head.method(), status, &fields, body);
+    match flush(downstream).await {
         Ok(()) if !close => Next::KeepAlive,
         _ => Next::Close,
     }

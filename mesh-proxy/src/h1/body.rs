@@ -248,7 +248,7 @@ fn trailers(section: &Bytes) -> Result<Taken, Refusal> {
 }
 
 /// Fields that mean something before the content, or not at all (RFC 9110 section 6.5.1).
-fn is_forbidden(name: &[u8]) -> bool {
+pub(crate) fn is_forbidden(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 11] = [
         b"trailer",
         b"cookie",

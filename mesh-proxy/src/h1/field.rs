@@ -83,6 +83,23 @@ pub(crate) struct Field {
 pub(crate) struct Fields(Vec<Field>);
 
 impl Fields {
+    /// No fields yet, in a table of the worker's.
+    pub(crate) fn none() -> Self {
+        Self(
+            TABLES
+                .try_with(|tables| tables.borrow_mut().pop())
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Adds a field that lies in `head` as a canonical line.
+    pub(crate) fn push(&mut self, head: &[u8], name: Span, value: Span) -> Result<(), Refusal> {
+        self.0.push(field(head, name, value)?);
+        Ok(())
+    }
+
     /// Reads the field lines of `head` from `start` to its empty line.
     pub(crate) fn read(head: &[u8], start: usize) -> Result<Self, Refusal> {
         let mut parsed = [EMPTY_HEADER; MAX_FIELDS];
@@ -94,13 +111,7 @@ impl Fields {
             Err(httparse::Error::NewLine) => return Err(Refusal::BareCr),
             Ok(Status::Partial) | Err(_) => return Err(Refusal::BadFieldName),
         };
-        let mut fields = Self(
-            TABLES
-                .try_with(|tables| tables.borrow_mut().pop())
-                .ok()
-                .flatten()
-                .unwrap_or_default(),
-        );
+        let mut fields = Self::none();
         for header in parsed.iter().take(count) {
             let name = offset(head, header.name.as_bytes());
             let value = offset(head, header.value.trim_ascii());

@@ -3,11 +3,9 @@
 use bytes::Bytes;
 
 use crate::h1::field::{Field, Fields, Kind};
-use crate::h1::line::{self, Form, RequestLine, Span, StatusLine};
+use crate::h1::line::{self, Form, RequestLine, Span, StatusLine, Version};
+use crate::h1::meaning::Meaning;
 use crate::h1::reject::Refusal;
-
-/// Options that all Connection fields of a head may list.
-const MAX_OPTIONS: usize = 32;
 
 /// How the end of a message's content is known (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct ResponseHead {
 impl RequestHead {
     pub(super) fn new(bytes: Bytes, start: usize, line: RequestLine) -> Result<Self, Refusal> {
         let mut fields = Fields::read(&bytes, start)?;
-        let mut meaning = Meaning::read(&bytes, &mut fields, line.minor)?;
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);
         }
@@ -59,6 +57,32 @@ impl RequestHead {
         if matches!(method, b"CONNECT" | b"TRACE") && meaning.framing != Framing::Empty {
             return Err(Refusal::ForbiddenContent);
         }
+        let host = host(&bytes, &fields, &line)?;
+        let expect = expectation(&bytes, &fields)?;
+        Ok(Self {
+            bytes,
+            fields,
+            line,
+            meaning,
+            host,
+            expect,
+        })
+    }
+
+    /// The head of an HTTP/2 request, written into `bytes` as an HTTP/1.1 head would be; `ended` if
+    /// no content follows.
+    pub(crate) fn assemble(
+        bytes: Bytes,
+        mut fields: Fields,
+        line: RequestLine,
+        ended: bool,
+    ) -> Result<Self, Refusal> {
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
+        meaning.framing = match meaning.length {
+            _ if ended => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
         let host = host(&bytes, &fields, &line)?;
         let expect = expectation(&bytes, &fields)?;
         Ok(Self {
@@ -113,9 +137,9 @@ impl RequestHead {
         if secure { "https" } else { "http" }
     }
 
-    /// The minor version: 0 or 1.
-    pub fn minor(&self) -> u8 {
-        self.line.minor
+    /// The version it came in.
+    pub fn version(&self) -> Version {
+        self.line.version
     }
 
     /// Names (as received) and values, in order.
@@ -146,7 +170,7 @@ impl RequestHead {
     /// True if the client waits for `100 Continue` before it sends the content.
     pub fn expect_continue(&self) -> bool {
         self.expect
-            && self.minor() == 1
+            && self.version() != Version::Http10
             && !matches!(self.framing(), Framing::Empty | Framing::Length(0))
     }
 
@@ -154,7 +178,7 @@ impl RequestHead {
     pub fn upgrade(&self) -> Option<&[u8]> {
         self.meaning
             .upgrade(&self.bytes)
-            .filter(|_| self.minor() == 1)
+            .filter(|_| self.version() == Version::Http11)
     }
 
     /// True if the client reads trailers (`TE: trailers`).
@@ -182,7 +206,7 @@ impl ResponseHead {
         method: &str,
     ) -> Result<Self, Refusal> {
         let mut fields = Fields::read(&bytes, start)?;
-        let mut meaning = Meaning::read(&bytes, &mut fields, line.minor)?;
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);
         }
@@ -210,6 +234,32 @@ impl ResponseHead {
         })
     }
 
+    /// The head of an HTTP/2 response to `method`; `ended` if no content follows.
+    pub(crate) fn assemble(
+        bytes: Bytes,
+        mut fields: Fields,
+        line: StatusLine,
+        method: &str,
+        ended: bool,
+    ) -> Result<Self, Refusal> {
+        let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
+        let none = matches!(line.status, 100..=199 | 204);
+        let content = !none && line.status != 304 && method != "HEAD";
+        meaning.framing = match meaning.length {
+            _ if !content => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None if ended => Framing::Length(0),
+            None => Framing::Chunked,
+        };
+        Ok(Self {
+            bytes,
+            fields,
+            line,
+            meaning,
+            content,
+        })
+    }
+
     /// The status: 100 to 599.
     pub fn status(&self) -> u16 {
         self.line.status
@@ -220,9 +270,9 @@ impl ResponseHead {
         self.line.reason.of(&self.bytes)
     }
 
-    /// The minor version: 0 or 1.
-    pub fn minor(&self) -> u8 {
-        self.line.minor
+    /// The version it came in.
+    pub fn version(&self) -> Version {
+        self.line.version
     }
 
     /// Names (as received) and values, in order.
@@ -273,130 +323,6 @@ impl ResponseHead {
     }
 }
 
-/// What the fields of either head say about its connection and its content.
-#[derive(Debug)]
-struct Meaning {
-    framing: Framing,
-    length: Option<u64>,
-    chunked: bool,
-    keep_alive: bool,
-    trailers: bool,
-    upgrade: Option<Span>,
-}
-
-impl Meaning {
-    fn read(head: &[u8], fields: &mut Fields, minor: u8) -> Result<Self, Refusal> {
-        let mut meaning = Self {
-            framing: Framing::Empty,
-            length: None,
-            chunked: false,
-            keep_alive: minor == 1,
-            trailers: false,
-            upgrade: None,
-        };
-        let mut authorised = false;
-        for field in fields.iter() {
-            let value = field.value.of(head);
-            match field.kind {
-                Kind::ContentLength => meaning.take_length(value)?,
-                Kind::TransferEncoding => meaning.take_encoding(value, minor)?,
-                Kind::Te => {
-                    meaning.trailers |= tokens(value).any(|t| t.eq_ignore_ascii_case(b"trailers"));
-                }
-                Kind::Authorization if std::mem::replace(&mut authorised, true) => {
-                    return Err(Refusal::SeveralCredentials);
-                }
-                Kind::Upgrade => meaning.upgrade = Some(field.value),
-                _ => {}
-            }
-        }
-        meaning.take_options(head, fields)?;
-        Ok(meaning)
-    }
-
-    fn take_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.length.is_some() {
-            return Err(Refusal::SeveralLengths);
-        }
-        if value.is_empty() {
-            return Err(Refusal::BadLength);
-        }
-        let length = value.iter().try_fold(0_u64, |sum, byte| {
-            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-            sum.checked_mul(10)?
-                .checked_add(digit)
-                .filter(|sum| *sum <= i64::MAX.unsigned_abs())
-        });
-        self.length = Some(length.ok_or(Refusal::BadLength)?);
-        Ok(())
-    }
-
-    fn take_encoding(&mut self, value: &[u8], minor: u8) -> Result<(), Refusal> {
-        if minor == 0 {
-            return Err(Refusal::EncodingInOld);
-        }
-        if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::BadEncoding);
-        }
-        self.chunked = true;
-        Ok(())
-    }
-
-    /// Connection: whether it stays open, and which fields are for this connection alone.
-    fn take_options(&mut self, head: &[u8], fields: &mut Fields) -> Result<(), Refusal> {
-        let (mut close, mut keep, mut upgrade, mut options) = (false, false, false, 0);
-        for at in 0..fields.as_slice().len() {
-            let Some(field) = fields
-                .as_slice()
-                .get(at)
-                .filter(|f| f.kind == Kind::Connection)
-            else {
-                continue;
-            };
-            for option in tokens(field.value.of(head)) {
-                options += 1;
-                if options > MAX_OPTIONS {
-                    return Err(Refusal::ManyOptions);
-                }
-                match option.to_ascii_lowercase_in(&mut [0; 16]) {
-                    b"close" => close = true,
-                    b"keep-alive" => keep = true,
-                    b"upgrade" => upgrade = true,
-                    _ if is_protected(option) => return Err(Refusal::ProtectedOption),
-                    _ => fields.mark_option(head, option),
-                }
-            }
-        }
-        self.keep_alive = !close && (self.keep_alive || keep);
-        self.upgrade = self.upgrade.filter(|_| upgrade);
-        Ok(())
-    }
-
-    fn upgrade<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
-        let value = self.upgrade?.of(head);
-        let refused = value.is_empty() || tokens(value).any(|t| t.eq_ignore_ascii_case(b"h2c"));
-        (!refused).then_some(value)
-    }
-}
-
-/// Lower case without a heap: longer names are returned as they are.
-trait LowerCase {
-    fn to_ascii_lowercase_in<'a>(&'a self, room: &'a mut [u8; 16]) -> &'a [u8];
-}
-
-impl LowerCase for [u8] {
-    fn to_ascii_lowercase_in<'a>(&'a self, room: &'a mut [u8; 16]) -> &'a [u8] {
-        match room.get_mut(..self.len()) {
-            Some(lower) => {
-                lower.copy_from_slice(self);
-                lower.make_ascii_lowercase();
-                lower
-            }
-            None => self,
-        }
-    }
-}
-
 fn host(head: &[u8], fields: &Fields, line: &RequestLine) -> Result<Option<Span>, Refusal> {
     let mut hosts = fields.iter().filter(|field| field.kind == Kind::Host);
     let host = hosts.next().map(|field| field.value);
@@ -404,10 +330,9 @@ fn host(head: &[u8], fields: &Fields, line: &RequestLine) -> Result<Option<Span>
         return Err(Refusal::SeveralHosts);
     }
     let Some(value) = host else {
-        return if line.minor == 1 {
-            Err(Refusal::MissingHost)
-        } else {
-            Ok(None)
+        return match line.version {
+            Version::Http10 => Ok(None),
+            Version::Http11 | Version::Http2 => Err(Refusal::MissingHost),
         };
     };
     let text = value.of(head);
@@ -440,33 +365,6 @@ fn expectation(head: &[u8], fields: &Fields) -> Result<bool, Refusal> {
         expect = true;
     }
     Ok(expect)
-}
-
-/// Fields that decide who asks for what: dropping them would change the request's meaning.
-fn is_protected(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 7] = [
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"authorization",
-        b"cookie",
-        b"set-cookie",
-        b"forwarded",
-    ];
-    let starts = |prefix: &[u8]| {
-        name.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    };
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-        || starts(b"x-forwarded-")
-        || starts(b"mesh-")
-}
-
-fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
 }
 
 fn pairs<'a>(head: &'a [u8], fields: &'a Fields) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {

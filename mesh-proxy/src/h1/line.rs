@@ -46,6 +46,17 @@ impl Span {
     }
 }
 
+/// The version a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
 /// The form of a target (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -68,14 +79,14 @@ pub(crate) struct RequestLine {
     /// Path and query; empty where the target names none.
     pub(crate) path: Span,
     pub(crate) form: Form,
-    pub(crate) minor: u8,
+    pub(crate) version: Version,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatusLine {
     pub(crate) status: u16,
     pub(crate) reason: Span,
-    pub(crate) minor: u8,
+    pub(crate) version: Version,
 }
 
 /// Refuses what can never become a request line, however it goes on.
@@ -105,9 +116,9 @@ pub(crate) fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
     if target.len() > MAX_TARGET {
         return Err(Refusal::TargetTooLong);
     }
-    let minor = match part(line, target_end + 1..line.len()) {
-        b"HTTP/1.1" => 1,
-        b"HTTP/1.0" => 0,
+    let version = match part(line, target_end + 1..line.len()) {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
         b"HTTP/2.0" if method == b"PRI" => return Err(Refusal::Http2Preface),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
@@ -123,7 +134,7 @@ pub(crate) fn request_line(line: &[u8]) -> Result<RequestLine, Refusal> {
         authority: Span::new(authority),
         path: Span::new(path),
         form,
-        minor,
+        version,
     })
 }
 
@@ -131,9 +142,9 @@ pub(crate) fn status_line(line: &[u8]) -> Result<StatusLine, Refusal> {
     let (Some(version), Some(status)) = (line.get(..9), line.get(9..12)) else {
         return Err(Refusal::BadStatusLine);
     };
-    let minor = match version {
-        b"HTTP/1.1 " => 1,
-        b"HTTP/1.0 " => 0,
+    let version = match version {
+        b"HTTP/1.1 " => Version::Http11,
+        b"HTTP/1.0 " => Version::Http10,
         _ => return Err(Refusal::BadStatusLine),
     };
     if !status.iter().all(u8::is_ascii_digit) {
@@ -155,7 +166,7 @@ pub(crate) fn status_line(line: &[u8]) -> Result<StatusLine, Refusal> {
     Ok(StatusLine {
         status,
         reason: Span::new(reason),
-        minor,
+        version,
     })
 }
 

@@ -123,6 +123,8 @@ impl From<Refusal> for Fault {
 pub struct ResponseFault {
     /// True if a byte of the response had arrived: the request must not be sent again.
     pub started: bool,
+    /// True if the peer is known to have processed nothing of the request.
+    pub unsent: bool,
     /// What happened.
     #[source]
     pub fault: Fault,

@@ -13,7 +13,7 @@ use crate::worker::Role;
 const TUNNEL_PORT: u16 = 15008;
 
 /// The listeners of a proxy: its explicit outbound ones, the forward proxy, its tunnel, and each
-/// port of its workload. `resolve` names the destination of an explicit listener.
+/// port of its workload, or in place of those the ones that the system redirects to. `resolve` names the destination of an explicit listener.
 pub fn wanted(
     bootstrap: &Bootstrap,
     snapshot: &Snapshot,
@@ -37,6 +37,16 @@ pub fn wanted(
     let tunnel = entry.map(|entry| entry.tunnel_port.number()).or(registered);
     let tunnel = SocketAddr::new(bootstrap.address, tunnel.unwrap_or(TUNNEL_PORT));
     wanted.insert(tunnel, Role::Tunnel(workload.clone()));
+    if let Some(capture) = &bootstrap.capture {
+        for address in &capture.outbound {
+            wanted.insert(*address, Role::CapturedOutbound);
+        }
+        for address in &capture.inbound {
+            wanted.insert(*address, Role::CapturedInbound(workload.clone()));
+        }
+        // The app listens on its ports itself.
+        return wanted;
+    }
     for port in entry.map_or(&[][..], |entry| &entry.ports) {
         let address = SocketAddr::new(bootstrap.address, port.port.number());
         let role = Role::Inbound {

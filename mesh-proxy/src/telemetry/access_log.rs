@@ -1,4 +1,4 @@
-//! The access log: one JSON line per exchange.
+//! The access log: one JSON line per exchange, and one per opaque connection.
 //!
 //! A worker formats its line and puts it into its own bounded ring; one thread writes. A full ring
 //! drops the line and counts it: a slow disk never slows traffic.
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh_api::name::ObjectName;
 
-use crate::telemetry::event::ExchangeEvent;
+use crate::telemetry::event::{ConnectionEvent, ExchangeEvent};
 use crate::telemetry::json::Object;
 
 /// Bytes a worker may have waiting.
@@ -228,6 +228,50 @@ pub(super) fn write_line(
     if let Some(id) = event.traceparent.and_then(trace_id) {
         line.plain("traceId", id);
     }
+    line.close();
+    out.push('\n');
+}
+
+/// Appends the line of an opaque connection, with its line feed.
+pub(super) fn write_connection(
+    out: &mut String,
+    workload: &ObjectName,
+    time: SystemTime,
+    event: &ConnectionEvent<'_>,
+) {
+    let mut line = Object::open(out);
+    line.plain("time", Rfc3339(time));
+    line.plain("direction", event.direction.as_str());
+    line.plain("workload", workload);
+    line.text("destination", event.destination);
+    if !event.backend.is_empty() {
+        line.text("backend", event.backend);
+    }
+    if let Some(endpoint) = event.endpoint {
+        line.plain("endpoint", endpoint);
+    }
+    if let Some((route, rule)) = event.route {
+        line.plain("route", route);
+        line.number("rule", rule);
+    }
+    if let Some(peer) = event.peer {
+        line.plain("peer", peer);
+    }
+    line.text("protocol", event.protocol);
+    if let Some(name) = event.server_name {
+        line.text("serverName", cut(name));
+    }
+    if let Some(reason) = event.reason {
+        line.text("reason", reason);
+    }
+    line.number("attempts", event.attempts);
+    line.number("bytesIn", event.bytes_in);
+    line.number("bytesOut", event.bytes_out);
+    let micros = event.duration.as_micros();
+    line.number(
+        "durationMs",
+        format_args!("{}.{:03}", micros / 1_000, micros % 1_000),
+    );
     line.close();
     out.push('\n');
 }

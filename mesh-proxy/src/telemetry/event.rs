@@ -66,6 +66,50 @@ pub struct ExchangeEvent<'a> {
     pub traceparent: Option<&'a [u8]>,
 }
 
+/// An opaque connection ended, or was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionEvent<'a> {
+    /// Which way it went.
+    pub direction: Direction,
+    /// `namespace/service:port`.
+    pub destination: &'a str,
+    /// The backend chosen, `namespace/service:port`; empty where none was.
+    pub backend: &'a str,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// The route and the index of the rule that matched.
+    pub route: Option<(&'a ObjectName, u32)>,
+    /// Who is at the other end, as authenticated.
+    pub peer: Option<&'a Identity>,
+    /// What is spoken: `tcp`, `tls` or another word of the tunnel's hint.
+    pub protocol: &'static str,
+    /// The server name of a `ClientHello` that was read.
+    pub server_name: Option<&'a str>,
+    /// False if no endpoint was reached: the connection was refused.
+    pub reached: bool,
+    /// Why, where it was refused or did not end by itself.
+    pub reason: Option<&'static str>,
+    /// Endpoints tried.
+    pub attempts: u32,
+    /// Bytes received from downstream.
+    pub bytes_in: u64,
+    /// Bytes sent to downstream.
+    pub bytes_out: u64,
+    /// From its acceptance to its end.
+    pub duration: Duration,
+}
+
+/// What an undeclared connection speaks, and what told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detection {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// `http1`, `http2`, `tls` or `tcp`.
+    pub result: &'static str,
+    /// `bytes`, `timeout` or `hint`.
+    pub by: &'static str,
+}
+
 /// A batch of configuration came in force.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigApplied {

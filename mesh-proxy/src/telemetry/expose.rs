@@ -1,5 +1,7 @@
 //! Metrics as text: Prometheus exposition format 0.0.4.
 
+mod tcp;
+
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -29,6 +31,7 @@ pub(super) fn render(telemetry: &Telemetry) -> String {
             sample(&mut out, metric, &labels, values[value]);
         }
     }
+    tcp::render(&mut out, &series);
     connections(&mut out, telemetry);
     cold(&mut out, telemetry);
     for (metric, value) in [
@@ -81,7 +84,9 @@ struct DestinationSum {
 impl<'s> Sums<'s> {
     fn of(series: &'s [std::sync::Arc<Series>]) -> Self {
         let mut sums = Self::default();
-        for one in series {
+        // One that counts opaque connections only says nothing of exchanges.
+        let had_any = |one: &&std::sync::Arc<Series>| one.buckets.iter().any(|cell| cell.get() > 0);
+        for one in series.iter().filter(had_any) {
             sums.add_requests(one);
             let key = (one.direction, one.destination.as_str());
             let sum = sums.destinations.entry(key).or_default();
@@ -135,21 +140,32 @@ fn durations(out: &mut String, sums: &Sums<'_>) {
     head(out, metric);
     for ((direction, destination), sum) in &sums.destinations {
         let values = [direction.as_str(), destination];
-        let mut total = 0;
-        let bounds = BUCKETS_MICROS.iter().map(|micros| seconds(*micros));
-        for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(&sum.buckets) {
-            total += count;
-            push(out, format_args!("{}_bucket", metric.name));
-            let named = metric.labels.iter().copied().zip(values);
-            labels(out, named.chain([("le", bound.as_str())]));
-            push(out, format_args!(" {total}\n"));
-        }
-        let sum = seconds(sum.sum_micros);
-        for (suffix, value) in [("sum", sum), ("count", total.to_string())] {
-            push(out, format_args!("{}_{suffix}", metric.name));
-            labels(out, metric.labels.iter().copied().zip(values));
-            push(out, format_args!(" {value}\n"));
-        }
+        let counted = (&BUCKETS_MICROS[..], &sum.buckets[..], sum.sum_micros);
+        histogram(out, metric, values, counted);
+    }
+}
+
+/// One histogram: its bounds, the counts of its buckets (one more), and the sum.
+fn histogram(
+    out: &mut String,
+    metric: Metric,
+    values: [&str; 2],
+    (bounds, buckets, sum_micros): (&[u64], &[u64], u64),
+) {
+    let mut total = 0;
+    let bounds = bounds.iter().map(|micros| seconds(*micros));
+    for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(buckets) {
+        total += count;
+        push(out, format_args!("{}_bucket", metric.name));
+        let named = metric.labels.iter().copied().zip(values);
+        labels(out, named.chain([("le", bound.as_str())]));
+        push(out, format_args!(" {total}\n"));
+    }
+    let sum = seconds(sum_micros);
+    for (suffix, value) in [("sum", sum), ("count", total.to_string())] {
+        push(out, format_args!("{}_{suffix}", metric.name));
+        labels(out, metric.labels.iter().copied().zip(values));
+        push(out, format_args!(" {value}\n"));
     }
 }
 

@@ -45,6 +45,18 @@ pub const BUCKETS_MICROS: [u64; 16] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 
+/// Upper bounds of the buckets for opaque connections, in microseconds: up to a day.
+pub const TCP_BUCKETS_MICROS: [u64; 8] = [
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    60_000_000,
+    600_000_000,
+    3_600_000_000,
+    86_400_000_000,
+];
+
 /// The metrics.
 pub mod metric {
     use super::{Kind, Metric};
@@ -118,6 +130,48 @@ pub mod metric {
         "mesh_connections_active",
         &["direction"],
         "Downstream connections open now.",
+    );
+    /// Opaque connections carried.
+    pub const TCP_OPENED: Metric = metric(
+        Kind::Counter,
+        "mesh_tcp_connections_opened_total",
+        &["direction", "destination", "backend"],
+        "Opaque connections that reached an endpoint.",
+    );
+    /// Opaque connections ended.
+    pub const TCP_CLOSED: Metric = metric(
+        Kind::Counter,
+        "mesh_tcp_connections_closed_total",
+        &["direction", "destination", "backend", "reason"],
+        "Opaque connections ended; reason is set where they did not end by themselves.",
+    );
+    /// Bytes from downstream.
+    pub const TCP_BYTES_IN: Metric = metric(
+        Kind::Counter,
+        "mesh_tcp_received_bytes_total",
+        &["direction", "destination"],
+        "Bytes received from downstream on ended opaque connections.",
+    );
+    /// Bytes to downstream.
+    pub const TCP_BYTES_OUT: Metric = metric(
+        Kind::Counter,
+        "mesh_tcp_sent_bytes_total",
+        &["direction", "destination"],
+        "Bytes sent to downstream on ended opaque connections.",
+    );
+    /// Time of opaque connections.
+    pub const TCP_DURATION: Metric = metric(
+        Kind::Histogram,
+        "mesh_tcp_connection_duration_seconds",
+        &["direction", "destination"],
+        "Time from an opaque connection's acceptance to its end.",
+    );
+    /// Protocols told.
+    pub const DETECTIONS: Metric = metric(
+        Kind::Counter,
+        "mesh_detections_total",
+        &["direction", "result", "by"],
+        "Connections to undeclared ports, by what they speak and what told it: first bytes, the end of the wait, or the sender's hint.",
     );
     /// Connections turned away.
     pub const CONNECTIONS_REFUSED: Metric = metric(
@@ -205,7 +259,8 @@ pub mod metric {
     );
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 7] = [
+    pub const COLD: [Metric; 8] = [
+        DETECTIONS,
         CONNECTIONS_REFUSED,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::telemetry::event::{Direction, ExchangeEvent};
-use crate::telemetry::names::{BUCKETS_MICROS, OVERFLOW};
+use crate::telemetry::event::{ConnectionEvent, Direction, ExchangeEvent};
+use crate::telemetry::names::{BUCKETS_MICROS, OVERFLOW, TCP_BUCKETS_MICROS};
 use crate::telemetry::shard::SeriesKey;
 
 /// Distinct label sets per proxy.
@@ -48,6 +48,42 @@ pub(super) struct Series {
     pub(super) retries: Cell,
     pub(super) bytes_in: Cell,
     pub(super) bytes_out: Cell,
+    /// Made by the first opaque connection: most series have none.
+    tcp: OnceLock<Box<TcpSeries>>,
+}
+
+/// What is counted of opaque connections.
+#[derive(Debug, Default)]
+pub(super) struct TcpSeries {
+    pub(super) opened: Cell,
+    /// Ended by themselves.
+    pub(super) closed: Cell,
+    /// Ended otherwise, by reason.
+    pub(super) reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// The last bucket is beyond every bound.
+    pub(super) buckets: [Cell; TCP_BUCKETS_MICROS.len() + 1],
+    pub(super) sum_micros: Cell,
+    pub(super) bytes_in: Cell,
+    pub(super) bytes_out: Cell,
+}
+
+impl TcpSeries {
+    /// Counts a connection's end.
+    pub(super) fn ended(&self, event: &ConnectionEvent<'_>) {
+        match event.reason {
+            None => self.closed.add(1),
+            Some(reason) => {
+                let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+                *reasons.entry(reason).or_default() += 1;
+            }
+        }
+        let micros = micros(event.duration);
+        let bucket = TCP_BUCKETS_MICROS.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].add(1);
+        self.sum_micros.add(micros);
+        self.bytes_in.add(event.bytes_in);
+        self.bytes_out.add(event.bytes_out);
+    }
 }
 
 impl Series {
@@ -63,7 +99,18 @@ impl Series {
             retries: Cell::default(),
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
+            tcp: OnceLock::new(),
         }
+    }
+
+    /// The counters of opaque connections, made at first use.
+    pub(super) fn tcp(&self) -> &TcpSeries {
+        self.tcp.get_or_init(Box::default)
+    }
+
+    /// The counters of opaque connections, if there was one.
+    pub(super) fn tcp_if_any(&self) -> Option<&TcpSeries> {
+        self.tcp.get().map(|tcp| &**tcp)
     }
 
     /// Counts `event`.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{self, Ring};
-use crate::telemetry::event::{Direction, ExchangeEvent};
+use crate::telemetry::event::{ConnectionEvent, ConnectionRefused, Direction, ExchangeEvent};
 use crate::telemetry::series::Series;
 
 /// The label set of a series.
@@ -93,6 +93,38 @@ impl Shard {
             let line = &mut inner.line;
             line.clear();
             access_log::write_line(line, self.telemetry.workload(), SystemTime::now(), event);
+            ring.push(line.as_bytes());
+        }
+    }
+
+    /// Counts an opaque connection that reached an endpoint.
+    pub fn tcp_opened(&self, series: SeriesId) {
+        if let Some(series) = self.inner.borrow().series.get(series.0 as usize) {
+            series.tcp().opened.add(1);
+        }
+    }
+
+    /// Counts the end of an opaque connection, or its refusal, and writes its log line.
+    pub fn connection(&self, series: SeriesId, event: &ConnectionEvent<'_>) {
+        let mut inner = self.inner.borrow_mut();
+        if event.reached
+            && let Some(series) = inner.series.get(series.0 as usize)
+        {
+            series.tcp().ended(event);
+        }
+        if let Some(reason) = event.reason.filter(|_| !event.reached) {
+            self.telemetry.connection_refused(&ConnectionRefused {
+                direction: event.direction,
+                reason,
+                peer: None,
+            });
+        }
+        tracing::debug!(?event, "opaque connection ended");
+        if let Some(ring) = &self.ring {
+            let line = &mut inner.line;
+            line.clear();
+            let workload = self.telemetry.workload();
+            access_log::write_connection(line, workload, SystemTime::now(), event);
             ring.push(line.as_bytes());
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,6 +20,9 @@ use crate::identity::fixture::Authority;
 
 /// The port of the callers' outbound listener.
 const OUTBOUND: u16 = 19080;
+
+/// What the port declares where a test does not say.
+const HTTP: &str = "name: http, appProtocol: http";
 
 /// A loopback address of one test workload's own.
 pub(super) fn own_address() -> IpAddr {
@@ -37,6 +41,33 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
+    /// The sum of the samples of `metric` whose labels contain `labels`.
+    pub(super) fn counted(&self, metric: &str, labels: &str) -> u64 {
+        let mut socket = UnixStream::connect(&self.bootstrap.admin_socket).unwrap();
+        let ask = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        socket.write_all(ask).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        assert!(text.contains(metric), "{metric} is in no line of\n{text}");
+        let samples = text.lines().filter(|line| line.starts_with(metric));
+        let chosen = samples.filter(|line| line.contains(labels));
+        let values = chosen.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+
+    /// Waits until `counted` is `expected`.
+    pub(super) fn await_count(&self, metric: &str, labels: &str, expected: u64) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while self.counted(metric, labels) != expected {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{metric}{{{labels}}} is {} and not {expected}",
+                self.counted(metric, labels)
+            );
+            thread::yield_now();
+        }
+    }
+
     /// Begins the drain.
     pub(super) fn stop(&mut self) {
         drop(self.stop.take());
@@ -68,6 +99,12 @@ impl Mesh {
         Self::start_with(apps, extra, &authority, &authority, "catalog")
     }
 
+    /// As `start`, with what the Service's port declares, as YAML: `name: tcp, appProtocol: tcp`.
+    pub(super) fn start_speaking(apps: &[SocketAddr], port: &str, extra: &str) -> Self {
+        let authority = Authority::new();
+        Self::start_all(apps, (port, extra), &authority, &authority, "catalog")
+    }
+
     /// As `start`, with authorities and an account of the servers' of the test's choice.
     pub(super) fn start_with(
         apps: &[SocketAddr],
@@ -76,8 +113,18 @@ impl Mesh {
         servers: &Authority,
         account: &str,
     ) -> Self {
+        Self::start_all(apps, (HTTP, extra), callers, servers, account)
+    }
+
+    fn start_all(
+        apps: &[SocketAddr],
+        (port, extra): (&str, &str),
+        callers: &Authority,
+        servers: &Authority,
+        account: &str,
+    ) -> Self {
         let addresses: Vec<IpAddr> = apps.iter().map(|_| own_address()).collect();
-        let yaml = manifests(apps, &addresses, extra);
+        let yaml = manifests(apps, &addresses, port, extra);
         let catalog = fixture::catalog(&yaml);
         let entries = |workload: &str| {
             let name = "demo/catalog:80".parse().unwrap();
@@ -132,7 +179,7 @@ impl Mesh {
 
     /// A connection to the caller's outbound listener.
     pub(super) fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.outbound).unwrap();
+        let stream = await_listener(self.outbound);
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -148,21 +195,24 @@ impl Mesh {
         String::from_utf8(answer).unwrap()
     }
 
+    /// Looks at tunnels only: a connection to the outbound listener would be one more of a test's.
     fn wait(&self, addresses: &[IpAddr]) {
-        await_listener(self.outbound);
-        for address in addresses {
-            await_listener(SocketAddr::new(*address, 15008));
+        for address in addresses.iter().chain([&self.outbound.ip()]) {
+            drop(await_listener(SocketAddr::new(*address, 15008)));
         }
     }
 }
 
-fn await_listener(address: SocketAddr) {
+fn await_listener(address: SocketAddr) -> TcpStream {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(address).is_err() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "nothing listens on {address}"
-        );
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(
+                std::time::Instant::now() < deadline,
+                "nothing listens on {address}: {error}"
+            ),
+        }
         thread::yield_now();
     }
 }
@@ -219,7 +269,7 @@ fn versioned(entry: &Entry) -> VersionedEntry {
     }
 }
 
-fn manifests(apps: &[SocketAddr], addresses: &[IpAddr], extra: &str) -> String {
+fn manifests(apps: &[SocketAddr], addresses: &[IpAddr], declared: &str, extra: &str) -> String {
     let port = apps.first().map_or(8080, SocketAddr::port);
     let mut yaml = format!(
         "
@@ -231,7 +281,7 @@ spec: {{ trustDomain: mesh.test }}
 apiVersion: v1
 kind: Service
 metadata: {{ name: catalog, namespace: demo }}
-spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPort: {port}, appProtocol: http }}] }}
+spec: {{ selector: {{ app: catalog }}, ports: [{{ port: 80, targetPort: {port}, {declared} }}] }}
 "
     );
     for (index, address) in addresses.iter().enumerate() {
@@ -241,7 +291,7 @@ spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80, targetPo
 apiVersion: mesh.dev/v1alpha1
 kind: Workload
 metadata: {{ name: catalog-{index}, namespace: demo, labels: {{ app: catalog }} }}
-spec: {{ address: {address}, ports: {{ http: {port} }}, serviceAccount: catalog }}
+spec: {{ address: {address}, serviceAccount: catalog }}
 "
         )
         .unwrap();

@@ -1,6 +1,6 @@
 //! The calling end: connections pooled per worker, streams multiplexed on them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{Method, Request, StatusCode, Version};
 use mesh_api::name::Identity;
 use rustls::pki_types::ServerName;
@@ -18,8 +16,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::{Connection, Slot, describe, start};
-use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelError, TunnelStream, connect};
+use super::{
+    ERROR_HEADER, Hint, IDLE, PROTOCOL_HEADER, TunnelError, TunnelStream, WINDOWS, connect,
+};
+use crate::h2::connection::{Connection, Reserved, describe, start};
+use crate::h2::peer;
 use crate::identity::{Credentials, IdentityError, WrongIdentity, peer_not_after};
 
 /// CONNECTs tried again on another connection, because one went away.
@@ -58,14 +59,10 @@ struct Key {
     address: SocketAddr,
 }
 
-/// The connections to one peer.
-#[derive(Default)]
+/// One peer: its connections, and who it is.
 struct Peer {
-    connections: RefCell<Vec<Rc<Connection>>>,
-    /// Held by the one who dials.
-    dialling: tokio::sync::Mutex<()>,
-    dials: Cell<u64>,
-    last_failure: RefCell<Option<TunnelError>>,
+    identity: Rc<Identity>,
+    shared: peer::Peer<TunnelError>,
 }
 
 /// What came of one CONNECT.
@@ -104,7 +101,7 @@ impl Tunnels {
     /// Connections that still take streams.
     pub fn connections(&self) -> usize {
         let peers = self.peers.borrow();
-        peers.values().map(|peer| peer.live()).sum()
+        peers.values().map(|peer| peer.shared.live()).sum()
     }
 
     /// Opens no stream on what is there now; open streams go on. For a workload that is drained,
@@ -112,25 +109,23 @@ impl Tunnels {
     pub fn retire(&self, local: &Identity) {
         for (key, peer) in &*self.peers.borrow() {
             if key.local == *local {
-                peer.connections.borrow().iter().for_each(|c| c.retire());
+                peer.shared.retire();
             }
         }
     }
 
     async fn open_untimed(&self, target: &Target<'_>) -> Result<TunnelStream, TunnelError> {
         let peer = self.peer(target);
+        let generation = target.credentials.generation();
         let mut replays = 0;
         loop {
-            let reserved = match peer.reserve(target.credentials.generation()) {
-                Some((slot, sender)) => Reserved {
-                    slot,
-                    sender,
-                    fresh: false,
-                },
-                None => self.dial_or_wait(&peer, target).await?,
-            };
+            let dial = async || self.dial(target).await;
+            let reserving = peer
+                .shared
+                .reserve_or_dial(generation, dial, || TunnelError::Closed);
+            let reserved = reserving.await?;
             let fresh = reserved.fresh;
-            match ask(reserved, target).await {
+            match ask(reserved, target, &peer.identity).await {
                 Answer::Open(stream) => return Ok(stream),
                 Answer::GoneAway if replays < MAX_REPLAYS => replays += 1,
                 Answer::Broken if !fresh && replays < MAX_REPLAYS => replays += 1,
@@ -146,41 +141,14 @@ impl Tunnels {
             expected: target.expected.clone(),
             address: target.address,
         };
-        self.peers.borrow_mut().entry(key).or_default().clone()
-    }
-
-    /// One dials at a time; those who waited share its connection, or its failure.
-    async fn dial_or_wait(
-        &self,
-        peer: &Peer,
-        target: &Target<'_>,
-    ) -> Result<Reserved, TunnelError> {
-        let dials = peer.dials.get();
-        let _dialling = peer.dialling.lock().await;
-        if let Some((slot, sender)) = peer.reserve(target.credentials.generation()) {
-            return Ok(Reserved {
-                slot,
-                sender,
-                fresh: false,
-            });
-        }
-        if peer.dials.get() > dials
-            && let Some(failure) = &*peer.last_failure.borrow()
-        {
-            return Err(failure.clone());
-        }
-        let dialled = self.dial(target).await;
-        peer.dials.set(peer.dials.get() + 1);
-        *peer.last_failure.borrow_mut() = dialled.as_ref().err().cloned();
-        let connection = dialled?;
-        let reserved = connection.reserve();
-        peer.connections.borrow_mut().push(connection);
-        let (slot, sender) = reserved.ok_or(TunnelError::Closed)?;
-        Ok(Reserved {
-            slot,
-            sender,
-            fresh: true,
-        })
+        let mut peers = self.peers.borrow_mut();
+        let peer = peers.entry(key).or_insert_with(|| {
+            Rc::new(Peer {
+                identity: Rc::new(target.expected.clone()),
+                shared: peer::Peer::default(),
+            })
+        });
+        Rc::clone(peer)
     }
 
     async fn dial(&self, target: &Target<'_>) -> Result<Rc<Connection>, TunnelError> {
@@ -189,16 +157,16 @@ impl Tunnels {
         let own = target.credentials.not_after();
         let theirs = peer_not_after(tls.get_ref().1).unwrap_or(own);
         let expires = u64::try_from(own.min(theirs).saturating_sub(EXPIRY_MARGIN)).unwrap_or(0);
-        let (sender, frames) = start(tls)
+        let (sender, frames) = start(tls, WINDOWS)
             .await
             .map_err(|error| TunnelError::Handshake(describe(&error)))?;
         let connection = Connection::new(
             sender,
-            Rc::new(target.expected.clone()),
-            SystemTime::UNIX_EPOCH + Duration::from_secs(expires),
             target.credentials.generation(),
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(expires)),
+            IDLE,
         );
-        let driving = connection.clone().drive(frames);
+        let driving = connection.clone().drive(frames, true);
         self.tasks.borrow_mut().spawn_local(driving);
         Ok(connection)
     }
@@ -213,38 +181,8 @@ impl Tunnels {
         }
         self.peers
             .borrow_mut()
-            .retain(|_, peer| Rc::strong_count(peer) > 1 || peer.live() > 0);
+            .retain(|_, peer| Rc::strong_count(peer) > 1 || peer.shared.live() > 0);
     }
-}
-
-impl Peer {
-    /// A place on the first connection with room; forgets those that take no more streams.
-    fn reserve(&self, generation: u64) -> Option<(Slot, SendRequest<Bytes>)> {
-        let now = SystemTime::now();
-        let mut connections = self.connections.borrow_mut();
-        for connection in &*connections {
-            connection.retire_expired(now);
-            if connection.generation != generation {
-                connection.retire();
-            }
-        }
-        connections.retain(|connection| connection.is_live());
-        connections.iter().find_map(Connection::reserve)
-    }
-
-    fn live(&self) -> usize {
-        let connections = self.connections.borrow();
-        connections
-            .iter()
-            .filter(|connection| connection.is_live())
-            .count()
-    }
-}
-
-struct Reserved {
-    slot: Slot,
-    sender: SendRequest<Bytes>,
-    fresh: bool,
 }
 
 /// Connects and proves both identities.
@@ -276,7 +214,7 @@ fn handshake_failure(error: &io::Error) -> TunnelError {
 }
 
 /// Sends the CONNECT and waits for its answer.
-async fn ask(reserved: Reserved, target: &Target<'_>) -> Answer {
+async fn ask(reserved: Reserved, target: &Target<'_>, peer: &Rc<Identity>) -> Answer {
     let Reserved { slot, sender, .. } = reserved;
     let request = match request(target) {
         Ok(request) => request,
@@ -292,9 +230,13 @@ async fn ask(reserved: Reserved, target: &Target<'_>) -> Answer {
     };
     match answered {
         Ok((response, send)) if response.status() == StatusCode::OK => {
-            let peer = slot.connection.peer.clone();
             let receive = response.into_body();
-            Answer::Open(TunnelStream::new(send, receive, peer, Some(slot)))
+            Answer::Open(TunnelStream::new(
+                send,
+                receive,
+                Rc::clone(peer),
+                Some(slot),
+            ))
         }
         Ok((response, _)) => Answer::Failed(refusal(&response)),
         Err(error) => failure(&error, &slot.connection),
@@ -344,7 +286,7 @@ fn failure(error: &h2::Error, connection: &Connection) -> Answer {
     }
     connection.retire();
     // The connection's task ran before this one was woken; it knows best why: a TLS alert, mostly.
-    let reason = connection.failure.borrow().clone();
+    let reason = connection.failure();
     let reason = reason.or_else(|| Some(describe(error)));
     match reason {
         Some(reason) if reason.contains("alert") => Answer::Failed(TunnelError::Handshake(reason)),

@@ -20,10 +20,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{
-    CONNECTION_WINDOW, ERROR_HEADER, FRAME_SIZE, HEADER_LIST, RESET_STREAMS, SEND_BUFFER,
-    SMALL_FRAMES, STREAM_WINDOW, TunnelStream, keepalive, tune,
-};
+use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelStream, WINDOWS, tune};
+use crate::h2::{FRAME_SIZE, HEADER_LIST, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, keepalive};
 use crate::identity::peer_identity;
 
 /// Time allowed to a peer's HTTP/2 preface and settings.
@@ -46,6 +44,11 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
+    /// What the peer says is inside.
+    pub fn hint(&self) -> Option<Hint> {
+        Hint::parse(self.headers.get(PROTOCOL_HEADER)?.as_bytes())
+    }
+
     /// Answers 200: to be called once the app is connected.
     ///
     /// # Errors
@@ -149,8 +152,8 @@ where
 fn settings() -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(WINDOWS.stream)
+        .initial_connection_window_size(WINDOWS.connection)
         .max_frame_size(FRAME_SIZE)
         .max_header_list_size(HEADER_LIST)
         .max_concurrent_streams(MAX_STREAMS)

@@ -11,7 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 use mesh_api::name::Identity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Slot;
+use crate::h2::connection::Slot;
 
 /// Most bytes taken from one write.
 const MAX_WRITE: usize = 64 * 1024;

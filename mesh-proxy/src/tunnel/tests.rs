@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::*;
+use crate::h2::connection::start;
 use crate::identity::Credentials;
 use crate::identity::fixture::{Authority, identity};
 
@@ -472,7 +473,7 @@ fn only_connect_to_an_address_is_taken() {
             .connect(name, socket)
             .await
             .unwrap();
-        let (mut sender, frames) = connection::start(tls).await.unwrap();
+        let (mut sender, frames) = start(tls, WINDOWS).await.unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn_local(async move { frames.await.unwrap() });
         for (method, uri, expected) in [

@@ -1,15 +1,20 @@
-//! Documents: every link leads somewhere, every page is in the book, every module in the code map.
+//! Documents: every link leads somewhere, every page is in the book, every module in the code map,
+//! every reason of `mesh-error` has its section.
 //!
-//! May use `order` and `source`.
+//! May use `fence`, `order`, `codegen` and `source`.
 
 use std::collections::BTreeSet;
 
-use super::{Finding, order};
+use super::{Finding, fence, order};
+use crate::codegen::errors;
 use crate::source::{self, SourceFile};
 use crate::step;
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 const CODE_MAP: &str = "docs/ARCHITECTURE.md";
+
+/// What the section of a reason tells.
+const PARTS: [&str; 4] = ["Seen", "Cause", "Look", "Fix"];
 
 /// Refuses dead links, pages outside the book, paths of files that are gone, unmapped modules.
 pub(crate) fn check(files: &[SourceFile]) -> anyhow::Result<Vec<Finding>> {
@@ -19,6 +24,7 @@ pub(crate) fn check(files: &[SourceFile]) -> anyhow::Result<Vec<Finding>> {
         let text = source::read(page)?;
         findings.extend(check_links(page, &text));
         findings.extend(check_paths(page, &text));
+        findings.extend(fence::check(page, &text));
     }
     let summary = source::read(SUMMARY)?;
     for page in pages.iter().filter_map(|page| page.strip_prefix("docs/")) {
@@ -31,11 +37,50 @@ pub(crate) fn check(files: &[SourceFile]) -> anyhow::Result<Vec<Finding>> {
         }
     }
     findings.extend(check_map(files, &source::read(CODE_MAP)?));
+    findings.extend(check_reasons(
+        &errors::reasons()?,
+        &source::read(errors::SECTIONS)?,
+    ));
     Ok(findings)
 }
 
+/// Every reason has a section that says what is seen, why, what to run and what to change; and no
+/// section is about a reason that is gone.
+fn check_reasons(reasons: &[String], text: &str) -> Vec<Finding> {
+    let at = |message| Finding::at(errors::SECTIONS, 0, message);
+    let sections: Vec<&str> = text.split("\n## ").skip(1).collect();
+    let title = |section: &str| {
+        section
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_matches('`')
+            .to_owned()
+    };
+    let mut findings = Vec::new();
+    for reason in reasons {
+        let Some(section) = sections.iter().find(|section| title(section) == *reason) else {
+            findings.push(at(format!("{reason} has no section")));
+            continue;
+        };
+        for part in PARTS
+            .iter()
+            .filter(|part| !section.contains(&format!("**{part}**")))
+        {
+            findings.push(at(format!("the section of {reason} has no **{part}**")));
+        }
+    }
+    let named = sections
+        .iter()
+        .filter(|section| section.starts_with('`'))
+        .map(|section| title(section));
+    let gone = named.filter(|name| !reasons.contains(name));
+    findings.extend(gone.map(|name| at(format!("no code answers {name}"))));
+    findings
+}
+
 /// Every Markdown file of the project.
-fn pages() -> Vec<String> {
+pub(crate) fn pages() -> Vec<String> {
     let files = source::walk(&step::root()).into_iter();
     let pages = files.filter(|path| path.extension().is_some_and(|e| e == "md"));
     pages.map(|path| source::relative(&path)).collect()
@@ -185,6 +230,21 @@ mod tests {
         );
         let found: Vec<String> = headings("# How it works, in short\n").collect();
         assert_eq!(found, ["how-it-works-in-short"]);
+    }
+
+    #[test]
+    fn a_reason_has_its_section_and_a_section_its_reason() {
+        let reasons = ["cut".to_owned()];
+        let whole = "# T\n\n## `cut`\n\n**Seen** a **Cause** b **Look** c **Fix** d\n\n## Other\n";
+        assert_eq!(check_reasons(&reasons, whole).len(), 0);
+        assert_eq!(
+            check_reasons(&reasons, &whole.replace("**Look**", "")).len(),
+            1
+        );
+        assert_eq!(
+            check_reasons(&reasons, &whole.replace("`cut`", "`old`")).len(),
+            2
+        );
     }
 
     #[test]

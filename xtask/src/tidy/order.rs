@@ -37,11 +37,13 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tunnel",
             "upstream",
             "filter",
+            "leg",
             "context",
             "relay",
             "attempt",
             "exchange",
             "tcp",
+            "capture",
             "detect",
             "inbound",
             "outbound",
@@ -79,12 +81,19 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tidy",
             "measure",
             "test",
+            "prove",
             "ci",
             "dist",
             "footprint",
         ],
     ),
-    ("e2e", &["demo"]),
+    (
+        "e2e",
+        &[
+            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "envoy", "frame",
+            "backend", "load", "flood",
+        ],
+    ),
 ];
 
 /// The modules of a crate, lowest first.

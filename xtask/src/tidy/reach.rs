@@ -39,9 +39,11 @@ fn is_root(file: &SourceFile) -> bool {
     ["src/bin/", "tests/", "benches/", "examples/"]
         .iter()
         .any(|folder| {
-            within
-                .strip_prefix(folder)
-                .is_some_and(|name| !name.contains('/'))
+            // A program of several files has a folder with `main.rs`.
+            within.strip_prefix(folder).is_some_and(|name| {
+                !name.contains('/')
+                    || (name.ends_with("/main.rs") && name.matches('/').count() == 1)
+            })
         })
 }
 

@@ -179,14 +179,9 @@ fn what_does_not_work_yet_is_refused_by_name() {
             "timeout: { propagateDeadline: true }",
             "timeout.propagateDeadline",
         ),
-        ("retry: { on: { grpc: [UNAVAILABLE] } }", "retry.on.grpc"),
         (
             "retry: { on: { responseHeader: x } }",
             "retry.on.responseHeader",
-        ),
-        (
-            "retry: { on: { conditions: [Reset, RefusedStream] } }",
-            "retry.on.conditions[1]",
         ),
         (
             "retry: { backoff: { jitter: Decorrelated } }",

@@ -1,6 +1,7 @@
 //! Requests that tell rules apart: one for each match of each route, and one that fits none of them.
 
 use mesh_api::model::destination::Destination;
+use mesh_api::model::grpc::CallMatch;
 use mesh_api::model::path::{PathMatch, TextMatch};
 use mesh_api::model::route::RouteMatch;
 use mesh_api::name::DestinationName;
@@ -37,16 +38,9 @@ fn of_match(name: &DestinationName, one: &RouteMatch) -> Vec<Asked> {
         PathMatch::Prefix(prefix) if prefix.is_empty() => vec!["/".to_owned()],
         PathMatch::Prefix(prefix) => vec![prefix.clone(), format!("{prefix}{NOWHERE}")],
         PathMatch::RegularExpression(_) => Vec::new(),
+        PathMatch::Call(call) => return calls(name, call, one),
     };
-    let exact = |value: &TextMatch| match value {
-        TextMatch::Exact(text) => Some(text.clone()),
-        TextMatch::RegularExpression(_) => None,
-    };
-    let headers: Option<Vec<(String, String)>> = one
-        .headers
-        .iter()
-        .map(|header| Some((header.name.to_string(), exact(&header.value)?)))
-        .collect();
+    let headers = headers(one);
     let query: Option<Vec<String>> = one
         .query
         .iter()
@@ -68,6 +62,38 @@ fn of_match(name: &DestinationName, one: &RouteMatch) -> Vec<Asked> {
         }
     };
     paths.into_iter().map(request).collect()
+}
+
+/// A gRPC call as its caller sends it; what a match leaves open is a name that no one has.
+fn calls(name: &DestinationName, call: &CallMatch, one: &RouteMatch) -> Vec<Asked> {
+    let part = |wanted: &Option<TextMatch>| match wanted {
+        Some(value) => exact(value),
+        None => Some("Any".to_owned()),
+    };
+    let (Some(service), Some(method), Some(fields)) =
+        (part(&call.service), part(&call.method), headers(one))
+    else {
+        return Vec::new();
+    };
+    let mut request = asked(name, "POST", &format!("/{service}/{method}"));
+    request.headers = vec![("content-type".to_owned(), "application/grpc".to_owned())];
+    request.headers.extend(fields);
+    vec![request]
+}
+
+/// The header fields that a match asks for; `None` if an expression does.
+fn headers(one: &RouteMatch) -> Option<Vec<(String, String)>> {
+    let fields = one.headers.iter();
+    fields
+        .map(|header| Some((header.name.to_string(), exact(&header.value)?)))
+        .collect()
+}
+
+fn exact(value: &TextMatch) -> Option<String> {
+    match value {
+        TextMatch::Exact(text) => Some(text.clone()),
+        TextMatch::RegularExpression(_) => None,
+    }
 }
 
 fn asked(name: &DestinationName, method: &str, target: &str) -> Asked {

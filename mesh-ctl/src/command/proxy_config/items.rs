@@ -32,7 +32,13 @@ pub(super) fn routes(dump: &Value) -> Vec<Value> {
                 ));
             }
         }
-        if list(destination, "routes").is_empty() && text(destination, "state") == "present" {
+        for route in list(destination, "connectionRoutes") {
+            found.push(connection(name, route));
+        }
+        let has_none = ["routes", "connectionRoutes"]
+            .iter()
+            .all(|kind| list(destination, kind).is_empty());
+        if has_none && text(destination, "state") == "present" {
             let backend = json!({ "backend": name, "weight": 1 });
             found.push(json!({
                 "destination": name,
@@ -43,6 +49,29 @@ pub(super) fn routes(dump: &Value) -> Vec<Value> {
         }
     }
     found
+}
+
+/// The rule of a route of connections.
+fn connection(destination: &Value, route: &Value) -> Value {
+    let names = texts(route, "hostnames").into_iter();
+    let mut matches: Vec<String> = names.map(|name| format!("server name {name}")).collect();
+    if matches.is_empty() {
+        matches.push("every connection".to_owned());
+    }
+    let place = format!(
+        "{} {} spec.rules[0]",
+        text(route, "kind"),
+        text(route, "name")
+    );
+    json!({
+        "destination": destination,
+        "route": route["name"],
+        "name": route["ruleName"],
+        "matches": matches,
+        "backends": route["backends"],
+        "retry": route["retry"],
+        "origin": place,
+    })
 }
 
 /// Every backend of every destination, with the number of its endpoints.

@@ -3,6 +3,7 @@
 use mesh_proxy::bootstrap::{AccessLog, Bootstrap, JoinTokenSource, Registration};
 
 use super::Settled;
+use super::capture::Capture;
 
 /// Longest path of a Unix socket, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
@@ -13,7 +14,7 @@ pub(super) fn of(settled: &Settled) -> Bootstrap {
         settled.name.clone(),
         settled.service_account.clone(),
         settled.address,
-        &settled.folder,
+        &settled.own,
     );
     bootstrap.identity_dir = settled.memory.join("identity");
     if bootstrap.admin_socket.as_os_str().len() > MAX_SOCKET_PATH {
@@ -23,6 +24,7 @@ pub(super) fn of(settled: &Settled) -> Bootstrap {
     bootstrap.join_token = Some(JoinTokenSource::new(settled.token.clone()));
     bootstrap.upstreams.clone_from(&settled.upstreams);
     bootstrap.forward_proxy = settled.forward_proxy;
+    bootstrap.capture = settled.capture.as_ref().map(Capture::listeners);
     bootstrap.access_log = AccessLog::File(settled.access_log.clone());
     bootstrap.registration = Some(Registration {
         labels: settled.labels.clone(),

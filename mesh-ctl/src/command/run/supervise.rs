@@ -64,6 +64,12 @@ pub(super) async fn run(
         backoff: BACKOFF[0],
     };
     pair.start_proxy()?;
+    if let Some(capture) = &settled.capture
+        && let Err(error) = capture.begin().await
+    {
+        pair.stop(End::Told(Signal::TERM)).await?;
+        return Err(error);
+    }
     if let Some((program, arguments)) = command.split_first() {
         pair.app = Some(start_app(settled, program, arguments)?);
     }
@@ -116,6 +122,9 @@ impl Pair<'_> {
             .arg(self.bootstrap)
             .stdout(log.try_clone()?)
             .stderr(log);
+        if let Some(capture) = &self.settled.capture {
+            command.uid(capture.uid).gid(capture.uid);
+        }
         self.proxy = Some(Running::start(command).context("cannot start the sidecar")?);
         self.started = Instant::now();
         Ok(())

@@ -1,4 +1,4 @@
-//! The server under every demo app: hyper on 127.0.0.1, one owned task per connection.
+//! The server under every demo app: on 127.0.0.1, one owned task per connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,6 +30,17 @@ pub(super) trait App: Send + Sync + 'static {
 
 /// Serves `app` at `address` for as long as it is polled.
 pub(super) async fn serve<A: App>(address: SocketAddr, app: Arc<A>) -> anyhow::Result<()> {
+    accept(address, move |stream| connection(stream, Arc::clone(&app))).await
+}
+
+/// Serves each connection to `address` by `connection`, for as long as it is polled.
+pub(super) async fn accept<F>(
+    address: SocketAddr,
+    mut connection: impl FnMut(TcpStream) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
@@ -38,7 +49,9 @@ pub(super) async fn serve<A: App>(address: SocketAddr, app: Arc<A>) -> anyhow::R
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
-                connections.spawn(connection(stream, Arc::clone(&app)));
+                // A connection without this option is slower, no more.
+                stream.set_nodelay(true).ok();
+                connections.spawn(connection(stream));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -46,8 +59,7 @@ pub(super) async fn serve<A: App>(address: SocketAddr, app: Arc<A>) -> anyhow::R
 }
 
 async fn connection<A: App>(stream: TcpStream, app: Arc<A>) {
-    // A connection without this option, or one that broke, concerns its peer alone.
-    stream.set_nodelay(true).ok();
+    // A connection that broke concerns its peer alone.
     let (stream, received) = Tee::new(stream);
     let service = service_fn(|request| {
         let call = Call {

@@ -1,5 +1,7 @@
 //! `shop`: a page with live counts, fed by calls to the catalog through the sidecar.
 
+mod beside;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,8 @@ pub(super) struct Settings {
     /// Where the sidecar takes calls to the catalog.
     #[arg(long)]
     catalog: SocketAddr,
+    #[command(flatten)]
+    others: beside::Others,
     /// Calls per second.
     #[arg(long, default_value_t = 10)]
     rate: u32,
@@ -41,6 +45,8 @@ struct Counts {
     versions: BTreeMap<String, u64>,
     instances: BTreeMap<String, u64>,
     last: VecDeque<Line>,
+    /// The last answer by each other protocol.
+    beside: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,9 +70,15 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let app = Arc::new(Shop {
         counts: Arc::clone(&counts),
     });
+    let note = |protocol, answer| {
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.beside.insert(protocol, answer);
+    };
+    let others = settings.others;
     tokio::select! {
         served = serve(settings.listen.address(), app) => served,
         () = call_catalog(settings, &counts) => Ok(()),
+        () = beside::ask(others, note) => Ok(()),
     }
 }
 

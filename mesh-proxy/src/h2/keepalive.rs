@@ -1,4 +1,4 @@
-//! PING on both ends of a tunnel: a peer that stops answering is dead, whatever TCP says.
+//! PING on both ends of a connection: a peer that stops answering is dead, whatever TCP says.
 
 use std::future::{pending, poll_fn};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Returns when the peer stops answering. Calls `tick` between PINGs. The connection must be
 /// polled meanwhile.
-pub(super) async fn watch(ping: Option<PingPong>, mut tick: impl FnMut()) {
+pub(crate) async fn watch(ping: Option<PingPong>, mut tick: impl FnMut()) {
     let Some(mut ping) = ping else {
         return pending().await;
     };

@@ -1,0 +1,186 @@
+//! The rows of the table of defaults, from the code's own values.
+
+use std::time::Duration;
+
+use mesh_api::model::policy::{
+    Algorithm, BackendSettings, DEFAULTS, ExchangeTimeouts, Jitter, MutualTls, RetryMethods,
+    RetryPolicy,
+};
+
+const CALLER: &str = "the dialled Service";
+const BACKEND: &str = "the chosen backend";
+const RECEIVER: &str = "the receiving workload";
+const BOTH: &str = "destination and proxy";
+const PROXY: &str = "the proxy";
+
+/// What, its value, whose setting it is.
+type Row = (&'static str, String, &'static str);
+
+/// One row each.
+pub(crate) fn rows() -> String {
+    let row = |(what, value, whose)| format!("| {what} | {value} | {whose} |\n");
+    let all = times()
+        .into_iter()
+        .chain(retries(&RetryPolicy::default()))
+        .chain(limits());
+    all.map(row).collect::<Vec<_>>().concat()
+}
+
+fn times() -> Vec<Row> {
+    let (timeouts, backend) = (ExchangeTimeouts::default(), BackendSettings::default());
+    let limit = |limit: Option<Duration>| limit.map_or("none".to_owned(), time);
+    let connect = time(backend.connect_timeout.value);
+    vec![
+        (
+            "mutual TLS",
+            format!("{:?}", MutualTls::default()),
+            RECEIVER,
+        ),
+        ("request timeout", limit(timeouts.request.value), CALLER),
+        ("per-try timeout", limit(timeouts.per_try.value), CALLER),
+        ("connect timeout, TLS and tunnel included", connect, BACKEND),
+        (
+            "pooled HTTP connection, idle",
+            time(backend.pool_idle.value),
+            BACKEND,
+        ),
+        (
+            "load balancing",
+            algorithm(backend.algorithm.value).to_owned(),
+            BACKEND,
+        ),
+        (
+            "leaf certificate",
+            format!("{}, renewed from a third", time(DEFAULTS.leaf_lifetime)),
+            "the mesh",
+        ),
+        (
+            "time for a plaintext peer's head",
+            time(DEFAULTS.head_timeout),
+            PROXY,
+        ),
+        (
+            "wait for configuration that was asked for",
+            time(DEFAULTS.config_wait),
+            PROXY,
+        ),
+    ]
+}
+
+fn limits() -> Vec<Row> {
+    let ejected = format!("{} %", DEFAULTS.max_ejected_percent);
+    let head = format!("{} KiB", DEFAULTS.max_head_bytes / 1024);
+    vec![
+        (
+            "failed connects in a row that eject an endpoint",
+            DEFAULTS.eject_after.to_string(),
+            BACKEND,
+        ),
+        (
+            "first ejection, doubled up to 16 times as long",
+            time(DEFAULTS.base_ejection),
+            BACKEND,
+        ),
+        (
+            "ejected at most, of a backend's endpoints",
+            ejected,
+            BACKEND,
+        ),
+        (
+            "connections at a time",
+            DEFAULTS.max_connections.to_string(),
+            BOTH,
+        ),
+        (
+            "requests at a time",
+            DEFAULTS.max_requests.to_string(),
+            BOTH,
+        ),
+        ("head of a message", head, PROXY),
+        (
+            "fields of a head",
+            DEFAULTS.max_head_fields.to_string(),
+            PROXY,
+        ),
+    ]
+}
+
+fn retries(retry: &RetryPolicy) -> Vec<Row> {
+    let (backoff, budget) = (retry.backoff, retry.budget);
+    let on = [
+        (
+            retry.conditions.connect_failure,
+            "nothing was sent (any method)",
+        ),
+        (
+            retry.conditions.reset,
+            "reset before the first byte of the response",
+        ),
+        (retry.conditions.per_try_timeout, "the try's timeout"),
+    ];
+    let on: Vec<&str> = on
+        .into_iter()
+        .filter(|(is_on, _)| *is_on)
+        .map(|(_, text)| text)
+        .collect();
+    let methods = match &retry.methods {
+        RetryMethods::Safe => "GET, HEAD, OPTIONS".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let jitter = match backoff.jitter {
+        Jitter::Full => "full jitter".to_owned(),
+        other => format!("jitter {other:?}"),
+    };
+    let waits = format!("{} to {}, {jitter}", time(backoff.base), time(backoff.max));
+    let share = format!(
+        "{} %, at least {} per second, over {}",
+        budget.percent,
+        budget.min_per_second,
+        time(budget.window)
+    );
+    vec![
+        (
+            "[retries](../concept/retries.md), tries after the first",
+            retry.attempts.to_string(),
+            CALLER,
+        ),
+        ("retried when", on.join("; "), CALLER),
+        (
+            "retried statuses",
+            if retry.statuses.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("{:?}", retry.statuses)
+            },
+            CALLER,
+        ),
+        ("methods retried once bytes were sent", methods, CALLER),
+        ("wait before a retry", waits, CALLER),
+        ("retry budget", share, CALLER),
+        (
+            "largest body kept for a retry",
+            format!("{} KiB", retry.max_body_bytes / 1024),
+            CALLER,
+        ),
+    ]
+}
+
+fn algorithm(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::PeakEwma => "peak EWMA",
+        Algorithm::RoundRobin => "round robin",
+    }
+}
+
+/// In its largest whole unit.
+fn time(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let unit = units
+        .into_iter()
+        .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
+    unit.map_or_else(
+        || format!("{millis} ms"),
+        |(unit, name)| format!("{} {name}", millis / unit),
+    )
+}

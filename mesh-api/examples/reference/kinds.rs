@@ -1,0 +1,86 @@
+//! The kinds with their schemas, each with a small good object to ask questions with.
+
+use mesh_api::resource::{HTTPRoute, Kind, Mesh, MutualTLSPolicy, TrafficPolicy, Workload};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+/// A kind of the reference.
+pub(crate) struct Described {
+    /// Its name.
+    pub(crate) kind: Kind,
+    /// Its JSON Schema, every part in its place.
+    pub(crate) schema: Value,
+    /// The `spec` of a good object.
+    pub(crate) spec: Value,
+    /// Fields that are told elsewhere, each with where.
+    pub(crate) elsewhere: &'static [(&'static str, &'static str)],
+    /// Fields of free text whose values are names that we know, each with all of them.
+    pub(crate) names: &'static [(&'static str, &'static [&'static str])],
+}
+
+const TARGETS: &[&str] = &[
+    "GRPCRoute",
+    "TCPRoute",
+    "TLSRoute",
+    "ExternalService",
+    "Gateway",
+];
+
+const PARENTS: &[&str] = &["Gateway"];
+
+const FILTERS: (&str, &str) = (
+    "spec.rules[].backendRefs[].filters",
+    "as `spec.rules[].filters`, but header changes only",
+);
+
+/// Every kind that has a schema of ours, in the order of the page.
+pub(crate) fn all() -> Vec<Described> {
+    vec![
+        Described {
+            elsewhere: &[("spec.traffic", "the sections of a TrafficPolicy")],
+            ..described::<Mesh>(Kind::Mesh, json!({}))
+        },
+        described::<Workload>(Kind::Workload, json!({ "address": "10.0.0.1" })),
+        Described {
+            names: &[("spec.targetRefs[].kind", TARGETS)],
+            ..described::<TrafficPolicy>(
+                Kind::TrafficPolicy,
+                json!({ "targetRefs": [{ "kind": "Service", "name": "a" }] }),
+            )
+        },
+        Described {
+            names: &[("spec.targetRefs[].kind", &["Service"])],
+            ..described::<MutualTLSPolicy>(
+                Kind::MutualTLSPolicy,
+                json!({ "selector": {}, "mode": "Strict" }),
+            )
+        },
+        route::<HTTPRoute>(Kind::HTTPRoute),
+    ]
+}
+
+/// A route of the Gateway API.
+fn route<T: JsonSchema>(kind: Kind) -> Described {
+    let parent = json!({ "group": "", "kind": "Service", "name": "a", "port": 80 });
+    Described {
+        elsewhere: &[FILTERS],
+        names: &[("spec.parentRefs[].kind", PARENTS)],
+        ..described::<T>(
+            kind,
+            json!({ "parentRefs": [parent], "rules": [{ "backendRefs": [{ "name": "a", "port": 80 }] }] }),
+        )
+    }
+}
+
+fn described<T: JsonSchema>(kind: Kind, spec: Value) -> Described {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    Described {
+        kind,
+        schema: settings.into_generator().into_root_schema_for::<T>().into(),
+        spec,
+        elsewhere: &[],
+        names: &[],
+    }
+}

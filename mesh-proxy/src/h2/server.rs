@@ -1,0 +1,217 @@
+//! The end that takes requests: each stream of a peer's connection is handed to a handler.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::content::{Incoming, Outgoing};
+use super::meter::Metered;
+use super::{
+    ENDS, HEADER_LIST, MAX_STREAMS, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, broken, head,
+};
+use crate::h1::{BodyPart, Fault, Refusal, RequestHead};
+
+/// Time allowed to a peer's preface and settings.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time after which a connection without streams is closed.
+const IDLE: Duration = Duration::from_hours(1);
+/// Streams that a peer reset before they were looked at.
+const PENDING_RESETS: usize = 100;
+
+/// A request's stream: its content comes in, its response goes out. Dropping it before its end
+/// resets it.
+pub struct ServerStream {
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// Why the response's head could not be sent.
+    failed: Option<h2::Error>,
+}
+
+/// A request, or why it is refused.
+pub type Received = Result<RequestHead, Refusal>;
+
+/// Serves one connection until it ends, `first` of which was read already: each request runs
+/// `handler`, all side by side. Once `drain` is ready no new stream is taken (GOAWAY twice) and
+/// open ones finish.
+///
+/// Must be used within a `LocalSet`. Dropping the future breaks every stream.
+///
+/// # Errors
+/// The connection broke, or the peer broke the protocol. Its handlers have ended by then.
+pub async fn serve<T, H, F>(
+    io: T,
+    first: BytesMut,
+    drain: impl Future<Output = ()>,
+    handler: H,
+) -> io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Received, ServerStream) -> F,
+    F: Future<Output = ()> + 'static,
+{
+    let mut handlers = JoinSet::new();
+    let served = accept(Metered::server(io, first), drain, |received, stream| {
+        handlers.spawn_local(handler(received, stream));
+        while let Some(ended) = handlers.try_join_next() {
+            report(ended);
+        }
+    })
+    .await;
+    // The connection is gone: what handlers still hold fails, so they end by themselves.
+    while let Some(ended) = handlers.join_next().await {
+        report(ended);
+    }
+    served
+}
+
+async fn accept<T>(
+    io: T,
+    drain: impl Future<Output = ()>,
+    mut take: impl FnMut(Received, ServerStream),
+) -> io::Result<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = timeout(HANDSHAKE, settings().handshake(io)).await;
+    let mut connection = handshake
+        .map_err(|_| io::ErrorKind::TimedOut)?
+        .map_err(broken)?;
+    let (mut drain, mut draining) = (pin!(drain), false);
+    let mut idle = pin!(sleep_until(Instant::now() + IDLE));
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                None => return Ok(()),
+                Some(Err(error)) => return Err(broken(error)),
+                Some(Ok((request, respond))) => {
+                    idle.as_mut().reset(Instant::now() + IDLE);
+                    let (received, stream) = receive(request, respond);
+                    take(received, stream);
+                }
+            },
+            () = &mut drain, if !draining => {
+                draining = true;
+                connection.graceful_shutdown();
+            }
+            () = &mut idle => {
+                idle.as_mut().reset(Instant::now() + IDLE);
+                if !connection.has_streams() {
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(ENDS.stream)
+        .initial_connection_window_size(ENDS.connection)
+        .max_header_list_size(HEADER_LIST)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .data_frame_budget(SMALL_FRAMES);
+    builder
+}
+
+fn receive(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> (Received, ServerStream) {
+    let (parts, receive) = request.into_parts();
+    let received = head::request(&parts, receive.is_end_stream());
+    let stream = ServerStream {
+        respond,
+        send: None,
+        incoming: Incoming::new(receive),
+        outgoing: Outgoing::default(),
+        failed: None,
+    };
+    (received, stream)
+}
+
+impl ServerStream {
+    /// The next part of the request's content; `None` at its end.
+    pub fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<BodyPart>, Fault>> {
+        self.incoming.poll_part(task)
+    }
+
+    /// Sends a 1xx head.
+    pub fn send_informational(&mut self, response: Response<()>) {
+        if let Err(error) = self.respond.send_informational(response) {
+            tracing::debug!(%error, "an informational response was not sent");
+        }
+    }
+
+    /// Sends the response's head; `ended` if no content and no trailers follow.
+    pub fn send_response(&mut self, response: Response<()>, ended: bool) {
+        match self.respond.send_response(response, ended) {
+            Ok(send) => self.send = Some(send),
+            Err(error) => self.failed = Some(error),
+        }
+        if ended {
+            self.outgoing.close();
+        }
+    }
+
+    /// Queues content or trailers of the response.
+    pub fn queue(&mut self, part: BodyPart) {
+        self.outgoing.queue(part);
+    }
+
+    /// Queues the end of the response.
+    pub fn queue_end(&mut self) {
+        self.outgoing.queue_end();
+    }
+
+    /// True if so much is queued that it must be sent before more is.
+    pub fn is_full(&self) -> bool {
+        self.outgoing.is_full()
+    }
+
+    /// Hands what is queued to the connection.
+    pub fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(broken(error)));
+        }
+        match &mut self.send {
+            None => Poll::Ready(Ok(())),
+            Some(send) => self.outgoing.poll_flush(send, task),
+        }
+    }
+
+    /// Ready once the peer reset the stream, or is gone.
+    pub fn poll_reset(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.send {
+            None => self.respond.poll_reset(task),
+            Some(send) => send.poll_reset(task),
+        };
+        reset.map(drop)
+    }
+
+    /// Ends it as an error.
+    pub fn reset(mut self, reason: Reason) {
+        match &mut self.send {
+            None => self.respond.send_reset(reason),
+            Some(send) => send.send_reset(reason),
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a stream's handler failed");
+    }
+}

@@ -1,0 +1,230 @@
+//! Bytes both ways between two streams, each direction ending by itself.
+//!
+//! A direction owns memory only while it has bytes: an idle connection costs no buffer.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use crate::buffer::{Buffer, SIZE};
+
+/// Bytes of the largest read: a direction that fills its buffers gets larger ones.
+const MAX_READ: usize = 64 * 1024;
+
+/// Bytes carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// From downstream to upstream.
+    pub(super) sent: u64,
+    /// From upstream to downstream.
+    pub(super) received: u64,
+}
+
+/// The leg that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    Downstream,
+    Upstream,
+}
+
+/// Copies until both ends are done, `first` upstream before all else. What was carried is counted
+/// in `carried` as it goes, so that it is right however this ends.
+///
+/// # Errors
+/// The leg that failed first.
+pub(super) async fn both<D, U>(
+    downstream: &mut D,
+    upstream: &mut U,
+    first: BytesMut,
+    carried: &mut Carried,
+) -> Result<(), Broken>
+where
+    D: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut up = OneWay::new(first);
+    let mut down = OneWay::new(BytesMut::new());
+    poll_fn(|context| {
+        let sent = up.poll(context, downstream, upstream, &mut carried.sent);
+        if let Poll::Ready(Err(end)) = sent {
+            return Poll::Ready(Err(end.leg(Broken::Downstream, Broken::Upstream)));
+        }
+        let received = down.poll(context, upstream, downstream, &mut carried.received);
+        if let Poll::Ready(Err(end)) = received {
+            return Poll::Ready(Err(end.leg(Broken::Upstream, Broken::Downstream)));
+        }
+        if sent.is_ready() && received.is_ready() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// One direction.
+struct OneWay {
+    buffer: Buffer,
+    phase: Phase,
+    /// Bytes to make room for at the next read.
+    room: usize,
+    is_flushed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Copying,
+    /// The reader ended; the writer is to hear of it.
+    Ending,
+    Over,
+}
+
+/// The end of a direction that failed.
+enum End {
+    Reader,
+    Writer,
+}
+
+impl End {
+    fn leg(&self, reader: Broken, writer: Broken) -> Broken {
+        match self {
+            Self::Reader => reader,
+            Self::Writer => writer,
+        }
+    }
+}
+
+impl OneWay {
+    fn new(first: BytesMut) -> Self {
+        Self {
+            buffer: Buffer::from(first),
+            phase: Phase::Copying,
+            room: SIZE,
+            is_flushed: true,
+        }
+    }
+
+    fn poll<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        carried: &mut u64,
+    ) -> Poll<Result<(), End>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            while !self.buffer.is_empty() {
+                match ready!(Pin::new(&mut *writer).poll_write(context, &self.buffer)) {
+                    Ok(written @ 1..) => {
+                        self.buffer.advance(written);
+                        *carried += written as u64;
+                        self.is_flushed = false;
+                    }
+                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Writer)),
+                }
+            }
+            match self.phase {
+                Phase::Over => return Poll::Ready(Ok(())),
+                Phase::Ending => {
+                    let ended = ready!(Pin::new(&mut *writer).poll_shutdown(context));
+                    ended.map_err(|_| End::Writer)?;
+                    self.buffer.release();
+                    self.phase = Phase::Over;
+                }
+                Phase::Copying => match self.poll_read(context, reader) {
+                    Poll::Ready(Ok(0)) => self.phase = Phase::Ending,
+                    Poll::Ready(Ok(read)) => {
+                        let filled = read >= self.room;
+                        self.room = if filled { self.room * 4 } else { SIZE }.min(MAX_READ);
+                    }
+                    Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
+                    Poll::Pending => {
+                        self.buffer.release();
+                        if !self.is_flushed {
+                            let flushed = ready!(Pin::new(&mut *writer).poll_flush(context));
+                            flushed.map_err(|_| End::Writer)?;
+                            self.is_flushed = true;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+    ) -> Poll<Result<usize, End>> {
+        self.buffer.reserve(self.room);
+        let bytes: &mut BytesMut = &mut self.buffer;
+        // Nothing is lost where this future is dropped: it reads at most once.
+        let read = pin!(reader.read_buf(bytes));
+        read.poll(context).map_err(|_| End::Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn directions_end_one_by_one_and_bytes_are_counted() {
+        let (mut client, mut near) = tokio::io::duplex(16);
+        let (mut far, mut server) = tokio::io::duplex(16);
+        let mut carried = Carried::default();
+        let first = BytesMut::from(&b"first,"[..]);
+        let copying = both(&mut near, &mut far, first, &mut carried);
+        let peers = async {
+            let ask = vec![b'a'; 100_000];
+            client.write_all(&ask).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, b"late");
+        };
+        let serve = async {
+            let mut asked = Vec::new();
+            server.read_to_end(&mut asked).await.unwrap();
+            assert!(asked.starts_with(b"first,aaa") && asked.len() == 100_006);
+            // The other direction is still open after the end of the first.
+            server.write_all(b"late").await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let (copied, (), ()) = tokio::join!(copying, peers, serve);
+        assert_eq!(copied, Ok(()));
+        let expected = Carried {
+            sent: 100_006,
+            received: 4,
+        };
+        assert_eq!(carried, expected);
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_holds_no_buffer() {
+        let (mut client, mut near) = tokio::io::duplex(64);
+        let (mut far, mut server) = tokio::io::duplex(64);
+        let mut carried = Carried::default();
+        let before = crate::buffer::pooled();
+        {
+            let copying = both(&mut near, &mut far, BytesMut::new(), &mut carried);
+            let mut copying = pin!(copying);
+            client.write_all(b"x").await.unwrap();
+            let mut got = [0; 1];
+            tokio::select! {
+                _ = &mut copying => unreachable!("both ends are open"),
+                read = server.read_exact(&mut got) => drop(read.unwrap()),
+            }
+            assert!(crate::buffer::pooled() > before, "given back while open");
+        }
+    }
+}
