@@ -6,11 +6,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status,
-    reference, run, token, validate, version,
+    check, complete, control, diff, explain, get, logs, man, proxy, proxy_config, proxy_status,
+    reference, run, test, token, validate, version,
 };
 use crate::demo;
-use crate::render::{Colour, Output, print, report};
+use crate::render::{Colour, Output, ReaderGone, note, print, report};
 use crate::source::state::StateArg;
 
 const EXIT_CODES: &str = "\
@@ -25,7 +25,12 @@ MESH_STATE, .mesh), but a socket in the runtime directory where the folder's pat
 
 /// Runs, inspects and explains the mesh.
 #[derive(Debug, Parser)]
-#[command(name = "meshctl", version, after_long_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(
+    name = "meshctl",
+    version,
+    after_long_help = EXIT_CODES,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(flatten)]
     state: StateArg,
@@ -35,7 +40,8 @@ struct Cli {
         value_enum,
         default_value = "auto",
         value_name = "WHEN",
-        global = true
+        global = true,
+        help_heading = "Options of every command"
     )]
     color: Colour,
     #[command(subcommand)]
@@ -119,9 +125,7 @@ Examples:
   meshctl logs shop -f
   meshctl logs shop --status 5xx --since 10m
   meshctl logs shop --to catalog --path '/items/*' --tail 20 -o json
-  meshctl logs shop --source proxy
-
-Filters of exchanges: --status, --to, --path, --method, --direction.")]
+  meshctl logs shop --source proxy")]
     Logs(Box<logs::Logs>),
     /// Check manifests: every fault with file, line and field.
     #[command(after_long_help = "\
@@ -136,6 +140,31 @@ Examples:
   meshctl explain GET 'http://catalog.demo:80/items?x=1' --from demo/shop -f ./manifests
   meshctl explain http://catalog/items --from demo/shop -H 'x-user: beta' --live")]
     Explain(explain::Explain),
+    /// Test manifests: requests, and the decisions expected on them.
+    #[command(after_long_help = "\
+Example:
+  meshctl test cases.yaml -f ./manifests
+
+A file of cases:
+  cases:
+  - name: beta users see v2
+    request: GET http://catalog/items
+    from: demo/shop
+    headers: { x-user: beta }
+    expect: { route: catalog, rule: 0, backends: { catalog-v2: 100 }, timeout: 2s }
+
+Only what is given under `expect` is compared: route, rule (place or name), backends (percent),
+status, reason, location, target, host, headers (null: absent), timeout.
+Exits with 1 if a decision is not the one expected.")]
+    Test(test::Test),
+    /// Show what a change of manifests does to requests, before it is applied.
+    #[command(after_long_help = "\
+Example:
+  meshctl diff ./manifests ./manifests.new
+
+Requests are made up from the matches of all routes on either side and decided on by both.
+Exits with 1 if anything changes.")]
+    Diff(diff::Diff),
     /// Show the version of this binary.
     Version {
         #[command(flatten)]
@@ -180,10 +209,15 @@ pub(crate) fn run() -> ExitCode {
     CompleteEnv::with_factory(Cli::command)
         .bin("meshctl")
         .complete();
+    if std::env::args_os().len() <= 1 {
+        note(&Cli::command().render_help().ansi().to_string());
+        return ExitCode::from(2);
+    }
     let cli = Cli::parse();
     cli.color.choose();
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             ExitCode::FAILURE
@@ -202,6 +236,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments, &cli.state),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
         command => block_on(dispatch_async(command, &cli.state)),
     }
@@ -225,6 +261,8 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Test(_)
+        | Command::Diff(_)
         | Command::Reference
         | Command::Guard { .. } => Ok(0),
     }

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod complete;
 pub(crate) mod control;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod logs;
@@ -13,7 +14,9 @@ pub(crate) mod proxy_status;
 pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod signal;
+pub(crate) mod test;
 pub(crate) mod token;
 pub(crate) mod validate;
+pub(crate) mod verdict;
 pub(crate) mod version;
 pub(crate) mod watch;

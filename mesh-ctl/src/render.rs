@@ -139,6 +139,12 @@ pub(crate) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String
     lines
 }
 
+/// A number of things: `1 file`, `2 files`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
 /// Indented JSON and a line feed.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(value)?))
@@ -149,12 +155,32 @@ pub(crate) fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(value)?)
 }
 
+/// The reader of standard output went away: there is nobody left to print for.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl std::fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the reader of the output went away")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
 /// Writes `text` to standard output. A reader that went away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match stream(text) {
+        Err(error) if error.is::<ReaderGone>() => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes one part of what goes on for ever; it ends with [`ReaderGone`] when nobody reads it.
+pub(crate) fn stream(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        other => Ok(other?),
     }
 }
 

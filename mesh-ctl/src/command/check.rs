@@ -8,6 +8,7 @@ mod catalog;
 mod configuration;
 mod control;
 mod facts;
+mod finding;
 mod gather;
 mod identity;
 mod policy;

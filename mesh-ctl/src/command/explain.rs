@@ -23,6 +23,7 @@ use crate::command::proxy_config::workload_name;
 use crate::render::{Output, show};
 use crate::source::admin::Admin;
 use crate::source::files::Files;
+use crate::source::proxy;
 use crate::source::state::StateArg;
 
 /// Arguments of `meshctl explain`.
@@ -96,9 +97,9 @@ pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<
         &arguments.headers,
         arguments.sni.as_deref(),
     )?;
-    let from = workload_name(&arguments.from)?;
     if arguments.live {
         let admin = Admin::of(&state.folder()?);
+        let from = proxy::find(&admin, &arguments.from, None).await?;
         let answer = match &subject {
             Subject::Request(asked) => ask(&admin, &from, asked).await?,
             Subject::Connection(asked) => ask_connection(&admin, &from, asked).await?,
@@ -108,6 +109,7 @@ pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<
         })?;
         return Ok(0);
     }
+    let from = workload_name(&arguments.from)?;
     let paths = if arguments.files.is_empty() {
         vec![state.folder()?.manifests()]
     } else {
@@ -127,6 +129,16 @@ pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<
         }
     }
     Ok(0)
+}
+
+impl Asked {
+    /// Reads a request, `[METHOD] URL`, and its `name: value` fields.
+    pub(crate) fn parse(words: &[String], headers: &[String]) -> anyhow::Result<Self> {
+        match url::parse(words, headers, None)? {
+            Subject::Request(asked) => Ok(asked),
+            Subject::Connection(_) => bail!("a connection is no request: write http:// or grpc://"),
+        }
+    }
 }
 
 /// Explains by resources, as a proxy in `consumer` would decide.

@@ -40,11 +40,11 @@ pub(crate) struct Logs {
     /// Only what is younger: `30s`, `1h30m`. An app's output carries no times and passes.
     #[arg(long, value_name = "DURATION", value_parser = since)]
     since: Option<std::time::Duration>,
-    #[command(flatten)]
-    exchanges: Exchanges,
-    /// Print each line as JSON, as it is in the file; no other form is for programs.
+    /// How to print the lines.
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     output: Form,
+    #[command(flatten)]
+    exchanges: Exchanges,
 }
 
 /// Filters of exchanges: with any of them, the access log alone is printed.

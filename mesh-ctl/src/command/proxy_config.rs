@@ -2,6 +2,7 @@
 //!
 //! Live it is asked through the control plane; offline it reads what `-o json` wrote.
 
+mod items;
 mod narrow;
 mod policies;
 mod tables;
@@ -105,7 +106,7 @@ impl ProxyConfig {
         if items_missing(&part) && only.is_set() && format != ListFormat::Json {
             bail!("nothing matches --service and --port; without them `proxy-config` shows all");
         }
-        let names = || tables::names(&part);
+        let names = || items::names(&part);
         list(
             format,
             &part,
@@ -130,12 +131,12 @@ impl Part {
     fn items(self, dump: &Value) -> Value {
         Value::Array(match self {
             Self::All => Vec::new(),
-            Self::Listeners => tables::listeners(dump),
-            Self::Routes => tables::routes(dump),
-            Self::Backends => tables::backends(dump),
-            Self::Endpoints => tables::endpoints(dump),
+            Self::Listeners => items::listeners(dump),
+            Self::Routes => items::routes(dump),
+            Self::Backends => items::backends(dump),
+            Self::Endpoints => items::endpoints(dump),
             Self::Policies => policies::settings(dump),
-            Self::Certificates => tables::certificates(dump),
+            Self::Certificates => items::certificates(dump),
         })
     }
 
@@ -171,7 +172,7 @@ fn all(dump: &Value, format: ListFormat) -> anyhow::Result<String> {
             Value::Array(items) => Some(items),
             _ => None,
         });
-        tables::names(&Value::Array(parts.flatten().collect()))
+        items::names(&Value::Array(parts.flatten().collect()))
     };
     list(format, dump, sections, names)
 }

@@ -3,7 +3,6 @@
 use anyhow::bail;
 use clap::Args;
 use mesh_api::name::Namespace;
-use mesh_api::resource::nearest;
 use serde_json::Value;
 
 use crate::command::complete;
@@ -11,6 +10,7 @@ use crate::command::watch::{Watch, Watched};
 use crate::render::{Cell, ListOutput, Rows, Tone, Width, lines, list, time};
 use crate::source::admin::Admin;
 use crate::source::json::{self, items, text, text_or_dash};
+use crate::source::proxy::hint;
 use crate::source::state::StateArg;
 
 /// Arguments of `meshctl proxy-status`.
@@ -68,14 +68,10 @@ impl ProxyStatus {
         let found: Vec<Value> = items(all).iter().filter(is_meant).cloned().collect();
         if let (Some(wanted), true) = (&self.workload, found.is_empty()) {
             let known: Vec<&str> = items(all).iter().map(|row| text(row, "workload")).collect();
-            match nearest(wanted, &known) {
-                Some(near) => {
-                    bail!("no proxy of a workload {wanted:?} is known; did you mean {near}?")
-                }
-                None => bail!(
-                    "no proxy of a workload {wanted:?} is known; `meshctl proxy-status` lists them"
-                ),
-            }
+            bail!(
+                "no proxy of a workload {wanted:?} is known; {}",
+                hint(&known, wanted)
+            );
         }
         Ok(Value::Array(found))
     }

@@ -41,8 +41,35 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// True while a process of this number runs and is not a zombie of ours.
+/// True while a process of this number runs; one that ended and is not waited for yet does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    known.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok()) && !is_zombie(pid)
+}
+
+/// Only Linux tells: elsewhere a zombie counts as alive.
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state stands in parentheses and may hold anything.
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ended_is_not_alive() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        if cfg!(target_os = "linux") {
+            while is_alive(child.id()) {
+                std::thread::yield_now();
+            }
+        }
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
+        assert!(is_alive(std::process::id()));
+    }
 }

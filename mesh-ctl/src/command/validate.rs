@@ -6,7 +6,7 @@ use clap::Args;
 use mesh_api::manifest::ManifestFault;
 use serde::Serialize;
 
-use crate::render::{Output, show};
+use crate::render::{Output, count, show};
 use crate::source::files::Files;
 
 /// Arguments of `meshctl validate`.
@@ -48,11 +48,12 @@ pub(crate) fn run(arguments: &Validate) -> anyhow::Result<u8> {
         faults: faults.iter().map(Fault::of).collect(),
     };
     show(arguments.output, &report, || {
-        let (resources, files) = (report.resources, report.files);
         let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        let count = lines.len();
         lines.push(format!(
-            "{resources} resources in {files} files, {count} faults\n"
+            "{} in {}, {}\n",
+            count(report.resources, "resource"),
+            count(report.files, "file"),
+            count(faults.len(), "fault")
         ));
         lines.join("\n")
     })?;

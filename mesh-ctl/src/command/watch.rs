@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::time::sleep;
 
 use crate::command::signal;
-use crate::render::{lines, note, print};
+use crate::render::{lines, note, print, stream};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ pub(crate) struct Watch {
 /// What makes two answers differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
-    /// Every character.
+    /// Every word.
     Exact,
     /// All but ages, which change by themselves.
     WithAges,
@@ -69,7 +69,7 @@ async fn follow(
                 if is_terminal && seen != text {
                     draw(&text, true)?;
                 } else if !is_terminal {
-                    print(&fresh)?;
+                    stream(&fresh)?;
                 }
                 seen = text;
             }
@@ -89,12 +89,10 @@ fn changed(before: &str, now: &str, watched: Watched) -> String {
     lines(now.lines().filter(is_new))
 }
 
-/// A line without what changes by itself.
+/// A line without what changes by itself: the gaps between columns, and ages where they are told.
 fn stable(line: &str, watched: Watched) -> String {
-    if watched == Watched::Exact {
-        return line.to_owned();
-    }
-    let words = line.split_whitespace().filter(|word| !is_age(word));
+    let is_kept = |word: &&str| watched == Watched::Exact || !is_age(word);
+    let words = line.split_whitespace().filter(is_kept);
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -112,7 +110,7 @@ fn draw(text: &str, is_terminal: bool) -> anyhow::Result<()> {
         // Past the stream that drops escape codes where colours are not wanted.
         std::io::stdout().write_all(CLEAR)?;
     }
-    print(text)
+    stream(text)
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ fn choose(known: &[&str], text: &str, namespace: Option<&Namespace>) -> anyhow::
     }
 }
 
-/// What the user may have meant.
-fn hint(known: &[&str], given: &str) -> String {
+/// What the user may have meant, among the workloads known.
+pub(crate) fn hint(known: &[&str], given: &str) -> String {
     let elsewhere = known.iter().copied().find(|name| bare(name) == bare(given));
     let bares: Vec<&str> = known.iter().map(|name| bare(name)).collect();
     let near = || {

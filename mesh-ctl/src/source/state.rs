@@ -22,7 +22,8 @@ pub(crate) struct StateArg {
         value_name = "DIR",
         env = "MESH_STATE",
         default_value = ".mesh",
-        global = true
+        global = true,
+        help_heading = "Options of every command"
     )]
     pub(crate) state: PathBuf,
 }

@@ -2,11 +2,15 @@
 
 use mesh_api::decide::route::{path_text, value_text};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::connection::ConnectionRoute;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
 use mesh_api::model::origin::Sourced;
+use mesh_api::model::path::PathMatch;
 use mesh_api::model::policy::{Algorithm, ExchangeTimeouts, MutualTls, RetryPolicy};
-use mesh_api::model::route::{Action, HeaderChanges, PathRewrite, Route, RouteMatch, Rule, Target};
+use mesh_api::model::route::{
+    Action, HeaderChanges, PathRewrite, Route, RouteMatch, Rule, Target, WeightedBackend,
+};
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{DestinationTable, Known};
 use serde_json::{Value, json};
@@ -85,6 +89,11 @@ fn present(table: &DestinationTable) -> Value {
         "protocol": table.protocol.as_str(),
         "addresses": table.addresses,
         "routes": source.routes.iter().map(|route| route_json(route, table)).collect::<Vec<_>>(),
+        "connectionRoutes": source
+            .connection_routes
+            .iter()
+            .map(|route| connection_route(route, table))
+            .collect::<Vec<_>>(),
         "backends": table.backends.iter().map(|held| backend(held)).collect::<Vec<_>>(),
         "timeouts": timeouts(&table.timeouts),
         "retry": retry(&table.retry),
@@ -94,10 +103,38 @@ fn present(table: &DestinationTable) -> Value {
 fn route_json(route: &Route, table: &DestinationTable) -> Value {
     let rules = route.rules.iter().map(|rule| rule_json(rule, table));
     json!({
+        "kind": route.kind.as_str(),
         "name": route.name,
         "created": route.created,
         "rules": rules.collect::<Vec<_>>(),
     })
+}
+
+fn connection_route(route: &ConnectionRoute, table: &DestinationTable) -> Value {
+    let backends = route
+        .rule
+        .backends
+        .iter()
+        .map(|one| json!({ "weight": one.weight, "backend": target_json(&one.target, table) }));
+    json!({
+        "kind": route.kind.as_str(),
+        "name": route.name,
+        "created": route.created,
+        "ruleName": route.rule.name,
+        "hostnames": route.hostnames,
+        "backends": backends.collect::<Vec<_>>(),
+        "retry": retry(&route.rule.retry),
+    })
+}
+
+fn target_json(target: &Target, table: &DestinationTable) -> Value {
+    match target {
+        Target::Backend(index) => {
+            let held = table.backends.get(*index as usize);
+            json!(held.map(|held| held.name.clone()))
+        }
+        Target::Broken { reason } => json!({ "broken": reason }),
+    }
 }
 
 fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
@@ -131,14 +168,7 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
             );
         }
         Action::Forward { backends, rewrite } => {
-            let target = |target: &Target| match target {
-                Target::Backend(index) => {
-                    let held = table.backends.get(*index as usize);
-                    json!(held.map(|held| held.name.clone()))
-                }
-                Target::Broken { reason } => json!({ "broken": reason }),
-            };
-            let one = |weighted: &mesh_api::model::route::WeightedBackend| json!({ "weight": weighted.weight, "backend": target(&weighted.target) });
+            let one = |weighted: &WeightedBackend| json!({ "weight": weighted.weight, "backend": target_json(&weighted.target, table) });
             set("backends", backends.iter().map(one).collect());
             if let Some(rewrite) = rewrite {
                 set(
@@ -152,7 +182,10 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
 }
 
 fn match_text(conditions: &RouteMatch) -> String {
-    let mut parts = vec![format!("path {}", path_text(&conditions.path))];
+    let mut parts = vec![match &conditions.path {
+        PathMatch::Call(_) => format!("call {}", path_text(&conditions.path)),
+        path => format!("path {}", path_text(path)),
+    }];
     if let Some(method) = &conditions.method {
         parts.push(format!("method {method}"));
     }

@@ -22,6 +22,18 @@ pub(super) fn listeners(bootstrap: &Bootstrap, snapshot: &Snapshot) -> Value {
         let origin = "bootstrap forwardProxy";
         all.push(json!({ "kind": "forwardProxy", "address": address, "origin": origin }));
     }
+    if let Some(capture) = &bootstrap.capture {
+        for (side, addresses) in [
+            ("outbound", &capture.outbound),
+            ("inbound", &capture.inbound),
+        ] {
+            let origin = format!("bootstrap capture.{side}");
+            let captured = addresses.iter().map(|address| {
+                json!({ "kind": "capture", "address": address, "side": side, "origin": origin })
+            });
+            all.extend(captured);
+        }
+    }
     all.extend(inbound(bootstrap, snapshot));
     if let Some(address) = bootstrap.observe {
         all.push(json!({ "kind": "observe", "address": address, "origin": "bootstrap observe" }));

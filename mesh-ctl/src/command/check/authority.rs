@@ -1,7 +1,7 @@
 //! Checks of the certificate authority, as it lies in the state folder.
 
-use super::catalog::{Finding, Verdict};
 use super::facts::{Certificate, Facts};
+use super::finding::{Finding, Verdict};
 use crate::render::time::{date, until};
 
 const DAY: i64 = 86_400;
@@ -94,7 +94,7 @@ fn life(facts: &Facts, certificate: Option<&Certificate>, margin: i64, fix: &str
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::facts::Facts;
+use super::finding::Verdict;
 use super::{authority, configuration, control, identity, policy, proxies, state, workload};
 
 /// The page that explains each check under a heading of its name.
@@ -57,39 +58,6 @@ pub(super) struct Entry {
     pub(super) good: &'static str,
     /// The check.
     pub(super) run: fn(&Facts) -> Verdict,
-}
-
-/// What a check came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Findings; none: all is as it should be.
-    Looked(Vec<Finding>),
-    /// What it needs to know is not known.
-    Blind,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Finding {
-    /// How bad it is.
-    pub(super) severity: Severity,
-    /// What was found.
-    pub(super) what: String,
-    /// Why it is so, or what comes of it.
-    pub(super) cause: String,
-    /// What helps.
-    pub(super) fix: String,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Severity {
-    /// Worth a look.
-    Warning,
-    /// Broken, or about to be.
-    Fault,
 }
 
 /// Every check, in the order it is made.
@@ -257,40 +225,6 @@ const fn entry(
         category,
         good,
         run,
-    }
-}
-
-impl Finding {
-    /// Worth a look.
-    pub(super) fn warning(
-        what: impl Into<String>,
-        cause: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self::new(Severity::Warning, what, cause, fix)
-    }
-
-    /// Broken.
-    pub(super) fn fault(
-        what: impl Into<String>,
-        cause: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self::new(Severity::Fault, what, cause, fix)
-    }
-
-    fn new(
-        severity: Severity,
-        what: impl Into<String>,
-        cause: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self {
-            severity,
-            what: what.into(),
-            cause: cause.into(),
-            fix: fix.into(),
-        }
     }
 }
 

@@ -2,30 +2,62 @@
 
 use serde_json::Value;
 
-use super::catalog::{Finding, Verdict};
 use super::facts::Facts;
+use super::finding::{Finding, Verdict};
 use crate::source::json::{list, text};
 
 pub(super) fn accepted(facts: &Facts) -> Verdict {
-    refused(facts, "Accepted")
+    refused(facts, "Accepted", "is refused")
 }
 
 pub(super) fn resolved(facts: &Facts) -> Verdict {
-    refused(facts, "ResolvedRefs")
+    refused(facts, "ResolvedRefs", "names what is not there")
 }
 
 pub(super) fn endpoints(facts: &Facts) -> Verdict {
     ports(facts, |service, port| {
+        if !list(port, "endpoints").is_empty() {
+            return None;
+        }
         let name = place(service, port);
-        list(port, "endpoints").is_empty().then(|| {
-            Finding::warning(
-                format!("{name} has no endpoints"),
-                "no workload with its labels and port is registered: calls to it fail with 503",
-                "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
-                 `meshctl get workloads -o wide`",
-            )
+        let what = format!("{name} has no endpoints");
+        let fix = "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
+                   `meshctl get workloads -o wide`";
+        Some(match callers(facts, &name).as_slice() {
+            [] => Finding::warning(
+                what,
+                "no workload with its labels and port is registered: a call would fail with 503",
+                fix,
+            ),
+            callers => Finding::fault(
+                what,
+                format!(
+                    "no workload with its labels and port is registered: calls of {} fail with 503",
+                    callers.join(", ")
+                ),
+                fix,
+            ),
         })
     })
+}
+
+/// Workloads whose proxies hold this destination: they call it, or may at any moment.
+fn callers<'a>(facts: &'a Facts, destination: &str) -> Vec<&'a str> {
+    let proxies = facts
+        .control
+        .as_ref()
+        .map_or(&[][..], |control| &control.proxies);
+    let entry = format!("destination/{destination}");
+    let holds = |row: &&Value| {
+        list(row, "entries")
+            .iter()
+            .any(|held| text(held, "name") == entry)
+    };
+    proxies
+        .iter()
+        .filter(holds)
+        .map(|row| text(row, "workload"))
+        .collect()
 }
 
 pub(super) fn protocols(facts: &Facts) -> Verdict {
@@ -42,7 +74,7 @@ pub(super) fn protocols(facts: &Facts) -> Verdict {
 }
 
 /// Every resource whose condition of this type is False.
-fn refused(facts: &Facts, condition: &str) -> Verdict {
+fn refused(facts: &Facts, condition: &str, trouble: &str) -> Verdict {
     let Ok(control) = &facts.control else {
         return Verdict::Blind;
     };
@@ -61,7 +93,7 @@ fn refused(facts: &Facts, condition: &str) -> Verdict {
             ""
         };
         Some(Finding::fault(
-            format!("{} is refused ({condition}=False)", name(row)),
+            format!("{} {trouble} ({condition}=False)", name(row)),
             format!("{message}{effect}"),
             format!("mend {file}{line}; `meshctl validate` shows every fault at its place"),
         ))
@@ -106,7 +138,7 @@ fn name(row: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 
@@ -152,6 +184,11 @@ mod tests {
             ]})];
         }
         assert_eq!(severities(&endpoints(&facts)), [Severity::Warning]);
+        let called = json!({"workload": "demo/b", "entries": [{"name": "destination/demo/a:80"}]});
+        if let Ok(control) = &mut facts.control {
+            control.proxies = vec![called];
+        }
+        assert_eq!(severities(&endpoints(&facts)), [Severity::Fault]);
         assert_eq!(severities(&protocols(&facts)), [Severity::Warning]);
     }
 }

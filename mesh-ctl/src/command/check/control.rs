@@ -1,7 +1,7 @@
 //! Checks of the control plane.
 
-use super::catalog::{Finding, Verdict};
 use super::facts::Facts;
+use super::finding::{Finding, Verdict};
 use crate::render::time::age;
 
 /// A difference between clocks that is worth a look: certificates begin two minutes early.
@@ -93,8 +93,8 @@ pub(super) fn clocks(facts: &Facts) -> Verdict {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
     use super::super::facts::{Control, Proxy};
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

@@ -35,7 +35,17 @@ pub(super) async fn facts(state: &StateFolder) -> Facts {
         build: env!("CARGO_PKG_VERSION").to_owned(),
         state: folder(state),
         authority: authority(&state.control()),
-        control: control.map_err(|error| format!("{error:#}")),
+        control: control.map_err(|error| reason(&error)),
+    }
+}
+
+/// Why there is no control plane: the causes below the advice, which the check gives itself.
+fn reason(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    if causes.is_empty() {
+        error.to_string()
+    } else {
+        causes.join(": ")
     }
 }
 
@@ -86,10 +96,19 @@ async fn ask_one(admin: &Admin, workload: String) -> Proxy {
         };
     };
     let page = async |page| proxy::page(admin, &name, page).await.unwrap_or_default();
-    let config = page("config").await;
+    // A proxy that hangs is not asked more than once.
+    let (ready, config) = match proxy::page(admin, &name, "config").await {
+        Ok(config) => (page("ready").await, config),
+        Err(_) => {
+            return Proxy {
+                workload,
+                ..Proxy::default()
+            };
+        }
+    };
     Proxy {
         certificates: page("certificates").await,
-        ready: page("ready").await,
+        ready,
         listeners: list(&config, "listeners").to_vec(),
         workload,
     }

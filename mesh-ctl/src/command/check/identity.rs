@@ -1,7 +1,7 @@
 //! Checks of workloads' certificates, as their proxies report them.
 
-use super::catalog::{Finding, Verdict};
 use super::facts::{Facts, Proxy};
+use super::finding::{Finding, Verdict};
 use crate::render::time::until;
 use crate::source::json::{list, text};
 
@@ -75,7 +75,7 @@ pub(super) fn roots(facts: &Facts) -> Verdict {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

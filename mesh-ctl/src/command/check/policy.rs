@@ -3,8 +3,8 @@
 use jiff::civil::Date;
 use serde_json::Value;
 
-use super::catalog::{Finding, Verdict};
 use super::facts::Facts;
+use super::finding::{Finding, Verdict};
 use crate::source::json::text;
 
 /// Days before `until` from which its end is worth a look.
@@ -125,7 +125,7 @@ fn place(row: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::catalog::{Finding, Verdict};
 use super::facts::{Control, Facts, Proxy};
+use super::finding::{Finding, Verdict};
 use crate::render::time::age;
 use crate::source::json::{list, text, texts};
 
@@ -130,7 +130,7 @@ fn each(facts: &Facts, look: impl Fn(&Value) -> Option<Finding>) -> Verdict {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

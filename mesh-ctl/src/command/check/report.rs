@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::catalog::{ALL, Category, Entry, Finding, PAGE, Severity, Verdict};
+use super::catalog::{ALL, Category, Entry, PAGE};
 use super::facts::Facts;
-use crate::render::Tone;
+use super::finding::{Finding, Severity, Verdict};
 use crate::render::symbol::Symbols;
+use crate::render::{Tone, count};
 
 /// What all checks came to.
 #[derive(Debug, Serialize)]
@@ -173,11 +174,6 @@ impl Line {
         let findings: String = self.findings.iter().map(finding).collect();
         format!("{findings}    see {}\n", self.doc)
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{ending}")
 }
 
 #[cfg(test)]

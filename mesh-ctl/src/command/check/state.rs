@@ -1,7 +1,7 @@
 //! Checks of the state folder.
 
-use super::catalog::{Finding, Verdict};
 use super::facts::Facts;
+use super::finding::{Finding, Verdict};
 
 pub(super) fn exists(facts: &Facts) -> Verdict {
     if facts.state.exists {

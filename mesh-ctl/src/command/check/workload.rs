@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::catalog::{Finding, Verdict};
 use super::facts::{Facts, Run};
+use super::finding::{Finding, Verdict};
 use crate::source::json::{list, text};
 
 pub(super) fn leases(facts: &Facts) -> Verdict {
@@ -101,8 +101,8 @@ pub(super) fn addresses(facts: &Facts) -> Verdict {
 mod tests {
     use serde_json::json;
 
-    use super::super::catalog::Severity;
     use super::super::facts::Supervisor;
+    use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
 

@@ -41,6 +41,7 @@ pub(super) fn resources(found: &Value, width: Width) -> String {
             row.push(in_force(object));
         }
         rows.push(row);
+        faults.extend(unresolved(object, file));
         for fault in list(object, "faults") {
             let place = format!("{file}:{}:{}", fault["line"], fault["column"]);
             let (path, reason) = (text(fault, "path"), text(fault, "reason"));
@@ -182,6 +183,16 @@ fn condition(object: &Value, kind: &str) -> Cell {
     let mut all = list(object, "conditions").iter();
     let one = all.find(|condition| condition["type"] == kind);
     one.map_or_else(|| "-".into(), |one| Cell::state(text(one, "status")))
+}
+
+/// Why references of an object lead nowhere.
+fn unresolved(object: &Value, file: &str) -> Vec<String> {
+    let conditions = list(object, "conditions").iter();
+    let bad = conditions.filter(|one| one["type"] == "ResolvedRefs" && one["status"] == "False");
+    let texts = bad.flat_map(|one| text(one, "message").lines());
+    texts
+        .map(|reason| format!("{file}:{}: {reason}", object["line"]))
+        .collect()
 }
 
 /// Which version is in force, where that is not the one written.

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::filter::Filter;
 use super::{Source, line};
-use crate::render::print;
+use crate::render::stream;
 
 /// Between two looks at a file.
 const LOOK: Duration = Duration::from_millis(100);
@@ -65,11 +65,11 @@ impl Tail {
             }
             Ok(())
         })?;
-        print(&last.into_iter().collect::<String>())
+        stream(&last.into_iter().collect::<String>())
     }
 
     fn print_new(&mut self) -> anyhow::Result<()> {
-        self.each(|text| print(&text))
+        self.each(|text| stream(&text))
     }
 
     /// Hands every complete line that was not read yet and passes the filters to `take`.
