@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status, reference,
-    run, token, validate, version,
+    check, complete, control, explain, get, logs, man, proxy, proxy_config, proxy_status,
+    reference, run, token, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, print, report};

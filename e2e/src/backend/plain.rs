@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 
 use super::{Backend, Seen};
 
+/// More streams than any case cancels.
+const MANY: usize = 1_000_000;
 /// Bytes of one frame of a long answer.
 const PIECE: usize = 16 * 1024;
 
@@ -34,7 +36,13 @@ async fn serve(stream: TcpStream, seen: Seen) -> anyhow::Result<()> {
         let seen = seen.clone();
         async move { answer(request, &seen).await }
     });
-    auto::Builder::new(TokioExecutor::new())
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Callers that give up are the mesh's to bound, not this app's.
+    builder
+        .http2()
+        .max_pending_accept_reset_streams(Some(MANY))
+        .max_local_error_reset_streams(Some(MANY));
+    builder
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(anyhow::Error::from_boxed)
@@ -62,10 +70,11 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Answer, hyper
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
     seen.answered(is_post.then_some(&body));
-    let body = match body.is_empty() {
+    let body = if body.is_empty() && !is_post {
         // Some judges want an answer with content.
-        true if !is_post => Bytes::from_static(b"a good answer\n"),
-        _ => body,
+        Bytes::from_static(b"a good answer\n")
+    } else {
+        body
     };
     let body = match trailers {
         Some(_) => Either::Right(Long {
