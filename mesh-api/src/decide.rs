@@ -135,6 +135,14 @@ pub enum Refusal<'s> {
 }
 
 impl Refusal<'_> {
+    /// The status that a caller of HTTP sees.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoRoute => 404,
+            Self::BrokenBackend(_) | Self::NoBackend => 500,
+        }
+    }
+
     /// The `reason` of `mesh-error`.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::retry::{self, Failure, Verdict};
+use mesh_api::decide::{deadline, grpc};
 use mesh_api::model::backend::Backend;
+use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::snapshot::RuleTable;
@@ -38,14 +40,31 @@ pub struct Plan<'s> {
     pub request_headers: [&'s HeaderChanges; 2],
     /// Changes to the response's head.
     pub response_headers: [&'s HeaderChanges; 2],
-    /// Time allowed to all tries.
-    pub request_timeout: Option<Duration>,
+    /// When the whole exchange must be over.
+    pub deadline: Option<Instant>,
     /// Time allowed to one try.
     pub per_try: Option<Duration>,
+    /// When a gRPC caller stops waiting, if it said so.
+    pub grpc_deadline: Option<Instant>,
     /// When to try again.
     pub retry: &'s RetryPolicy,
     /// What is spoken to the endpoint.
     pub version: Version,
+}
+
+impl Plan<'_> {
+    /// To be over `limit` after `started`; an endpoint of gRPC is told so where the caller `asked`.
+    #[must_use]
+    pub fn within(
+        mut self,
+        limit: Option<Duration>,
+        asked: Option<Duration>,
+        started: Instant,
+    ) -> Self {
+        self.deadline = limit.and_then(|limit| started.checked_add(limit));
+        self.grpc_deadline = asked.and(self.deadline);
+        self
+    }
 }
 
 /// A response whose head came.
@@ -107,7 +126,7 @@ pub async fn send(
             }
             Verdict::Again { wait, .. } => {
                 drop(tried);
-                tries.may_have_arrived |= failure != Failure::Unsent;
+                tries.may_have_arrived |= !failure.is_unsent();
                 body.rewind();
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
@@ -119,7 +138,12 @@ pub async fn send(
 
 /// What a retry rule may care about in a response.
 fn failure_of_answer(answer: &Answer) -> Failure {
-    answer.said.unwrap_or(Failure::Status(answer.head.status()))
+    let status = || Failure::Status(answer.head.status());
+    let code = answer.head.field("grpc-status").map(grpc::code);
+    answer.said.unwrap_or_else(|| match code {
+        None | Some(GrpcCode::Ok) => status(),
+        Some(code) => Failure::Grpc(code),
+    })
 }
 
 /// What the peer's proxy says of its app: that it saw nothing, or broke before it answered. Counts
@@ -141,6 +165,7 @@ fn said_by_peer(reached: &Reached, head: &ResponseHead) -> Option<Failure> {
 
 fn failure_of_error(error: &Error) -> Option<Failure> {
     match error.kind {
+        Kind::RefusedStream => Some(Failure::RefusedStream),
         kind if kind.is_unsent() => Some(Failure::Unsent),
         Kind::Reset => Some(Failure::Reset),
         Kind::PerTryTimeout => Some(Failure::PerTryTimeout),
@@ -168,18 +193,15 @@ async fn try_once(
         let mut reached = context
             .reach(plan.backend, index, fresh, plan.version)
             .await?;
-        let upgrade = upgrade_fields(head);
+        let left = plan.grpc_deadline.map(time_left);
+        let (append, strip) = own_fields(head, left.as_deref());
         let changes = RequestChanges {
             target: &plan.target,
             host: &plan.host,
             changes: plan.request_headers,
             framing: body.framing(),
-            append: &upgrade,
-            strip: if head.version() == Version::Http10 {
-                &["mesh-error", "expect"]
-            } else {
-                &["mesh-error"]
-            },
+            append: &append,
+            strip,
         };
         let leg = &mut reached.leg;
         leg.queue_request(head, &changes)
@@ -207,16 +229,32 @@ async fn try_once(
     }
 }
 
-/// What asks the endpoint to go on with another protocol, where the client does.
-fn upgrade_fields(head: &RequestHead) -> Vec<(&str, &str)> {
-    match head.upgrade().map(std::str::from_utf8) {
-        Some(Ok(protocol)) => vec![("connection", "upgrade"), ("upgrade", protocol)],
-        Some(Err(_)) | None => Vec::new(),
-    }
+/// What a gRPC endpoint is told of the time left.
+fn time_left(deadline: Instant) -> String {
+    deadline::sent_on(deadline.saturating_duration_since(Instant::now()))
 }
 
-/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, `more`
-/// times at most.
+/// Fields that the mesh adds, and those of the client's that they stand for.
+fn own_fields<'h>(
+    head: &'h RequestHead,
+    left: Option<&'h str>,
+) -> (Vec<(&'h str, &'h str)>, &'static [&'static str]) {
+    let mut append = Vec::new();
+    // The endpoint is asked to go on with another protocol where the client asks.
+    if let Some(Ok(protocol)) = head.upgrade().map(std::str::from_utf8) {
+        append.extend([("connection", "upgrade"), ("upgrade", protocol)]);
+    }
+    append.extend(left.map(|left| ("grpc-timeout", left)));
+    let strip: &[&str] = match (head.version(), left) {
+        (Version::Http10, _) => &["mesh-error", "expect"],
+        (_, Some(_)) => &["mesh-error", "grpc-timeout"],
+        (_, None) => &["mesh-error"],
+    };
+    (append, strip)
+}
+
+/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, at most
+/// `more` of them.
 ///
 /// # Errors
 /// The last try's.
@@ -234,8 +272,9 @@ pub async fn connect(
         tries.count += 1;
         tries.endpoints.push(endpoint.address);
         let started = Instant::now();
+        let has_others = tries.count <= more && tries.endpoints.len() < backend.endpoints.len();
         match context.reach_opaque(backend, index, hint).await {
-            Err(error) if error.kind.is_unsent() && tries.count <= more => {}
+            Err(error) if error.kind.is_unsent() && has_others => {}
             Ok(reached) => {
                 context.observe_connected(&reached, started.elapsed());
                 return Ok(reached);

@@ -93,19 +93,36 @@ pub fn hinted(context: &Context, hint: Hint) -> Spoken {
 pub enum Greeting {
     /// A whole `ClientHello`, with the server name if it has one.
     Hello(Option<String>),
-    /// Something else, or too little in time.
+    /// Something else.
     Other,
     /// TLS, but no `ClientHello` that a server would take.
     Malformed,
 }
 
+/// As [`protocol`], for a port whose connections go by server name: only a whole `ClientHello` is TLS.
+pub async fn greeting<T: AsyncRead + Unpin>(
+    context: &Context,
+    direction: Direction,
+    io: &mut T,
+    buffer: &mut BytesMut,
+) -> Greeting {
+    let greeting = client_hello(io, buffer, WAIT).await;
+    let (spoken, by) = match &greeting {
+        Some(Greeting::Hello(_) | Greeting::Malformed) => (Spoken::Tls, "bytes"),
+        Some(Greeting::Other) => (Spoken::Opaque, "bytes"),
+        None => (Spoken::Opaque, "timeout"),
+    };
+    count(context, direction, spoken, by);
+    greeting.unwrap_or(Greeting::Other)
+}
+
 /// Reads a `ClientHello` of `io` into `buffer`, where some of it may be already: whatever segments and
-/// records it comes in, up to 16 KiB, and for at most `limit`.
+/// records it comes in, up to 16 KiB. `None` if it is not whole after `limit`.
 pub async fn client_hello<T: AsyncRead + Unpin>(
     io: &mut T,
     buffer: &mut BytesMut,
     limit: Duration,
-) -> Greeting {
+) -> Option<Greeting> {
     let read = async {
         loop {
             match client_hello::read(buffer) {
@@ -124,8 +141,7 @@ pub async fn client_hello<T: AsyncRead + Unpin>(
             }
         }
     };
-    let read = tokio::time::timeout(limit, read).await;
-    read.unwrap_or(Greeting::Other)
+    tokio::time::timeout(limit, read).await.ok()
 }
 
 /// Reads the first bytes of `io` into `buffer` until they tell what is spoken, and counts what came

@@ -53,6 +53,8 @@ pub enum Kind {
     WrongIdentity,
     /// The peer's proxy refused before its app saw anything.
     RefusedUnsent,
+    /// The endpoint refused the stream unprocessed, or takes no more of them.
+    RefusedStream,
     /// The connection broke before the first byte of a response.
     Reset,
     /// The response broke after its first byte.
@@ -90,7 +92,11 @@ impl Kind {
     pub fn is_unsent(self) -> bool {
         matches!(
             self,
-            Self::ConnectFailed | Self::ConnectTimeout | Self::WrongIdentity | Self::RefusedUnsent
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::WrongIdentity
+                | Self::RefusedUnsent
+                | Self::RefusedStream
         )
     }
 
@@ -107,6 +113,7 @@ impl Kind {
             Self::ConnectTimeout => (503, "connect-timeout"),
             Self::WrongIdentity => (503, "wrong-identity"),
             Self::RefusedUnsent => (503, "refused"),
+            Self::RefusedStream => (503, "refused-stream"),
             Self::Reset => (502, "reset"),
             Self::Cut => (502, "cut"),
             Self::BadResponse => (502, "bad-response"),

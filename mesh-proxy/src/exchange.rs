@@ -258,7 +258,7 @@ async fn handle(
 ) -> Next {
     let started = Instant::now();
     let mut outcome = Outcome::default();
-    let next = match carry_out(context, downstream, head, scope, &mut outcome).await {
+    let next = match carry_out(context, downstream, head, (scope, started), &mut outcome).await {
         Ok(next) => next,
         Err(error) => respond::refuse(context, downstream, head, scope, &error, &mut outcome).await,
     };
@@ -274,7 +274,7 @@ async fn carry_out(
     context: &Rc<Context>,
     downstream: &mut impl Downstream,
     head: &RequestHead,
-    scope: &Scope,
+    (scope, started): (&Scope, Instant),
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
     if head.method() == "CONNECT" {
@@ -282,7 +282,7 @@ async fn carry_out(
     }
     let sources = plan::gather(context, head, scope).await?;
     outcome.destination = Some(sources.label());
-    let plan = match sources.decide(context, head, scope) {
+    let plan = match sources.decide(context, head, scope, started) {
         Planned::Forward(plan) => plan,
         Planned::Respond(answer) => {
             return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
@@ -290,10 +290,11 @@ async fn carry_out(
     };
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.backend = Some(Arc::clone(plan.backend));
-    match plan.request_timeout {
+    match plan.deadline {
         None => forward(context, downstream, head, &plan, outcome).await,
-        Some(limit) => {
-            tokio::time::timeout(limit, forward(context, downstream, head, &plan, outcome))
+        Some(deadline) => {
+            let forwarding = forward(context, downstream, head, &plan, outcome);
+            tokio::time::timeout_at(deadline.into(), forwarding)
                 .await
                 .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
         }

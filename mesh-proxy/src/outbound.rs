@@ -15,7 +15,7 @@ use mesh_api::decide::destination::{self, Dialled};
 use mesh_api::explain::Silent;
 use mesh_api::model::connection::ConnectionRouteKind;
 use mesh_api::model::destination::Protocol;
-use mesh_api::model::policy::{DEFAULTS, RetryPolicy};
+use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{ConnectionTable, DestinationTable, Known};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -95,8 +95,7 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
                 first: BytesMut::new(),
                 facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
             };
-            let more = RetryPolicy::default().attempts;
-            tcp::connect(context, &backend, more, passage).await;
+            tcp::connect(context, &backend, 0, passage).await;
         }
         Err(error) => {
             stream.reset();
@@ -206,8 +205,13 @@ async fn told<T: AsyncRead + Unpin>(
         },
         Some(ConnectionRouteKind::Tcp) => spoken(Spoken::Opaque),
         Some(ConnectionRouteKind::Tls) => {
-            let limit = declared.map_or(detect::WAIT, |_| HELLO_WAIT);
-            match detect::client_hello(stream, first, limit).await {
+            let greeting = if declared.is_some() {
+                let hello = detect::client_hello(stream, first, HELLO_WAIT).await;
+                hello.unwrap_or(Greeting::Other)
+            } else {
+                detect::greeting(context, Direction::Outbound, stream, first).await
+            };
+            match greeting {
                 Greeting::Hello(server_name) => Told {
                     server_name,
                     ..spoken(Spoken::Tls)

@@ -279,7 +279,7 @@ fn bad_body(fault: BodyFault) -> Error {
 
 fn no_response(fault: ResponseFault) -> Error {
     let kind = match (&fault.fault, fault.started) {
-        _ if fault.unsent => Kind::RefusedUnsent,
+        _ if fault.unsent => Kind::RefusedStream,
         (Fault::Refused(_), _) => Kind::BadResponse,
         (Fault::Cut | Fault::Io(_), false) => Kind::Reset,
         (Fault::Cut | Fault::Io(_), true) => Kind::Cut,

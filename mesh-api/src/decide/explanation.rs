@@ -3,6 +3,7 @@
 //! It runs the same [`route::find`], [`outcomes`] and [`change::fields`] as a proxy does; only the choice
 //! by weight is left open, so that the text is the same each time.
 
+mod connection;
 mod outcome;
 mod text;
 
@@ -16,6 +17,9 @@ use crate::model::path::PathMatch;
 use crate::model::route::RouteMatch;
 use crate::snapshot::{DestinationTable, MatchTable};
 
+pub use connection::{
+    ConnectionExplanation, ConnectionOutcome, ConnectionPlace, ConnectionResult, explain_connection,
+};
 pub use outcome::{Change, Endpoint, Forward, Head, Outcome, Result, Setting};
 
 /// Header fields as text, in order; names in any case.

@@ -23,6 +23,23 @@ pub fn code(grpc_status: &[u8]) -> GrpcCode {
         .unwrap_or(GrpcCode::Unknown)
 }
 
+/// A text as the value of `grpc-message`: what is no printable ASCII, and `%`, is escaped (gRPC over
+/// HTTP/2, "Status-Message").
+pub fn message(text: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => escaped.push(char::from(*byte)),
+            _ => escaped.extend(['%', digit(byte >> 4), digit(byte & 15)]),
+        }
+    }
+    escaped
+}
+
 /// The code of a response without a `grpc-status`, as every client of gRPC takes it (gRPC's
 /// `http-grpc-status-mapping`).
 pub fn of_response(status: u16) -> GrpcCode {
@@ -63,14 +80,6 @@ pub fn of_refusal(status: u16) -> GrpcCode {
 }
 
 impl Refusal<'_> {
-    /// The status that a caller of HTTP sees.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NoRoute => 404,
-            Self::BrokenBackend(_) | Self::NoBackend => 500,
-        }
-    }
-
     /// The code that a caller of gRPC sees: `UNIMPLEMENTED` where no rule matches, `UNAVAILABLE` where
     /// the backend is broken (Gateway API `GRPCRouteRule.backendRefs`).
     pub fn grpc_code(&self) -> GrpcCode {
@@ -99,6 +108,17 @@ mod tests {
             "application/json",
         ] {
             assert!(!is_grpc(no.as_bytes()), "{no}");
+        }
+    }
+
+    #[test]
+    fn messages_are_escaped() {
+        for (text, expected) in [
+            ("no endpoint", "no endpoint"),
+            ("100% \n", "100%25 %0A"),
+            ("\u{e9}", "%C3%A9"),
+        ] {
+            assert_eq!(message(text.as_bytes()), expected);
         }
     }
 

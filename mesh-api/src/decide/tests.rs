@@ -129,6 +129,7 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
     };
     let backend = |(number, name): (u8, &str)| Backend {
         name: format!("demo/{name}:80").parse().unwrap(),
+        protocol: Protocol::Http,
         settings: BackendSettings::default(),
         endpoints: vec![endpoint(number, 1), endpoint(number, 2)],
     };

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::model::destination::Protocol;
 use crate::model::policy::BackendSettings;
 use crate::name::{DestinationName, Identity, ObjectName, Port};
 
@@ -10,6 +11,8 @@ use crate::name::{DestinationName, Identity, ObjectName, Port};
 pub struct Backend {
     /// The Service and port.
     pub name: DestinationName,
+    /// What its app speaks: that of its own port, which may differ from the destination's.
+    pub protocol: Protocol,
     /// How its endpoints are reached.
     pub settings: BackendSettings,
     /// Where it runs, sorted by address.

@@ -23,6 +23,7 @@ pub(super) fn backend(view: &View<'_>, name: &DestinationName) -> Option<Backend
     let (service, port) = view.index.service_port(name)?;
     Some(Backend {
         name: name.clone(),
+        protocol: port.protocol,
         settings: settings::backend(view.index, name, port),
         endpoints: endpoints(view, name, service, port),
     })

@@ -189,7 +189,7 @@ impl Catalog {
         backend::View {
             index: &self.index,
             stale: &self.stale,
-            trust_domain: mesh::facts(&self.index).trust_domain,
+            trust_domain: mesh::trust_domain(&self.index),
         }
     }
 }

@@ -96,6 +96,11 @@ fn ports(ports: &[core::ServicePort], faults: &mut Faults) -> Vec<ServicePort> {
                 target(port.target_port.as_ref(), number, faults)
             });
             let protocol = protocol(port.app_protocol.as_deref(), &name);
+            if protocol == Protocol::Detect && word(&name) == "udp" {
+                faults.field("name", |faults| {
+                    faults.refuse(format!("{name:?} says udp, but the port's protocol is TCP"));
+                });
+            }
             if let (Some(port), Some(target)) = (number, target) {
                 checked.push(ServicePort {
                     name,
@@ -127,23 +132,32 @@ fn target(
     }
 }
 
-/// What a port speaks: `appProtocol` (with or without a `kubernetes.io/` prefix), then the part of
-/// its name before the first `-`, else [`Protocol::Detect`].
+/// What a port speaks: `appProtocol` (KEP-3726's names and plain ones), then the part of its name
+/// before the first `-` (Istio's prefixes), else [`Protocol::Detect`]. A protocol whose server speaks
+/// first is bytes like any other that is not HTTP or TLS.
 pub(super) fn protocol(app_protocol: Option<&str>, name: &str) -> Protocol {
-    let word = |text: &str| {
-        Some(match text.to_ascii_lowercase().as_str() {
-            "http" | "http1" | "ws" | "kubernetes.io/ws" => Protocol::Http,
-            "http2" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
-            "grpc" | "grpc-web" => Protocol::Grpc,
-            "https" | "tls" | "kubernetes.io/wss" => Protocol::Tls,
-            "tcp" | "mongo" | "mysql" | "redis" | "postgres" | "postgresql" => Protocol::Tcp,
-            _ => return None,
-        })
-    };
     app_protocol
-        .and_then(word)
-        .or_else(|| word(name.split('-').next().unwrap_or_default()))
+        .and_then(spoken)
+        .or_else(|| spoken(word(name)))
         .unwrap_or(Protocol::Detect)
+}
+
+/// The part of a port's name before the first `-`.
+fn word(name: &str) -> &str {
+    name.split('-').next().unwrap_or_default()
+}
+
+fn spoken(text: &str) -> Option<Protocol> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "http" | "http1" | "ws" | "kubernetes.io/ws" => Protocol::Http,
+        "http2" | "h2c" | "kubernetes.io/h2c" => Protocol::Http2,
+        "grpc" | "grpc-web" => Protocol::Grpc,
+        "https" | "tls" | "wss" | "kubernetes.io/wss" => Protocol::Tls,
+        "tcp" | "amqp" | "cassandra" | "kafka" | "ldap" | "mariadb" | "memcached" | "mongo"
+        | "mongodb" | "mqtt" | "mssql" | "mysql" | "nats" | "postgres" | "postgresql" | "redis"
+        | "smtp" | "ssh" => Protocol::Tcp,
+        _ => return None,
+    })
 }
 
 /// Checks an `EndpointSlice`. Addresses that are not ready are left out.

@@ -1,27 +1,62 @@
 //! Mesh-wide facts.
 
+use ipnet::IpNet;
+
 use crate::model::mesh::MeshFacts;
 use crate::name::{Hostname, TrustDomain};
 use crate::translate::index::Index;
 
-/// The facts. Ranges are those the Mesh names: addresses of Services and workloads outside them are
-/// known through their destinations, and a mesh on one machine has no range of its own.
+/// Most ranges that a proxy takes.
+const MAX_RANGES: usize = 4096;
+
+/// The facts. Ranges are those that the Mesh names, and every virtual IP that is in none of them:
+/// what is dialled there waits for the control plane's answer, and never leaves in the clear.
 pub(super) fn facts(index: &Index) -> MeshFacts {
     let mesh = &index.mesh;
     MeshFacts {
-        trust_domain: mesh
-            .trust_domain
-            .clone()
-            .or_else(|| index.trust_domain.clone())
-            .unwrap_or_else(default_trust_domain),
+        trust_domain: trust_domain(index),
         trust_domain_aliases: Vec::new(),
         cluster_domain: mesh
             .cluster_domain
             .clone()
             .unwrap_or_else(default_cluster_domain),
-        ranges: mesh.ranges.clone(),
+        ranges: ranges(index),
         unknown_destinations: mesh.unknown_destinations,
     }
+}
+
+/// The root of trust in force.
+pub(super) fn trust_domain(index: &Index) -> TrustDomain {
+    let named = index.mesh.trust_domain.clone();
+    named
+        .or_else(|| index.trust_domain.clone())
+        .unwrap_or_else(default_trust_domain)
+}
+
+fn ranges(index: &Index) -> Vec<IpNet> {
+    let named = &index.mesh.ranges;
+    let services = index
+        .services
+        .all()
+        .flat_map(|(_, dated)| &dated.value.addresses);
+    let outside = services.filter(|address| !named.iter().any(|range| range.contains(*address)));
+    let single: Vec<IpNet> = outside.map(|address| IpNet::from(*address)).collect();
+    let mut ranges = named.clone();
+    ranges.extend(fit(&single, MAX_RANGES.saturating_sub(named.len())));
+    ranges
+}
+
+/// At most `most` ranges that hold all of `single`: wider than need be rather than one too few, since
+/// an address that is wrongly held fails with a reason.
+fn fit(single: &[IpNet], most: usize) -> Vec<IpNet> {
+    let mut ranges = IpNet::aggregate(&single.to_vec());
+    while ranges.len() > most.max(2) {
+        let wider = ranges
+            .iter()
+            .map(|range| range.supernet().unwrap_or(*range));
+        ranges = IpNet::aggregate(&wider.collect());
+    }
+    ranges
 }
 
 #[expect(clippy::expect_used, reason = "the text is a trust domain")]
@@ -36,4 +71,25 @@ fn default_cluster_domain() -> Hostname {
     "cluster.local"
         .parse()
         .expect("cluster.local is a host name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_addresses_fit_in_few_ranges() {
+        let single: Vec<IpNet> = (0..=255u8)
+            .map(|last| format!("10.0.{}.{last}/32", last % 7).parse().unwrap())
+            .chain(["fd00::1/128".parse().unwrap()])
+            .collect();
+        for most in [300, 64, 8, 2] {
+            let ranges = fit(&single, most);
+            assert!(ranges.len() <= most, "{} of {most}", ranges.len());
+            for address in &single {
+                assert!(ranges.iter().any(|range| range.contains(address)));
+            }
+        }
+        assert!(fit(&[], 0).is_empty());
+    }
 }

@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod connections;
 mod limits;
+mod services;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
 const BASE: &str = r"
@@ -456,48 +457,6 @@ spec: { selector: { matchLabels: { version: v2 } }, mode: Permissive }
         [
             (8081, Protocol::Tcp, MutualTls::Strict),
             (9090, Protocol::Http, MutualTls::Permissive)
-        ]
-    );
-}
-
-#[test]
-fn slices_add_addresses_outside_the_mesh() {
-    let slice = r"
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: { name: far-1, namespace: demo, labels: { kubernetes.io/service-name: catalog } }
-addressType: IPv4
-ports: [{ name: http, port: 7000 }]
-endpoints:
-- { addresses: [127.0.0.9] }
-- { addresses: [127.0.0.8], conditions: { ready: false } }
-- { addresses: [127.0.0.2] }
-";
-    let mut catalog = with(slice);
-    catalog.set_stale(&"demo/v1-0".parse().unwrap(), true);
-    let endpoints = seen(&catalog, "demo/catalog:80", "demo")
-        .backends
-        .remove(0)
-        .endpoints;
-    let texts: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| {
-            format!(
-                "{} {} {}",
-                endpoint.address,
-                endpoint.tunnel_address().is_some(),
-                endpoint.stale
-            )
-        })
-        .collect();
-    assert_eq!(
-        texts,
-        [
-            "127.0.0.2:7000 true true",
-            "127.0.0.2:8080 true true",
-            "127.0.0.3:9090 true false",
-            "127.0.0.9:7000 false false"
         ]
     );
 }

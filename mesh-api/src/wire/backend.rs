@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::error::Faults;
 use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::destination::Protocol;
 use crate::model::policy::{Algorithm, BackendSettings};
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::read;
+use crate::wire::{destination, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
@@ -24,6 +25,7 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         pool_idle_nanos: read::nanos(settings.pool_idle.value),
         pool_idle_origin: read::write_origin(&settings.pool_idle.origin),
         endpoints: from.endpoints.iter().map(write_endpoint).collect(),
+        protocol: destination::write_protocol(from.protocol).into(),
     }
 }
 
@@ -53,8 +55,12 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         faults,
         read_endpoint,
     );
+    let protocol = read::choice("protocol", from.protocol, faults, |value| {
+        Some(destination::read_protocol(value).unwrap_or(Protocol::Detect))
+    });
     Some(Backend {
         name: name?,
+        protocol: protocol?,
         settings: BackendSettings {
             connect_timeout: connect_timeout?,
             algorithm: algorithm?,

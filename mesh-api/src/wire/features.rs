@@ -129,3 +129,68 @@ fn retry(policy: &RetryPolicy) -> impl Iterator<Item = &'static str> {
     let by_code = (!policy.grpc_codes.is_empty()).then_some(GRPC_RETRY);
     changed.into_iter().chain(by_code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::tests::{destination, route, rule};
+    use crate::model::connection::{ConnectionRoute, ConnectionRule};
+    use crate::model::grpc::GrpcCode;
+    use crate::model::origin::Sourced;
+
+    fn needed(change: impl FnOnce(&mut Destination)) -> String {
+        let mut changed = destination(Vec::new());
+        change(&mut changed);
+        features_needed(&Entry::Destination(changed)).join(" ")
+    }
+
+    fn connections(kind: ConnectionRouteKind) -> ConnectionRoute {
+        ConnectionRoute {
+            kind,
+            name: "demo/r".parse().unwrap(),
+            created: 1,
+            hostnames: Vec::new(),
+            rule: ConnectionRule {
+                name: None,
+                backends: Vec::new(),
+                retry: Sourced::default(),
+            },
+        }
+    }
+
+    #[test]
+    fn each_kind_of_route_is_a_feature() {
+        assert_eq!(needed(|_| {}), "peak-ewma");
+        for (kind, expected) in [
+            (RouteKind::Http, "http-route peak-ewma"),
+            (RouteKind::Grpc, "grpc-route peak-ewma"),
+        ] {
+            let mut route = route("r", 1, vec![rule(&["prefix /"], &[(0, 1)])]);
+            route.kind = kind;
+            assert_eq!(needed(|d| d.routes.push(route)), expected);
+        }
+        let calls = rule(&["call ~a.*/*"], &[(0, 1)]);
+        let mut route = route("r", 1, vec![calls]);
+        route.kind = RouteKind::Grpc;
+        assert_eq!(
+            needed(|d| d.routes.push(route)),
+            "grpc-route peak-ewma regular-expression"
+        );
+        for (kind, expected) in [
+            (ConnectionRouteKind::Tcp, "peak-ewma tcp-route"),
+            (ConnectionRouteKind::Tls, "peak-ewma tls-route"),
+        ] {
+            let route = connections(kind);
+            assert_eq!(needed(|d| d.connection_routes.push(route)), expected);
+        }
+        let codes = vec![GrpcCode::Unavailable];
+        assert_eq!(
+            needed(|d| d.retry.value.grpc_codes = codes),
+            "grpc-retry peak-ewma retry-policy"
+        );
+        // What an older proxy says of them.
+        let asked = ["http-route", "grpc-route", "new-route"].map(str::to_owned);
+        assert_eq!(missing_features(&asked), ["new-route"]);
+        assert!(KNOWN.is_sorted());
+    }
+}

@@ -602,6 +602,9 @@ pub struct Backend {
     pub pool_idle_origin: ::core::option::Option<Origin>,
     #[prost(message, repeated, tag = "8")]
     pub endpoints: ::prost::alloc::vec::Vec<Endpoint>,
+    /// unspecified: not declared
+    #[prost(enumeration = "Protocol", tag = "9")]
+    pub protocol: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {

@@ -1,4 +1,6 @@
-//! Entries there and back, faults with their paths, and noise.
+//! Entries there and back, and noise.
+
+mod faults;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -235,6 +237,17 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         })
 }
 
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop::sample::select(vec![
+        Protocol::Http,
+        Protocol::Http2,
+        Protocol::Grpc,
+        Protocol::Tls,
+        Protocol::Tcp,
+        Protocol::Detect,
+    ])
+}
+
 fn any_destination() -> impl Strategy<Value = Destination> {
     let algorithm = prop_oneof![Just(Algorithm::PeakEwma), Just(Algorithm::RoundRobin)];
     let settings = (sourced(duration()), sourced(algorithm), sourced(duration())).prop_map(
@@ -244,25 +257,18 @@ fn any_destination() -> impl Strategy<Value = Destination> {
             pool_idle,
         },
     );
-    let backends = vec((settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
+    let backends = vec((protocol(), settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
         let named = ["catalog", "v1", "v2"].iter().zip(backends);
         named
-            .map(|(name, (settings, endpoints))| Backend {
+            .map(|(name, (protocol, settings, endpoints))| Backend {
                 name: format!("demo/{name}:80").parse().unwrap(),
+                protocol,
                 settings,
                 endpoints,
             })
             .collect::<Vec<_>>()
     });
     let connection_routes = vec(any_connection_route(), 0..3);
-    let protocol = prop::sample::select(vec![
-        Protocol::Http,
-        Protocol::Http2,
-        Protocol::Grpc,
-        Protocol::Tls,
-        Protocol::Tcp,
-        Protocol::Detect,
-    ]);
     let routes =
         vec((any::<i64>(), any::<bool>(), vec(any_rule(), 0..3)), 0..3).prop_map(|routes| {
             let named = routes.into_iter().enumerate();
@@ -280,7 +286,7 @@ fn any_destination() -> impl Strategy<Value = Destination> {
                 .collect::<Vec<_>>()
         });
     (
-        protocol,
+        protocol(),
         vec(any::<std::net::IpAddr>(), 0..3),
         routes,
         connection_routes,
@@ -446,77 +452,4 @@ proptest! {
 fn facts_read_back() {
     let entry = Entry::Mesh(facts());
     assert_eq!(read_back(&entry), Ok(entry));
-}
-
-#[test]
-fn every_fault_has_its_path() {
-    let moved = Redirect {
-        scheme: None,
-        hostname: None,
-        path: None,
-        port: None,
-        status: 302,
-    };
-    let sound = destination(vec![route(
-        "r",
-        1,
-        vec![
-            rule(&["prefix /a, header x-a=1"], &[(0, 1)]),
-            redirect("exact /b", moved),
-        ],
-    )]);
-    let name = Entry::Destination(sound.clone()).name();
-    let mut message = destination::write(&sound);
-    message.consumer = "Demo".into();
-    message.protocol = 77;
-    message.backends[0].endpoints[1].weight = 0;
-    message.backends[2].name = "demo/catalog:0".into();
-    let rules = &mut message.routes[0].rules;
-    rules[0].matches[0].headers[0].value =
-        Some(generated::named_match::Value::RegularExpression("(".into()));
-    rules[0].request_headers = Some(generated::HeaderChanges {
-        set: vec![generated::Header {
-            name: "host".into(),
-            value: "a\r\nb".into(),
-        }],
-        add: Vec::new(),
-        remove: vec!["Transfer-Encoding".into()],
-    });
-    if let Some(generated::rule::Action::Forward(forward)) = &mut rules[0].action {
-        forward.backends[0].target = Some(generated::weighted_backend::Target::Backend(3));
-    }
-    if let Some(generated::rule::Action::Redirect(redirect)) = &mut rules[1].action {
-        redirect.status = 200;
-    }
-    let kind = Some(generated::entry::Kind::Destination(message));
-    let faults = decode(&name, &generated::Entry { kind }.encode_to_vec()).unwrap_err();
-    let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
-    assert_eq!(
-        paths,
-        [
-            "consumer",
-            "protocol",
-            "routes[0].rules[0].matches[0].headers[0].regularExpression",
-            "routes[0].rules[0].requestHeaders.set[0].name",
-            "routes[0].rules[0].requestHeaders.set[0].value",
-            "routes[0].rules[0].requestHeaders.remove[0]",
-            "routes[0].rules[0].forward.backends[0].backend",
-            "routes[0].rules[1].redirect.status",
-            "backends[0].endpoints[1].weight",
-            "backends[2].name",
-        ]
-    );
-}
-
-#[test]
-fn content_of_another_name_is_refused() {
-    let encoded = encode(&Entry::Destination(destination(Vec::new())));
-    let other = "destination/demo/other:80".parse().unwrap();
-    let faults = decode(&other, &encoded.bytes).unwrap_err();
-    assert_eq!(
-        faults[0].to_string(),
-        "holds destination/demo/catalog:80, not destination/demo/other:80"
-    );
-    let unknown = features::missing_features(&["http-route".into(), "mirror".into()]);
-    assert_eq!(unknown, ["mirror"]);
 }

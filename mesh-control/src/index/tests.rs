@@ -196,3 +196,42 @@ spec: { trustDomain: there.example }
     index.apply_files(files(&[], &["m.yaml"]));
     assert_eq!(index.facts().trust_domain.as_str(), "here.example");
 }
+
+#[test]
+fn routes_of_every_kind_are_read() {
+    let route = |kind: &str, rule: &str| {
+        format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: {kind}
+metadata: {{ name: r, namespace: demo }}
+spec: {{ parentRefs: [{{ group: \"\", kind: Service, name: catalog }}], {rule} }}
+"
+        )
+    };
+    let plain = "rules: [{ backendRefs: [{ name: catalog, port: 80 }] }]";
+    let mut index = Index::new(None);
+    index.apply_files(files(
+        &[("s.yaml", SERVICE), ("tcp.yaml", &route("TCPRoute", plain))],
+        &[],
+    ));
+    assert_eq!(destination(&index).unwrap().connection_routes.len(), 1);
+    let tls = format!("hostnames: [a.b], {plain}");
+    index.apply_files(files(&[("tls.yaml", &route("TLSRoute", &tls))], &[]));
+    index.apply_files(files(&[("grpc.yaml", &route("GRPCRoute", plain))], &[]));
+    let now = destination(&index).unwrap();
+    assert_eq!((now.routes.len(), now.connection_routes.len()), (1, 0));
+    assert_eq!(
+        refused(&index),
+        ["tls.yaml:2 TLSRoute r", "tcp.yaml:2 TCPRoute r"]
+    );
+    let statuses = index.statuses();
+    let conflicted = statuses.iter().filter(|status| {
+        let accepted = &status.conditions[0];
+        accepted.reason == "Conflicted" && accepted.message.starts_with("GRPCRoute demo/r decides")
+    });
+    assert_eq!(conflicted.count(), 2);
+    index.apply_files(files(&[], &["grpc.yaml", "tls.yaml"]));
+    assert_eq!(destination(&index).unwrap().connection_routes.len(), 1);
+    assert!(refused(&index).is_empty());
+}

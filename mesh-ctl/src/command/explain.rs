@@ -1,11 +1,13 @@
-//! `meshctl explain`: what happens to a request, and why.
+//! `meshctl explain`: what happens to a request or a connection, and why.
 //!
 //! Offline it goes through the same resource, model, translation, snapshot and decision as a
 //! proxy; live it asks the running proxy of a workload.
 
+mod url;
+
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use mesh_api::decide::Request;
 use mesh_api::decide::destination::{Resolution, resolve};
@@ -26,7 +28,8 @@ use crate::source::state::StateArg;
 /// Arguments of `meshctl explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// `[METHOD] URL`, the URL as the caller writes it.
+    /// `[METHOD] URL`, the URL as the caller writes it: `http://`, `grpc://HOST:PORT/pkg.Service/Method`,
+    /// `tcp://HOST:PORT` or `tls://HOST:PORT`.
     #[arg(value_name = "REQUEST", required = true, num_args = 1..=2, add = complete::requests())]
     request: Vec<String>,
     /// The caller, `namespace/workload`; routes may differ by its namespace.
@@ -35,6 +38,9 @@ pub(crate) struct Explain {
     /// Header field of the request; repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// The server name that a `tls://` client asks for [default: the host].
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
     /// Read manifests from here; repeatable [default: the demo's in the state folder].
     #[arg(
         short = 'f',
@@ -65,12 +71,38 @@ pub(crate) struct Asked {
     pub(crate) headers: Vec<(String, String)>,
 }
 
+/// A connection to explain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AskedConnection {
+    /// The host and port dialled.
+    pub(crate) authority: String,
+    /// The port dialled.
+    pub(crate) port: u16,
+    /// What its ClientHello names, if it is TLS.
+    pub(crate) server_name: Option<String>,
+}
+
+/// What a command line asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    Request(Asked),
+    Connection(AskedConnection),
+}
+
 /// Prints the explanation.
 pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<u8> {
-    let asked = Asked::parse(&arguments.request, &arguments.headers)?;
+    let subject = url::parse(
+        &arguments.request,
+        &arguments.headers,
+        arguments.sni.as_deref(),
+    )?;
     let from = workload_name(&arguments.from)?;
     if arguments.live {
-        let answer = ask(&Admin::of(&state.folder()?), &from, &asked).await?;
+        let admin = Admin::of(&state.folder()?);
+        let answer = match &subject {
+            Subject::Request(asked) => ask(&admin, &from, asked).await?,
+            Subject::Connection(asked) => ask_connection(&admin, &from, asked).await?,
+        };
         show(arguments.output, &answer, || {
             serde_saphyr::to_string(&answer).unwrap_or_else(|_| format!("{answer:#}\n"))
         })?;
@@ -82,8 +114,18 @@ pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<
         arguments.files
     };
     let files = Files::read(&paths)?;
-    let explanation = offline(&files.catalog, &from.namespace, &asked)?;
-    show(arguments.output, &explanation, || explanation.to_string())?;
+    match &subject {
+        Subject::Request(asked) => {
+            let explanation = offline(&files.catalog, &from.namespace, asked)?;
+            show(arguments.output, &explanation, || explanation.to_string())?;
+        }
+        Subject::Connection(asked) => {
+            let (authority, port) = (&asked.authority, asked.port);
+            let table = table(&files.catalog, &from.namespace, authority, port)?;
+            let explanation = explanation::explain_connection(&table, asked.server_name.as_deref());
+            show(arguments.output, &explanation, || explanation.to_string())?;
+        }
+    }
     Ok(0)
 }
 
@@ -93,24 +135,7 @@ pub(crate) fn offline(
     consumer: &Namespace,
     asked: &Asked,
 ) -> anyhow::Result<Explanation> {
-    let host = target::host(&asked.authority);
-    let Resolution::Service(name) = resolve(&catalog.mesh(), consumer, host, asked.port) else {
-        bail!("{host} is outside the mesh: the request goes there as it is");
-    };
-    let destination = catalog.destination(&name, consumer).with_context(|| {
-        let known: Vec<String> = catalog
-            .destinations()
-            .map(|known| known.to_string())
-            .collect();
-        format!(
-            "no Service has the port {name}; there are {}",
-            known.join(", ")
-        )
-    })?;
-    let table = DestinationTable::compile(destination, None).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{name} cannot be used: {}", faults.join("; "))
-    })?;
+    let table = table(catalog, consumer, &asked.authority, asked.port)?;
     let target = normalise(&asked.target).with_context(|| format!("target {:?}", asked.target))?;
     let fields: Vec<(&str, &str)> = asked
         .headers
@@ -127,6 +152,33 @@ pub(crate) fn offline(
         headers: &Fields(&fields),
     };
     Ok(explanation::explain(&table, &request, Fields(&fields)))
+}
+
+/// The destination that `consumer` reaches by an authority.
+fn table(
+    catalog: &Catalog,
+    consumer: &Namespace,
+    authority: &str,
+    port: u16,
+) -> anyhow::Result<DestinationTable> {
+    let host = target::host(authority);
+    let Resolution::Service(name) = resolve(&catalog.mesh(), consumer, host, port) else {
+        bail!("{host} is outside the mesh: what is sent goes there as it is");
+    };
+    let destination = catalog.destination(&name, consumer).with_context(|| {
+        let known: Vec<String> = catalog
+            .destinations()
+            .map(|known| known.to_string())
+            .collect();
+        format!(
+            "no Service has the port {name}; there are {}",
+            known.join(", ")
+        )
+    })?;
+    DestinationTable::compile(destination, None).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{name} cannot be used: {}", faults.join("; "))
+    })
 }
 
 /// Asks the running proxy of `from`.
@@ -146,76 +198,18 @@ pub(crate) async fn ask(
     admin.post(&target, &body).await
 }
 
-impl Asked {
-    /// Reads `[METHOD] URL` and `name: value` fields.
-    fn parse(words: &[String], headers: &[String]) -> anyhow::Result<Self> {
-        let (method, url) = match words {
-            [url] => ("GET", url),
-            [method, url] => (method.as_str(), url),
-            _ => bail!("a request is [METHOD] URL"),
-        };
-        let rest = url.strip_prefix("http://").unwrap_or(url);
-        ensure!(
-            !rest.contains("://"),
-            "{url}: only http:// is routed; TLS passes unopened"
-        );
-        let split = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(split).unwrap_or((rest, ""));
-        ensure!(!authority.is_empty(), "{url} names no host");
-        let host = target::host(authority);
-        let port = match authority
-            .strip_prefix(host)
-            .and_then(|rest| rest.strip_prefix(':'))
-        {
-            Some(port) => port
-                .parse()
-                .with_context(|| format!("port of {authority}"))?,
-            None => 80,
-        };
-        let target = match path.chars().next() {
-            Some('/') => path.to_owned(),
-            _ => format!("/{path}"),
-        };
-        let field = |text: &String| {
-            let (name, value) = text
-                .split_once(':')
-                .with_context(|| format!("{text:?} is no `name: value`"))?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        };
-        Ok(Self {
-            method: method.to_owned(),
-            authority: authority.to_owned(),
-            port,
-            target,
-            headers: headers.iter().map(field).collect::<anyhow::Result<_>>()?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_read_as_written() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let asked = Asked::parse(
-            &words("PUT http://catalog.demo:8080/items?x=1"),
-            &["K: v".into()],
-        )
-        .unwrap();
-        assert_eq!((asked.method.as_str(), asked.port), ("PUT", 8080));
-        assert_eq!(
-            (asked.authority.as_str(), asked.target.as_str()),
-            ("catalog.demo:8080", "/items?x=1")
-        );
-        assert_eq!(asked.headers, [("K".to_owned(), "v".to_owned())]);
-        assert_eq!(
-            Asked::parse(&words("catalog?y"), &[]).unwrap().target,
-            "/?y"
-        );
-        for bad in ["https://a/", "http:///x", "a:99999/"] {
-            assert!(Asked::parse(&words(bad), &[]).is_err(), "{bad}");
-        }
-    }
+/// Asks the running proxy of `from` about a connection.
+async fn ask_connection(
+    admin: &Admin,
+    from: &ObjectName,
+    asked: &AskedConnection,
+) -> anyhow::Result<serde_json::Value> {
+    let body = json!({
+        "host": asked.authority,
+        "port": asked.port,
+        "scheme": if asked.server_name.is_some() { "tls" } else { "tcp" },
+        "serverName": asked.server_name,
+    });
+    let target = format!("/proxy/{}/{}/explain", from.namespace, from.name);
+    admin.post(&target, &body).await
 }

@@ -31,6 +31,8 @@ struct Question {
     scheme: String,
     #[serde(default)]
     headers: Headers,
+    /// What a ClientHello names, of a connection with the scheme `tls`.
+    server_name: Option<String>,
 }
 
 /// Header fields as pairs in order, or by name.
@@ -118,6 +120,11 @@ fn explain(
     let Some(table) = snapshot.destination(name) else {
         return refuse(404, &format!("{name} does not exist"));
     };
+    if matches!(question.scheme.as_str(), "tcp" | "tls") {
+        let server_name = question.server_name.as_deref();
+        let explanation = explanation::explain_connection(table, server_name);
+        return super::answer(200, &explanation);
+    }
     let target = match normalise(&question.path) {
         Ok(target) => target,
         Err(error) => return refuse(400, &format!("path: {error}")),

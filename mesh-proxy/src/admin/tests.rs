@@ -61,6 +61,7 @@ fn batch() -> Batch {
         connection_routes: Vec::new(),
         backends: vec![Backend {
             name,
+            protocol: Protocol::Http,
             settings: BackendSettings::default(),
             endpoints: vec![],
         }],

@@ -200,6 +200,7 @@ mod tests {
             connection_routes: Vec::new(),
             backends: vec![Backend {
                 name: name.parse().unwrap(),
+                protocol: Protocol::Http,
                 settings: mesh_api::model::policy::BackendSettings::default(),
                 endpoints: vec![],
             }],

@@ -331,6 +331,7 @@ pub fn plain_backend(
     let settings = mesh_api::model::policy::BackendSettings::default();
     Arc::new(Backend {
         name,
+        protocol: mesh_api::model::destination::Protocol::Http,
         settings,
         endpoints,
     })

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use mesh_api::decide::deadline;
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
@@ -187,10 +189,13 @@ impl Sources<'_> {
         context: &Context,
         head: &RequestHead,
         scope: &Scope,
+        started: Instant,
     ) -> Planned<'_> {
+        let asked = asked(head);
         let table = match &self.toward {
             Toward::Backend(backend) => {
-                return Planned::Forward(self.direct(backend, head, scope));
+                let plan = self.direct(backend, head, scope);
+                return Planned::Forward(plan.within(asked, asked, started));
             }
             Toward::Destination(table) => table,
         };
@@ -207,7 +212,9 @@ impl Sources<'_> {
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
             Step::Done(Decision::Forward(forward)) => {
-                Planned::Forward(self.plan(*forward, table.protocol, head))
+                let limit = deadline::request(forward.timeouts, asked);
+                let plan = self.plan(*forward, table.protocol, head);
+                Planned::Forward(plan.within(limit, asked, started))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
             Step::Ask(question) => match question {},
@@ -231,7 +238,8 @@ impl Sources<'_> {
             }),
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
-            request_timeout: forward.timeouts.request.value,
+            deadline: None,
+            grpc_deadline: None,
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
             version: upstream_version(forward.backend, protocol, head),
@@ -260,7 +268,8 @@ impl Sources<'_> {
             host: Cow::Borrowed(&self.host),
             request_headers: [&UNCHANGED; 2],
             response_headers: [&UNCHANGED; 2],
-            request_timeout: None,
+            deadline: None,
+            grpc_deadline: None,
             per_try: None,
             retry,
             version: upstream_version(backend, protocol, head),
@@ -273,6 +282,11 @@ impl Sources<'_> {
             Some(query) => Cow::Owned(format!("{}?{query}", self.target.path)),
         }
     }
+}
+
+/// The time that a gRPC caller gives to its call.
+fn asked(head: &RequestHead) -> Option<Duration> {
+    head.field("grpc-timeout").and_then(deadline::asked)
 }
 
 /// What to speak to the endpoints of `backend`.

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use ::h2::Reason;
-use mesh_api::decide::{Respond, change};
+use mesh_api::decide::{Respond, change, grpc};
 use mesh_api::model::route::HeaderChanges;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -275,6 +275,19 @@ async fn send_reply(
 ) -> Next {
     let (status, fields, body) = reply;
     let mut fields = fields.to_vec();
+    // A caller of gRPC takes its answer from fields, in a response that has no content.
+    let code = grpc::of_refusal(status).number().to_string();
+    let told = grpc::message(body.trim_ascii_end());
+    let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
+    let (status, body) = if is_call && status >= 400 {
+        fields.retain(|(name, _)| *name != "content-type");
+        fields.push(("content-type", "application/grpc"));
+        fields.push(("grpc-status", &code));
+        fields.push(("grpc-message", &told));
+        (200, &b""[..])
+    } else {
+        (status, body)
+    };
     fields.extend_from_slice(connection_field(head, close));
     downstream.queue_reply(head.method(), status, &fields, body);
     match flush(downstream).await {

@@ -9,7 +9,10 @@ use std::time::Instant;
 use mesh_api::decide::eject::Ejection;
 use mesh_api::model::policy::DEFAULTS;
 
-/// Every endpoint that some snapshot holds, by address and port.
+/// Endpoints of which something is remembered; those not in use go when there are more.
+const MAX_STATES: usize = 16_384;
+
+/// Every endpoint that some snapshot holds or that is in use, by address and port.
 #[derive(Debug)]
 pub struct Endpoints {
     states: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
@@ -43,7 +46,16 @@ impl Endpoints {
 
     /// The state of an endpoint, made at first sight.
     pub fn state(&self, address: SocketAddr) -> Arc<EndpointState> {
-        self.lock().entry(address).or_default().clone()
+        let mut states = self.lock();
+        if states.len() >= MAX_STATES && !states.contains_key(&address) {
+            // Addresses outside the mesh are in no snapshot, and an app may dial any number of them.
+            let in_use = |state: &EndpointState| {
+                state.outstanding() > 0 || state.ejected_until.load(Relaxed) > 0
+            };
+            states.retain(|_, state| in_use(state));
+            self.changes.fetch_add(1, Relaxed);
+        }
+        states.entry(address).or_default().clone()
     }
 
     /// Forgets endpoints that no snapshot holds any more.

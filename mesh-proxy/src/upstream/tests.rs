@@ -19,6 +19,7 @@ fn backend(count: u16) -> Backend {
     };
     Backend {
         name: "demo/shop:80".parse().unwrap(),
+        protocol: mesh_api::model::destination::Protocol::Http,
         settings: BackendSettings::default(),
         endpoints: (0..count).map(endpoint).collect(),
     }
@@ -271,4 +272,18 @@ fn ejection_is_not_heeded_where_nothing_else_is_left() {
         Some(0),
         "the other endpoint is gone"
     );
+}
+
+#[test]
+fn addresses_outside_the_mesh_are_forgotten_and_what_is_in_use_is_not() {
+    let endpoints = Endpoints::new(Instant::now());
+    let address = |n: u32| SocketAddr::from((Ipv4Addr::from(n), 443));
+    let busy = endpoints.state(address(0)).begin();
+    for n in 1..40_000 {
+        drop(endpoints.state(address(n)).begin());
+        assert!(endpoints.len() <= 16_384, "{n}");
+    }
+    assert_eq!(endpoints.state(address(0)).outstanding(), 1);
+    drop(busy);
+    assert_eq!(endpoints.state(address(0)).outstanding(), 0);
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::decide::explanation::{Fields, bytes};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
-use crate::decide::{Decision, Refusal, Request, Respond, change};
+use crate::decide::{Decision, Refusal, Request, Respond, change, deadline, grpc};
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
 use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
@@ -47,6 +47,8 @@ pub enum Result {
     Refuse {
         /// The status.
         status: u16,
+        /// The gRPC code instead of it, where the request is a gRPC call.
+        grpc: Option<&'static str>,
         /// Why, as metrics and logs name it.
         reason: &'static str,
         /// Why, in words.
@@ -145,7 +147,7 @@ pub(super) fn describe(
 ) -> Outcome {
     let (rule, result) = match decision {
         Decision::Forward(forward) => (forward.rule, forwarded(forward, request, fields)),
-        Decision::Respond(respond) => (respond.rule, responded(respond)),
+        Decision::Respond(respond) => (respond.rule, responded(respond, fields)),
     };
     let weight = at.zip(rule).and_then(|(at, rule)| match &rule.rule.action {
         Action::Forward { backends, .. } => {
@@ -208,7 +210,8 @@ fn forwarded(
             .into_iter()
             .flat_map(changes)
             .collect(),
-        request_timeout: setting(&forward.timeouts.request, duration),
+        request_timeout: request_timeout(forward, fields)
+            .unwrap_or_else(|| setting(&forward.timeouts.request, duration)),
         per_try_timeout: setting(&forward.timeouts.per_try, duration),
         retry: setting(forward.retry, retry_text),
         connect_timeout: setting(&settings.connect_timeout, debug),
@@ -221,7 +224,19 @@ fn forwarded(
     }))
 }
 
-fn responded(respond: &Respond<'_>) -> Result {
+/// The caller's own limit, where it is less than the policy's.
+fn request_timeout(forward: &crate::decide::Forward<'_>, fields: Fields<'_>) -> Option<Setting> {
+    let mut given = fields.0.iter();
+    let given = given.find(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout"))?;
+    let asked = deadline::asked(given.1.as_bytes())?;
+    let least = deadline::request(forward.timeouts, Some(asked))?;
+    (forward.timeouts.request.value != Some(least)).then(|| Setting {
+        value: debug(&least),
+        origin: "grpc-timeout of the request".to_owned(),
+    })
+}
+
+fn responded(respond: &Respond<'_>, fields: Fields<'_>) -> Result {
     let Some(refusal) = &respond.refusal else {
         return Result::Redirect {
             status: respond.status,
@@ -233,16 +248,26 @@ fn responded(respond: &Respond<'_>) -> Result {
                 .collect(),
         };
     };
-    let detail = match refusal {
+    let content_type = fields.0.iter();
+    let content_type = content_type.filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let is_grpc = content_type
+        .into_iter()
+        .any(|(_, value)| grpc::is_grpc(value.as_bytes()));
+    Result::Refuse {
+        status: respond.status,
+        grpc: is_grpc.then(|| refusal.grpc_code().as_str()),
+        reason: refusal.reason(),
+        detail: refusal_text(refusal),
+        mesh_error: mesh_error_value(OUTBOUND, refusal.reason(), None),
+    }
+}
+
+/// Why, in words.
+pub(super) fn refusal_text(refusal: &Refusal<'_>) -> String {
+    match refusal {
         Refusal::NoRoute => "the destination has routes and none of their rules matches".to_owned(),
         Refusal::NoBackend => "the rule has no backend with a weight".to_owned(),
         Refusal::BrokenBackend(reason) => reason.clone().into_owned(),
-    };
-    Result::Refuse {
-        status: respond.status,
-        reason: refusal.reason(),
-        detail,
-        mesh_error: mesh_error_value(OUTBOUND, refusal.reason(), None),
     }
 }
 
@@ -265,7 +290,7 @@ fn changes(from: &HeaderChanges) -> Vec<Change> {
     set.chain(add).chain(remove).collect()
 }
 
-fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
+pub(super) fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
     let all_stale = from.iter().all(|endpoint| endpoint.stale);
     let weight = |endpoint: &backend::Endpoint| {
         if endpoint.stale && !all_stale {
@@ -287,6 +312,19 @@ fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
         percent: percent(weight(endpoint), total),
     });
     each.collect()
+}
+
+/// The part of a retry policy that is about connections.
+pub(super) fn connect_retry_text(policy: &RetryPolicy) -> String {
+    if policy.attempts == 0 || !policy.conditions.connect_failure {
+        return "none".to_owned();
+    }
+    format!(
+        "{} more on connect failure; backoff {} to {}",
+        policy.attempts,
+        debug(&policy.backoff.base),
+        debug(&policy.backoff.max),
+    )
 }
 
 fn retry_text(policy: &RetryPolicy) -> String {
@@ -329,7 +367,7 @@ fn retry_text(policy: &RetryPolicy) -> String {
     )
 }
 
-fn setting<T>(from: &Sourced<T>, text: impl Fn(&T) -> String) -> Setting {
+pub(super) fn setting<T>(from: &Sourced<T>, text: impl Fn(&T) -> String) -> Setting {
     Setting {
         value: text(&from.value),
         origin: from.origin.to_string(),
@@ -337,12 +375,12 @@ fn setting<T>(from: &Sourced<T>, text: impl Fn(&T) -> String) -> Setting {
 }
 
 /// A duration's `Debug` form is its short one: `250ms`.
-fn debug(value: &impl Debug) -> String {
+pub(super) fn debug(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
 /// To two decimals.
-fn percent(part: u64, total: u64) -> f64 {
+pub(super) fn percent(part: u64, total: u64) -> f64 {
     let hundredths = part * 10_000 / total.max(1);
     f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::decide::explanation::{
-    Change, Explanation, Forward, Head, LostMatch, Outcome, Result, RulePlace, Setting,
+    Change, Endpoint, Explanation, Forward, Head, LostMatch, Outcome, Result, RulePlace, Setting,
 };
 
 impl Display for Explanation {
@@ -87,11 +87,16 @@ impl Display for Outcome {
             }
             Result::Refuse {
                 status,
+                grpc,
                 detail,
                 mesh_error,
                 ..
             } => {
-                writeln!(f, "{} %: refuse {status}: {detail}", self.percent)?;
+                write!(f, "{} %: refuse {status}", self.percent)?;
+                if let Some(code) = grpc {
+                    write!(f, " (gRPC {code})")?;
+                }
+                writeln!(f, ": {detail}")?;
                 writeln!(f, "  mesh-error: {mesh_error}")
             }
         }
@@ -120,24 +125,8 @@ impl Display for Forward {
             ("algorithm", &self.algorithm),
             ("pool idle", &self.pool_idle),
         ];
-        for (name, Setting { value, origin }) in settings {
-            writeln!(f, "  {name}: {value} [{origin}]")?;
-        }
-        if self.endpoints.is_empty() {
-            writeln!(f, "  no endpoints")?;
-        }
-        for endpoint in &self.endpoints {
-            write!(f, "  {} %: {}", endpoint.percent, endpoint.address)?;
-            if let Some(workload) = &endpoint.workload {
-                write!(f, " {workload}")?;
-            }
-            match (&endpoint.identity, &endpoint.tunnel) {
-                (Some(identity), Some(tunnel)) => write!(f, " as {identity} at {tunnel}")?,
-                _ => write!(f, " plain")?,
-            }
-            writeln!(f, "{}", if endpoint.stale { " STALE" } else { "" })?;
-        }
-        Ok(())
+        self::settings(f, &settings)?;
+        endpoints(f, &self.endpoints)
     }
 }
 
@@ -147,6 +136,33 @@ fn list(f: &mut Formatter<'_>, changes: &[Change]) -> fmt::Result {
             Some(value) => writeln!(f, "  response: {kind} {name}: {value}")?,
             None => writeln!(f, "  response: {kind} {name}")?,
         }
+    }
+    Ok(())
+}
+
+/// Each value with its origin.
+pub(super) fn settings(f: &mut Formatter<'_>, settings: &[(&str, &Setting)]) -> fmt::Result {
+    for (name, Setting { value, origin }) in settings {
+        writeln!(f, "  {name}: {value} [{origin}]")?;
+    }
+    Ok(())
+}
+
+/// Each endpoint with its chance.
+pub(super) fn endpoints(f: &mut Formatter<'_>, endpoints: &[Endpoint]) -> fmt::Result {
+    if endpoints.is_empty() {
+        writeln!(f, "  no endpoints")?;
+    }
+    for endpoint in endpoints {
+        write!(f, "  {} %: {}", endpoint.percent, endpoint.address)?;
+        if let Some(workload) = &endpoint.workload {
+            write!(f, " {workload}")?;
+        }
+        match (&endpoint.identity, &endpoint.tunnel) {
+            (Some(identity), Some(tunnel)) => write!(f, " as {identity} at {tunnel}")?,
+            _ => write!(f, " plain")?,
+        }
+        writeln!(f, "{}", if endpoint.stale { " STALE" } else { "" })?;
     }
     Ok(())
 }
