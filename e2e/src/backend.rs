@@ -5,6 +5,7 @@
 mod closing;
 mod goaway;
 mod plain;
+mod sink;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +56,15 @@ pub async fn goaway() -> anyhow::Result<Backend> {
 /// If it cannot listen.
 pub async fn closing() -> anyhow::Result<Backend> {
     Backend::start(closing::serve).await
+}
+
+/// An HTTP/2 app that answers each request with the length of its body, however small its pieces.
+///
+/// # Errors
+///
+/// If it cannot listen.
+pub async fn sink() -> anyhow::Result<Backend> {
+    Backend::start(sink::serve).await
 }
 
 impl Backend {

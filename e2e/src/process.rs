@@ -3,6 +3,7 @@
 //! May use nothing of this crate.
 
 use std::fs::OpenOptions;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -116,30 +117,43 @@ impl Drop for Process {
 ///
 /// # Errors
 ///
-/// If it cannot be started or takes too long. How it ended is the caller's to judge.
+/// If it cannot be started or takes too long; then the message has what it said. How it ended is the
+/// caller's to judge.
 pub async fn output(command: &mut Command, limit: Duration) -> anyhow::Result<Ended> {
     use std::os::unix::process::CommandExt as _;
     let name = command.get_program().to_string_lossy().into_owned();
-    let child = command
+    let (mut out, mut error) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(out.try_clone()?)
+        .stderr(error.try_clone()?)
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
-    let output = tokio::time::timeout(limit, waiting).await;
+    let end = Instant::now() + limit;
+    let mut status = child.try_wait()?;
+    while status.is_none() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        status = child.try_wait()?;
+    }
+    // What it started and left behind ends with it.
     if let Some(group) = group {
         kill_process_group(group, Signal::KILL).ok();
     }
-    let output = output.with_context(|| format!("{name} took longer than {limit:?}"))??;
-    let output = output?;
-    Ok(Ended {
-        status: output.status,
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        error: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let (out, error) = (whole(&mut out)?, whole(&mut error)?);
+    let Some(status) = status else {
+        child.wait()?;
+        bail!("{name} took longer than {limit:?}; it said: {out}{error}");
+    };
+    Ok(Ended { status, out, error })
+}
+
+fn whole(file: &mut std::fs::File) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A command that ended.

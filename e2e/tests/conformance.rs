@@ -18,7 +18,7 @@ use e2e::process::output;
 use e2e::{need, tool};
 
 const VERSION: &str = "v1.0.5";
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(8);
 
 /// What the suite may ask of the two ends.
 const EVERYTHING: &str = "

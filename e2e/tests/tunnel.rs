@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use e2e::backend::{Backend, http};
+use e2e::backend::{Backend, sink};
 use e2e::figure::record;
 use e2e::mesh::Mesh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
@@ -30,7 +30,7 @@ async fn prove_one_byte_at_a_time() -> anyhow::Result<()> {
 
 /// One request whose body is so many DATA frames of one byte.
 async fn http2(count: usize) -> anyhow::Result<()> {
-    let app = http().await?;
+    let app = sink().await?;
     let (_mesh, address) = Mesh::pair("kubernetes.io/h2c", app.port).await?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

@@ -15,11 +15,13 @@ use tokio::net::TcpStream;
 
 use super::{Backend, Seen};
 
+/// More streams than any case cancels.
+const MANY: usize = 1_000_000;
 /// Bytes of one frame of a long answer.
 const PIECE: usize = 16 * 1024;
 
-/// An app that answers `GET /bytes/N` with N bytes, `POST /count` with the length of its body, an empty GET with two
-/// letters, and all else with the request's own body (a POST is
+/// An app that answers `GET /bytes/N` with N bytes, an empty GET with a few
+/// words, and all else with the request's own body (a POST is
 /// taken by its number) and its trailers.
 ///
 /// # Errors
@@ -34,7 +36,13 @@ async fn serve(stream: TcpStream, seen: Seen) -> anyhow::Result<()> {
         let seen = seen.clone();
         async move { answer(request, &seen).await }
     });
-    auto::Builder::new(TokioExecutor::new())
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Callers that give up are the mesh's to bound, not this app's.
+    builder
+        .http2()
+        .max_pending_accept_reset_streams(Some(MANY))
+        .max_local_error_reset_streams(Some(MANY));
+    builder
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(anyhow::Error::from_boxed)
@@ -56,21 +64,17 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Answer, hyper
         };
         return Ok(Response::new(Either::Right(body)));
     }
-    if path == "/count" {
-        let text = count(request.into_body()).await?.to_string();
-        seen.answered(None);
-        return Ok(Response::new(Either::Left(Full::new(text.into()))));
-    }
     let is_post = request.method() == "POST";
     let version = format!("{:?}", request.version());
     let body = request.into_body().collect().await?;
     let trailers = body.trailers().cloned();
     let body = body.to_bytes();
     seen.answered(is_post.then_some(&body));
-    let body = match body.is_empty() {
+    let body = if body.is_empty() && !is_post {
         // Some judges want an answer with content.
-        true if !is_post => Bytes::from_static(b"ok\n"),
-        _ => body,
+        Bytes::from_static(b"a good answer\n")
+    } else {
+        body
     };
     let body = match trailers {
         Some(_) => Either::Right(Long {
@@ -85,15 +89,6 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Answer, hyper
         response.headers_mut().insert("x-version", version);
     }
     Ok(response)
-}
-
-/// The length of a body that may be too long to keep.
-async fn count(mut body: Incoming) -> Result<usize, hyper::Error> {
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        length += frame?.data_ref().map_or(0, Bytes::len);
-    }
-    Ok(length)
 }
 
 /// A ready piece, so many bytes in pieces, then trailers.

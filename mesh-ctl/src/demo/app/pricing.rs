@@ -46,7 +46,7 @@ struct Seen {
     most: AtomicU64,
 }
 
-/// A call in hand; dropped before its answer, it was given up.
+/// A call that takes its time; dropped before its answer, it was given up.
 struct InHand {
     seen: Arc<Seen>,
     is_answered: bool,
@@ -78,14 +78,14 @@ async fn connection(stream: TcpStream, server: PricingServer<Prices>) {
 #[tonic::async_trait]
 impl Pricing for Prices {
     async fn quote(&self, request: Request<QuoteRequest>) -> Result<Response<QuoteReply>, Status> {
-        let mut hand = InHand::new(&self.seen);
         let deadline_ms = deadline(&request);
         let question = request.into_inner();
         if question.delay_ms > 0 {
+            let mut hand = InHand::new(&self.seen);
             let delay = question.delay_ms.min(MAX_DELAY);
             tokio::time::sleep(Duration::from_millis(delay.into())).await;
+            hand.is_answered = true;
         }
-        hand.is_answered = true;
         let mut answer = price(question.item);
         answer.deadline_ms = deadline_ms;
         Ok(Response::new(answer))

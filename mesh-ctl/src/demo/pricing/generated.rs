@@ -34,10 +34,10 @@ pub struct TotalReply {
 pub struct SeenRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SeenReply {
-    /// Calls that were given up before they were answered.
+    /// Calls that took their time and were given up before they were answered.
     #[prost(uint64, tag = "1")]
     pub cancelled: u64,
-    /// Most calls in hand at once.
+    /// Most calls that took their time at once.
     #[prost(uint64, tag = "2")]
     pub most_at_once: u64,
 }
