@@ -18,7 +18,7 @@ use mesh_api::model::route::HeaderChanges;
 use mesh_api::snapshot::RuleTable;
 
 use crate::context::{Context, Reached};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Side};
 use crate::filter::RequestChanges;
 use crate::h1::{RequestHead, ResponseHead, Version};
 use crate::leg::Downstream;
@@ -141,8 +141,8 @@ fn failure_of_answer(answer: &Answer) -> Failure {
     let status = || Failure::Status(answer.head.status());
     let code = answer.head.field("grpc-status").map(grpc::code);
     answer.said.unwrap_or_else(|| match code {
-        None | Some(GrpcCode::Ok) => status(),
-        Some(code) => Failure::Grpc(code),
+        Some(code) if code != GrpcCode::Ok && answer.head.status() == 200 => Failure::Grpc(code),
+        _ => status(),
     })
 }
 
@@ -203,17 +203,21 @@ async fn try_once(
             append: &append,
             strip,
         };
-        let leg = &mut reached.leg;
-        leg.queue_request(head, &changes)
+        reached
+            .leg
+            .queue_request(head, &changes)
             .map_err(|error| Error::downstream(Kind::BadTarget).because(error))?;
+        let watch = context.watch(&reached);
+        let leg = &mut reached.leg;
         let answered = relay::exchange_heads(downstream, leg, body, head).await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
-        let outcome = match &answered {
-            Ok((None, _)) => AttemptOutcome::Answered,
-            Ok((Some(Failure::Unsent), _)) => AttemptOutcome::ConnectFailed,
-            Ok((Some(_), _)) | Err(_) => AttemptOutcome::Broken,
-        };
-        context.observe_answer(&reached, outcome);
+        watch.settle(match &answered {
+            Ok((None, _)) => Some(AttemptOutcome::Answered),
+            Ok((Some(Failure::Unsent), _)) => Some(AttemptOutcome::ConnectFailed),
+            // What a caller breaks or takes back says nothing of the endpoint.
+            Err(error) if error.side == Side::Downstream => None,
+            Ok((Some(_), _)) | Err(_) => Some(AttemptOutcome::Broken),
+        });
         let (said, head) = answered?;
         Ok(Answer {
             reached,

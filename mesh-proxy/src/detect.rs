@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mesh_api::decide::client_hello::{self, Reading};
 use mesh_api::model::destination::Protocol;
+use mesh_api::model::policy::DEFAULTS;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
@@ -190,15 +191,35 @@ async fn first_bytes<T: AsyncRead + Unpin>(
 
 /// Which version of HTTP `io` speaks, where `protocol` is declared to be HTTP, or a sender says that it
 /// is; [`Spoken::Opaque`] if it is none, and must not be answered as if it were.
+///
+/// A peer that stays silent is left to the exchanges, which end idle connections; one that began has
+/// the time of a head.
 pub async fn version<T: AsyncRead + Unpin>(
+    context: &Context,
     protocol: Protocol,
     io: &mut T,
     buffer: &mut BytesMut,
 ) -> Spoken {
-    match protocol {
-        Protocol::Http2 | Protocol::Grpc => http2(io, buffer).await,
-        Protocol::Http | Protocol::Detect | Protocol::Tls | Protocol::Tcp => http(io, buffer).await,
+    if buffer.is_empty() {
+        let mut drain = context.shared.drain.clone();
+        tokio::select! {
+            biased;
+            read = io.read_buf(buffer) => if !matches!(read, Ok(1..)) {
+                return Spoken::Http1;
+            },
+            () = drain.draining() => return Spoken::Http1,
+        }
     }
+    let telling = async {
+        match protocol {
+            Protocol::Http2 | Protocol::Grpc => http2(io, buffer).await,
+            Protocol::Http | Protocol::Detect | Protocol::Tls | Protocol::Tcp => {
+                http(io, buffer).await
+            }
+        }
+    };
+    let told = tokio::time::timeout(DEFAULTS.head_timeout, telling).await;
+    told.unwrap_or(Spoken::Opaque)
 }
 
 /// Which version of HTTP `io` speaks, where HTTP/1.1 is declared: a client speaks first, so this

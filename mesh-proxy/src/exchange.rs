@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::plan::Planned;
 use crate::attempt::{self, Plan, Tries};
-use crate::context::{Context, plain_backend};
+use crate::context::{Context, Reached, plain_backend};
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::h2::{Resets, ServerStream, server};
@@ -138,6 +138,8 @@ struct Outcome {
     backend: Option<Arc<Backend>>,
     rule: Option<(ObjectName, u32)>,
     tries: Tries,
+    /// What was reached, once it goes on with another protocol.
+    upgraded: Option<Reached>,
     /// True once a response's first byte may have gone down.
     responding: bool,
     bytes_in: u64,
@@ -304,7 +306,7 @@ async fn carry_out(
     };
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.backend = Some(Arc::clone(plan.backend));
-    match plan.deadline {
+    let next = match plan.deadline {
         None => forward(context, downstream, head, &plan, outcome).await,
         Some(deadline) => {
             let forwarding = forward(context, downstream, head, &plan, outcome);
@@ -312,6 +314,11 @@ async fn carry_out(
                 .await
                 .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
         }
+    };
+    // No timeout of a request ends what it was upgraded to.
+    match outcome.upgraded.take() {
+        Some(reached) if next.is_ok() => respond::carry(downstream, reached, outcome).await,
+        _ => next,
     }
 }
 
@@ -341,6 +348,7 @@ async fn forward(
     .await;
     outcome.bytes_in = body.bytes();
     let answer = sent?;
+    body.forget();
     // From here on a response has begun: a failure can only cut it.
     outcome.responding = true;
     let next = respond::relay(

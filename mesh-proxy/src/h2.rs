@@ -25,8 +25,8 @@ pub use self::client::ClientStream;
 pub use self::meter::Resets;
 pub use self::server::ServerStream;
 
-/// Unread bytes that a peer may send: on one stream, and on one connection. The second is several
-/// times the first, so that one stalled stream does not stop the others.
+/// Unread bytes that a peer may send: on one stream, and on one connection. The second covers
+/// [`MAX_STREAMS`] of the first, so that streams that stall never stop the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
     /// Of one stream.
@@ -37,8 +37,8 @@ pub struct Windows {
 
 /// The windows of HTTP/2 ends.
 pub const ENDS: Windows = Windows {
-    stream: 1024 * 1024,
-    connection: 16 * 1024 * 1024,
+    stream: 256 * 1024,
+    connection: 25 * 1024 * 1024,
 };
 
 /// Streams that may be open on one connection.
@@ -76,7 +76,11 @@ pub fn reason_of(error: &(dyn StdError + 'static)) -> Reason {
         if let Some(h2) = wrapped.or_else(|| error.downcast_ref::<h2::Error>())
             && let Some(reason) = h2.reason().filter(|_| h2.is_reset())
         {
-            return reason;
+            return match reason {
+                // Said of this stream, these would be untrue: it was processed, and is not whole.
+                Reason::REFUSED_STREAM | Reason::NO_ERROR => Reason::INTERNAL_ERROR,
+                reason => reason,
+            };
         }
         next = error.source();
     }

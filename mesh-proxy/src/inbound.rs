@@ -156,16 +156,20 @@ async fn serve_port<T>(
 {
     let started = Instant::now();
     let mut first = BytesMut::new();
+    let mut reached = reached;
     let spoken = match spoken {
-        Some(Spoken::Http1 | Spoken::Http2) => {
-            detect::version(receiving.protocol, &mut stream, &mut first).await
+        Some(told @ (Spoken::Http1 | Spoken::Http2)) => {
+            // Nothing is held for a peer that says nothing.
+            keep(context, &receiving, told, reached.take()).await;
+            detect::version(context, receiving.protocol, &mut stream, &mut first).await
         }
         Some(spoken) => spoken,
         None => detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await,
     };
     let stream = match spoken {
         Spoken::Http1 | Spoken::Http2 => {
-            let serving = serve_http(context, (stream, first), spoken, receiving, reached);
+            keep(context, &receiving, spoken, reached).await;
+            let serving = serve_http(context, (stream, first), spoken, receiving);
             return Box::pin(serving).await;
         }
         Spoken::Tls | Spoken::Opaque => stream,
@@ -199,29 +203,33 @@ async fn serve_port<T>(
     }
 }
 
-/// Exchanges in the version that the peer speaks. A connection that was made to the app before is kept
-/// for what will be spoken to it.
+/// Keeps a connection that was made to the app before, for what will be spoken to it.
+async fn keep(context: &Context, receiving: &Receiving, spoken: Spoken, reached: Option<Reached>) {
+    let Some(reached) = reached else { return };
+    match version::app(receiving.protocol, received(spoken)) {
+        HttpVersion::Http1 => context.give_back(reached, true),
+        HttpVersion::Http2 => context.share(reached).await,
+    }
+}
+
+fn received(spoken: Spoken) -> HttpVersion {
+    match spoken {
+        Spoken::Http2 => HttpVersion::Http2,
+        Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
+    }
+}
+
+/// Exchanges in the version that the peer speaks.
 async fn serve_http<T>(
     context: &Rc<Context>,
     (stream, first): (T, BytesMut),
     spoken: Spoken,
     receiving: Receiving,
-    reached: Option<Reached>,
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    let received = match spoken {
-        Spoken::Http2 => HttpVersion::Http2,
-        Spoken::Http1 | Spoken::Tls | Spoken::Opaque => HttpVersion::Http1,
-    };
-    if let Some(reached) = reached {
-        match version::app(receiving.protocol, received) {
-            HttpVersion::Http1 => context.give_back(reached, true),
-            HttpVersion::Http2 => context.share(reached).await,
-        }
-    }
     let scope = Scope::Receiving(receiving);
-    match received {
+    match received(spoken) {
         HttpVersion::Http2 => {
             Box::pin(exchange::serve_http2(context, stream, first, scope)).await;
         }

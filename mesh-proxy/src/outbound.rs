@@ -210,7 +210,7 @@ async fn told<T: AsyncRead + Unpin>(
         None => match declared {
             Some(Spoken::Http1 | Spoken::Http2) => {
                 let protocol = table.map_or(Protocol::Http, |table| table.protocol);
-                let told = detect::version(protocol, stream, first).await;
+                let told = detect::version(context, protocol, stream, first).await;
                 let is_http = matches!(told, Spoken::Http1 | Spoken::Http2);
                 Told {
                     refusal: (!is_http).then_some(Kind::UnsupportedProtocol),

@@ -14,6 +14,11 @@ use crate::h1::{
 };
 use crate::leg::{Downstream, Leg, Upstream};
 
+/// 1xx heads that one exchange passes on.
+const MAX_INTERIM: u32 = 64;
+/// What a kept part counts as at least, in bytes: its place in memory.
+const PART: u64 = 256;
+
 /// A request's body on its way up, kept while it may be needed again.
 pub struct RequestBody {
     body: Body,
@@ -61,6 +66,18 @@ impl RequestBody {
     pub fn rewind(&mut self) {
         self.replayed = 0;
         self.sent_to_end = self.framing == Framing::Empty;
+    }
+
+    /// No other try follows: nothing needs to be kept.
+    pub fn forget(&mut self) {
+        let sent = self
+            .kept
+            .as_ref()
+            .is_none_or(|kept| self.replayed >= kept.len());
+        if sent {
+            self.kept = None;
+        }
+        self.keep_limit = 0;
     }
 
     /// True once the downstream sent all of it.
@@ -111,7 +128,7 @@ impl RequestBody {
     fn keep(&mut self, part: &BodyPart) {
         let length = length(part);
         self.bytes += length;
-        self.kept_bytes += length;
+        self.kept_bytes += length.max(PART);
         if self.kept_bytes > self.keep_limit {
             self.kept = None;
         } else if let Some(kept) = &mut self.kept {
@@ -132,6 +149,7 @@ pub async fn exchange_heads(
     head: &RequestHead,
 ) -> Result<ResponseHead, Error> {
     let mut write_failed = false;
+    let mut interim = 0;
     poll_fn(|task| {
         loop {
             let mut moved = false;
@@ -144,7 +162,13 @@ pub async fn exchange_heads(
                 moved = true;
             }
             match poll_answer(downstream, upstream, head, task) {
-                Poll::Ready(Ok(None)) => moved = true,
+                Poll::Ready(Ok(None)) if interim < MAX_INTERIM => {
+                    interim += 1;
+                    moved = true;
+                }
+                Poll::Ready(Ok(None)) => {
+                    return Poll::Ready(Err(Error::upstream(Kind::BadResponse)));
+                }
                 Poll::Ready(Ok(Some(answer))) => return Poll::Ready(Ok(answer)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}
@@ -238,10 +262,17 @@ pub async fn exchange_bodies(
                 match upstream.poll_part(&mut body, task) {
                     Poll::Ready(Ok(Some(part))) => {
                         *bytes += length(&part);
+                        if !framing.takes(*bytes) {
+                            // What no head announced would be read as the next response.
+                            return Poll::Ready(Err(Error::upstream(Kind::Cut)));
+                        }
                         downstream.queue_data(part, framing);
                         moved = true;
                     }
                     Poll::Ready(Ok(None)) => {
+                        if !framing.ends_at(*bytes) {
+                            return Poll::Ready(Err(Error::upstream(Kind::Cut)));
+                        }
                         downstream.queue_end(framing);
                         ended = true;
                         moved = true;

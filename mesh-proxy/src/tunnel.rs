@@ -29,8 +29,8 @@ pub const ERROR_HEADER: &str = "mesh-error";
 
 /// Unread bytes a peer may send.
 const WINDOWS: Windows = Windows {
-    stream: 4 * 1024 * 1024,
-    connection: 16 * 1024 * 1024,
+    stream: 1024 * 1024,
+    connection: 100 * 1024 * 1024,
 };
 /// After this time without a stream a connection closes.
 const IDLE: Duration = Duration::from_mins(5);

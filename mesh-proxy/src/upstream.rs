@@ -197,11 +197,14 @@ impl Known {
         reason = "counts of open exchanges are small"
     )]
     fn load(&self, now: Instant) -> f64 {
-        // What is not observed fades, so that one slow answer does not shut an endpoint out.
-        let age = self
-            .observed
-            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        balance::decayed(self.latency, age, DECAY) * (self.state.outstanding() + 1) as f64
+        // What is not observed fades, so that one slow answer does not shut an endpoint out; but not
+        // while it owes answers, or one that hangs would look ever better.
+        let outstanding = self.state.outstanding();
+        let age = match (outstanding, self.observed) {
+            (0, Some(at)) => now.saturating_duration_since(at),
+            _ => Duration::ZERO,
+        };
+        balance::decayed(self.latency, age, DECAY) * (outstanding + 1) as f64
     }
 
     /// Peaks count at once, and fade with time.

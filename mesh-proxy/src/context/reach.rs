@@ -65,6 +65,40 @@ impl Reached {
     }
 }
 
+/// A try under way. Its endpoint's standing learns what came of it, also where nothing did: a try
+/// that a timeout cuts off counts as broken.
+pub struct Watch<'c> {
+    context: &'c Context,
+    backend: Arc<Backend>,
+    index: usize,
+    started: Instant,
+    settled: bool,
+}
+
+impl Watch<'_> {
+    /// Records what came of it; `None` if that says nothing of the endpoint.
+    pub fn settle(mut self, outcome: Option<AttemptOutcome>) {
+        self.settled = true;
+        if let Some(outcome) = outcome {
+            self.observe(outcome);
+        }
+    }
+
+    fn observe(&self, outcome: AttemptOutcome) {
+        let latency = self.started.elapsed();
+        self.context
+            .observe(&self.backend, self.index, outcome, latency);
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.observe(AttemptOutcome::Broken);
+        }
+    }
+}
+
 /// An idle connection and its place under the destination's limit.
 pub(super) struct Kept {
     connection: Connection<Stream>,
@@ -135,6 +169,11 @@ impl Context {
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let credentials = self.credentials();
+        let tunnelled = matches!(endpoint.transport, Transport::Hbone { .. });
+        if tunnelled && credentials.is_none() {
+            // Without an identity there is no tunnel, and nothing that stands in for one.
+            return Err(Error::upstream(Kind::ConnectFailed).because(ConnectError::NoIdentity));
+        }
         let key = PoolKey::new(endpoint, credentials.as_deref());
         let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
         let (leg, place) = if version == Version::Http2 {
@@ -156,7 +195,7 @@ impl Context {
             leg,
             backend: Arc::clone(backend),
             index,
-            tunnelled: matches!(endpoint.transport, Transport::Hbone { .. }),
+            tunnelled,
             key,
             // The app's latency: a handshake says nothing of it.
             started: Instant::now(),
@@ -176,6 +215,7 @@ impl Context {
             stream: connection.into_inner().0,
             place,
             idle: backend.settings.pool_idle.value,
+            limit: backend.settings.connect_timeout.value,
         })
     }
 
@@ -230,14 +270,15 @@ impl Context {
         self.observe(&reached.backend, reached.index, outcome, latency);
     }
 
-    /// Records what came of a try on `reached`.
-    pub fn observe_answer(&self, reached: &Reached, outcome: AttemptOutcome) {
-        self.observe(
-            &reached.backend,
-            reached.index,
-            outcome,
-            reached.started.elapsed(),
-        );
+    /// Watches the try that `reached` is for.
+    pub fn watch(&self, reached: &Reached) -> Watch<'_> {
+        Watch {
+            context: self,
+            backend: Arc::clone(&reached.backend),
+            index: reached.index,
+            started: reached.started,
+            settled: false,
+        }
     }
 
     fn observe(&self, backend: &Backend, index: usize, outcome: AttemptOutcome, latency: Duration) {
@@ -280,6 +321,7 @@ impl Context {
                 stream: connection.into_inner().0,
                 place,
                 idle: reached.backend.settings.pool_idle.value,
+                limit: reached.backend.settings.connect_timeout.value,
             };
             self.streams.adopt(&reached.key, dialled).await;
         }

@@ -47,7 +47,8 @@ pub(super) async fn relay(
     } = answer;
     outcome.status = response.status();
     if response.status() == 101 {
-        return upgrade(downstream, reached, &response, plan, outcome).await;
+        outcome.upgraded = Some(reached);
+        return switch(downstream, &response, plan).await;
     }
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");
@@ -87,13 +88,11 @@ pub(super) async fn relay(
     })
 }
 
-/// Passes a 101 down, then bytes both ways: they are no HTTP any more.
-async fn upgrade(
+/// Passes a 101 down: what follows is no HTTP any more.
+async fn switch(
     downstream: &mut impl Downstream,
-    mut reached: Reached,
     response: &ResponseHead,
     plan: &Plan<'_>,
-    outcome: &mut Outcome,
 ) -> Result<Next, Error> {
     let protocol = response.upgrade().unwrap_or_default();
     let protocol = String::from_utf8_lossy(protocol);
@@ -106,6 +105,15 @@ async fn upgrade(
     downstream.queue_response(response, &changes);
     let gone = |error| Error::downstream(Kind::DownstreamGone).because(error);
     flush(downstream).await.map_err(gone)?;
+    Ok(Next::Close)
+}
+
+/// Carries bytes both ways after a 101, for as long as both ends want.
+pub(super) async fn carry(
+    downstream: &mut impl Downstream,
+    mut reached: Reached,
+    outcome: &mut Outcome,
+) -> Result<Next, Error> {
     match relay::exchange_bytes(downstream, &mut reached.leg).await {
         Ok((sent, received)) => {
             outcome.bytes_in += sent;

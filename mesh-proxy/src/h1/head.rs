@@ -20,6 +20,25 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// True if content of `bytes` so far fits what was announced.
+    pub(crate) fn takes(self, bytes: u64) -> bool {
+        match self {
+            Self::Empty => bytes == 0,
+            Self::Length(length) => bytes <= length,
+            Self::Chunked | Self::UntilClose => true,
+        }
+    }
+
+    /// True if content of `bytes` in all is what was announced.
+    pub(crate) fn ends_at(self, bytes: u64) -> bool {
+        match self {
+            Self::Length(length) => bytes == length,
+            framing => framing.takes(bytes),
+        }
+    }
+}
+
 /// The head of a request, legal in every part; its fields are offsets into its own bytes.
 #[derive(Debug)]
 pub struct RequestHead {
@@ -78,10 +97,14 @@ impl RequestHead {
         ended: bool,
     ) -> Result<Self, Refusal> {
         let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
+        // A server may want to be told that such a request has none (RFC 9110 section 8.6).
+        let announced = matches!(line.method.of(&bytes), b"POST" | b"PUT" | b"PATCH");
         meaning.framing = match meaning.length {
+            _ if ended && announced => Framing::Length(0),
             _ if ended => Framing::Empty,
+            // Trailers follow.
+            Some(0) | None => Framing::Chunked,
             Some(length) => Framing::Length(length),
-            None => Framing::Chunked,
         };
         let host = host(&bytes, &fields, &line)?;
         let expect = expectation(&bytes, &fields)?;
@@ -247,9 +270,10 @@ impl ResponseHead {
         let content = !none && line.status != 304 && method != "HEAD";
         meaning.framing = match meaning.length {
             _ if !content => Framing::Empty,
+            _ if ended => Framing::Length(0),
+            // Trailers follow.
+            Some(0) | None => Framing::Chunked,
             Some(length) => Framing::Length(length),
-            None if ended => Framing::Length(0),
-            None => Framing::Chunked,
         };
         Ok(Self {
             bytes,

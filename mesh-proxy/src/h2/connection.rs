@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -133,7 +134,13 @@ impl Connection {
 
     /// A place for one more stream.
     pub(crate) fn reserve(self: &Rc<Self>, fresh: bool) -> Option<Reserved> {
-        let sender = self.sender.borrow().clone()?;
+        let mut sender = self.sender.borrow().clone()?;
+        let mut task = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut task) {
+            // It broke, or the peer is leaving: what is open may still end well.
+            self.retire();
+            return None;
+        }
         let limit = sender.current_max_send_streams().min(MAX_STREAMS as usize);
         if self.streams.get() >= limit {
             return None;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
 use super::{broken, head};
@@ -13,6 +13,8 @@ use crate::h1::{BodyPart, Fault};
 
 /// Bytes that may be queued before they must be sent.
 const FULL: usize = 64 * 1024;
+/// Parts up to here are joined with what is queued.
+const COPIED: usize = 2 * 1024;
 
 /// What the peer sends.
 pub(super) struct Incoming {
@@ -51,9 +53,6 @@ impl Incoming {
                         flow.release_capacity(data.len()).map_err(broken)?;
                         return Poll::Ready(Ok(Some(BodyPart::Data(data))));
                     }
-                    // A peer that has sent all and wants no more resets with NO_ERROR
-                    // (RFC 9113 section 8.1).
-                    Some(Err(error)) if is_complete(&error) => self.state = State::Ended,
                     Some(Err(error)) => return Poll::Ready(Err(broken(error).into())),
                 },
                 State::Trailers => {
@@ -69,14 +68,12 @@ impl Incoming {
     }
 }
 
-fn is_complete(error: &h2::Error) -> bool {
-    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
-}
-
 /// What is queued for the peer.
 #[derive(Default)]
 pub(super) struct Outgoing {
     pieces: VecDeque<Bytes>,
+    /// Small parts, joined: a part of a byte must not cost a frame and a place in the queue.
+    tail: BytesMut,
     queued: usize,
     end: Option<End>,
     /// True once the end was queued: nothing may follow.
@@ -98,7 +95,12 @@ impl Outgoing {
             _ if self.closed => {}
             BodyPart::Data(data) => {
                 self.queued += data.len();
-                self.pieces.push_back(data);
+                if data.len() <= COPIED && self.queued > data.len() {
+                    self.tail.extend_from_slice(&data);
+                } else {
+                    self.join();
+                    self.pieces.push_back(data);
+                }
             }
             BodyPart::Trailers(lines) => {
                 self.closed = true;
@@ -109,6 +111,13 @@ impl Outgoing {
                     End::Trailers(trailers)
                 });
             }
+        }
+    }
+
+    /// What was joined is a piece from now on.
+    fn join(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
         }
     }
 
@@ -129,6 +138,7 @@ impl Outgoing {
         send: &mut SendStream<Bytes>,
         task: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.join();
         while let Some(piece) = self.pieces.front_mut() {
             send.reserve_capacity(piece.len());
             while send.capacity() == 0 {

@@ -127,7 +127,9 @@ fn may_trail(name: &[u8]) -> bool {
 }
 
 fn check_size(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.len() > MAX_FIELDS {
+    // Cookies become one field again.
+    let cookies = headers.get_all(COOKIE).iter().count();
+    if headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
         return Err(Refusal::TooManyFields);
     }
     Ok(())

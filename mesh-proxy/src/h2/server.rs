@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Streams that a peer reset before they were looked at.
 const PENDING_RESETS: usize = 100;
 
+/// Requests in hand, those that the peer reset meanwhile among them.
+const MAX_HANDLERS: usize = 8 * MAX_STREAMS as usize;
 /// How long the end of a refused connection may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Empty SETTINGS, then GOAWAY: no stream was processed, `PROTOCOL_ERROR`.
@@ -104,6 +106,9 @@ where
                     idle.as_mut().reset(Instant::now() + IDLE);
                     let (received, stream) = receive(request, respond);
                     handlers.spawn_local(handler(received, stream));
+                    if handlers.len() > MAX_HANDLERS {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
                 }
             },
             // At once: what an ended one holds would weigh on an idle connection.

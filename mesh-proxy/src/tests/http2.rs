@@ -191,6 +191,43 @@ fn a_response_that_breaks_off_is_reset_with_the_same_code() {
 }
 
 #[test]
+fn what_an_app_did_not_announce_or_finish_is_no_whole_response() {
+    let get = "GET / HTTP/1.1\r\nhost: catalog\r\n\r\n";
+    let app = App::start(Behaviour::Truncate);
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
+    let mut stream = mesh.dial();
+    stream.write_all(get.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(ended.is_err(), "a reset, not an end: {answer}");
+    assert!(
+        !answer.contains("\r\n\r\n") || answer.contains("content-length: 100"),
+        "{answer}"
+    );
+
+    let app = App::start(Behaviour::Uninvited);
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
+    let mut stream = mesh.dial();
+    stream.write_all(get.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(!answer.contains("forged"), "{answer}");
+}
+
+#[test]
+fn trailers_come_through_behind_content_that_is_empty() {
+    let app = App::start(Behaviour::OnlyTrailers);
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: grpc", "");
+    run(async {
+        let (sender, _tasks) = connect(&mesh).await;
+        let answer = ask(&sender, request("/"), b"").await.unwrap();
+        assert_eq!(answer.trailers["x-status"], "0");
+    });
+}
+
+#[test]
 fn requests_that_a_leaving_connection_did_not_process_are_sent_again() {
     let app = App::start(Behaviour::LeaveAfter(7));
     let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");

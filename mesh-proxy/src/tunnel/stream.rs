@@ -81,8 +81,6 @@ impl TunnelStream {
             match ready!(self.receive.poll_data(context)) {
                 Some(Ok(bytes)) => self.unread = bytes,
                 None => self.ended.receiving = true,
-                // A peer that has sent all and wants no more resets with NO_ERROR (section 8.1).
-                Some(Err(error)) if is_complete(&error) => self.ended.receiving = true,
                 Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
             }
         }
@@ -184,10 +182,6 @@ impl fmt::Debug for TunnelStream {
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
-}
-
-fn is_complete(error: &h2::Error) -> bool {
-    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 fn broken(error: &h2::Error) -> io::Error {

@@ -38,6 +38,8 @@ pub struct Dialled {
     pub place: Place,
     /// Time without a stream after which it is closed.
     pub idle: Duration,
+    /// Time allowed to start HTTP/2.
+    pub limit: Duration,
 }
 
 impl Shared {
@@ -79,12 +81,18 @@ impl Shared {
             stream,
             place,
             idle,
+            limit,
         } = dialled;
-        let started = Box::pin(client::connect(stream, 0, idle)).await;
-        let (connection, driving) = started.map_err(|error| Failure {
+        let failed = |error: std::io::Error| Failure {
             kind: Kind::ConnectFailed,
             reason: error.to_string(),
+        };
+        let starting = tokio::time::timeout(limit, Box::pin(client::connect(stream, 0, idle)));
+        let started = starting.await.map_err(|_| Failure {
+            kind: Kind::ConnectTimeout,
+            reason: "HTTP/2 did not start in time".to_owned(),
         })?;
+        let (connection, driving) = started.map_err(failed)?;
         self.tasks.borrow_mut().spawn_local(async move {
             driving.await;
             drop(place);

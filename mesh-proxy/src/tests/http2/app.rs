@@ -19,6 +19,12 @@ use tokio::task::{JoinSet, LocalSet};
 pub(super) enum Behaviour {
     /// Sends back the content and the trailers, with `x-status: 0`, and says what it saw.
     Echo,
+    /// Announces 100 bytes, sends 10, and resets as if all had been said.
+    Truncate,
+    /// Sends content with a status that has none: another response, to whom it is passed on.
+    Uninvited,
+    /// Announces no content, and sends trailers.
+    OnlyTrailers,
     /// Never answers.
     Silent,
     /// Sends a head and half an answer; resets once the request ends.
@@ -110,6 +116,36 @@ async fn serve(socket: TcpStream, behaviour: Behaviour, requests: Arc<AtomicUsiz
                     let reset = std::future::poll_fn(|task| respond.poll_reset(task)).await;
                     tell.send_modify(|seen| seen.1 = reset.ok());
                 });
+            }
+            Behaviour::Truncate => {
+                let head = Response::builder().header("content-length", "100");
+                let head = head.body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                send.send_data(Bytes::from_static(b"0123456789"), false)
+                    .unwrap();
+                streams.spawn_local(async move {
+                    // Once the bytes are on their way: a reset takes back what is queued.
+                    while send.capacity() < 65_535 - 10 {
+                        send.reserve_capacity(65_535);
+                        tokio::task::yield_now().await;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    send.send_reset(Reason::NO_ERROR);
+                });
+            }
+            Behaviour::Uninvited => {
+                let head = Response::builder().status(204).body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                let forged = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+                send.send_data(Bytes::from_static(forged), true).unwrap();
+            }
+            Behaviour::OnlyTrailers => {
+                let head = Response::builder().header("content-length", "0");
+                let head = head.body(()).unwrap();
+                let mut send = respond.send_response(head, false).unwrap();
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x-status", "0".parse().unwrap());
+                send.send_trailers(trailers).unwrap();
             }
             Behaviour::BreakOff => {
                 let mut send = respond.send_response(Response::new(()), false).unwrap();
