@@ -64,6 +64,7 @@ fn live() {
 fn apps() {
     let mesh = Mesh::start();
     app::calls_at_once(&mesh);
+    app::hears_that_its_output_closed(&mesh);
     app::waits_for_listeners(&mesh);
     app::ends_while_it_waits(&mesh);
 }

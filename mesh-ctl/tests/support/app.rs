@@ -32,6 +32,16 @@ pub(crate) fn calls_at_once(mesh: &Mesh) {
     }
 }
 
+/// An app whose output is closed, as by `head`, ends as it would without a mesh.
+pub(crate) fn hears_that_its_output_closed(mesh: &Mesh) {
+    let endless = "while echo again; do :; done 2>&-";
+    let mut running = Running::start(&mut mesh.command("piped", free(), endless));
+    assert_eq!(running.output.next().unwrap().unwrap(), "again");
+    drop(running.output);
+    let status = running.child.wait().unwrap();
+    assert_eq!(status.code(), Some(128 + 13), "SIGPIPE");
+}
+
 /// An app whose sidecar cannot listen is not started, which is said; it starts once that is over.
 pub(crate) fn waits_for_listeners(mesh: &Mesh) {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();

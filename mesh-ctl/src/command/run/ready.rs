@@ -15,7 +15,7 @@ use crate::source::http::{Connection, get};
 const LIMIT: Duration = Duration::from_secs(30);
 /// A wait this long is worth a word.
 const LONG: Duration = Duration::from_secs(3);
-/// Between two questions.
+/// Between two questions, at first.
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest an answer may take.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) async fn wait(settled: &Settled, admin_socket: &Path) -> anyhow::Resu
                 settled.name
             ));
         }
-        sleep(LOOK).await;
+        sleep(if is_told { LOOK * 10 } else { LOOK }).await;
     }
 }
 
