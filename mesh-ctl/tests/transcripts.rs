@@ -6,11 +6,13 @@
 
 #[cfg(test)]
 mod support {
+    pub(crate) mod app;
     pub(crate) mod mesh;
     pub(crate) mod shell;
     pub(crate) mod transcript;
 }
 
+use support::app;
 use support::mesh::Mesh;
 use support::shell::complete;
 use support::transcript::Session;
@@ -55,6 +57,16 @@ fn live() {
         "{changed}"
     );
     session.check("trouble");
+}
+
+/// What a person sees of the apps that run as workloads.
+#[test]
+fn apps() {
+    let mesh = Mesh::start();
+    app::calls_at_once(&mesh);
+    app::hears_that_its_output_closed(&mesh);
+    app::waits_for_listeners(&mesh);
+    app::ends_while_it_waits(&mesh);
 }
 
 /// Names come from the running control plane; without one there are none, and no word of it.

@@ -26,6 +26,9 @@ pub use crate::admin::serve::{AdminSocket, Observe, ServeError};
 /// Tells the health of every endpoint, as JSON.
 pub type EndpointHealth = Arc<dyn Fn() -> Value + Send + Sync>;
 
+/// Tells whether every listener of the data path is bound.
+pub type IsListening = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct Admin {
@@ -36,7 +39,7 @@ struct Inner {
     config: Config,
     bootstrap: Bootstrap,
     health: EndpointHealth,
-    is_listening: AtomicBool,
+    is_listening: IsListening,
     is_draining: AtomicBool,
 }
 
@@ -65,23 +68,23 @@ const PATHS: [(&str, &str); 8] = [
 ];
 
 impl Admin {
-    /// Answers from `config`; `health` is asked on `/endpoints`.
-    pub fn new(config: Config, bootstrap: Bootstrap, health: EndpointHealth) -> Self {
+    /// Answers from `config`; `health` is asked on `/endpoints`, `is_listening` on `/ready`.
+    pub fn new(
+        config: Config,
+        bootstrap: Bootstrap,
+        health: EndpointHealth,
+        is_listening: IsListening,
+    ) -> Self {
         let inner = Inner {
             config,
             bootstrap,
             health,
-            is_listening: AtomicBool::new(false),
+            is_listening,
             is_draining: AtomicBool::new(false),
         };
         Self {
             inner: Arc::new(inner),
         }
-    }
-
-    /// Notes that the data path's listeners are bound.
-    pub fn listening(&self) {
-        self.inner.is_listening.store(true, Ordering::Release);
     }
 
     /// Notes that the proxy drains: it is no longer ready.
@@ -132,7 +135,7 @@ impl Inner {
         let is_answered = snapshot.inbound.contains_key(own) || state == Some(EntryState::Absent);
         let mut waiting = Vec::new();
         for (is_there, what) in [
-            (self.is_listening.load(Ordering::Acquire), "listeners"),
+            ((self.is_listening)(), "listeners"),
             (self.config.identity().current().is_some(), "certificate"),
             (snapshot.mesh.is_some(), "mesh"),
             (is_answered, "inbound"),

@@ -8,6 +8,8 @@ mod wanted;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,9 +32,45 @@ const BIND_RETRY: Duration = Duration::from_millis(500);
 /// Every listener the proxy should have, by address; replaces the set before.
 pub type Wanted = HashMap<SocketAddr, Role>;
 
+/// One listener that is wanted and not bound yet; the first stands for the first set of them.
+#[derive(Debug)]
+pub struct Missing(Arc<AtomicUsize>);
+
+/// Tells whether every listener that is wanted is bound.
+#[derive(Clone, Debug)]
+pub struct Bound(Arc<AtomicUsize>);
+
+impl Missing {
+    /// The first, and what counts all.
+    pub fn first() -> (Self, Bound) {
+        let count = Arc::new(AtomicUsize::new(1));
+        (Self(Arc::clone(&count)), Bound(count))
+    }
+
+    fn one_more(bound: &Bound) -> Self {
+        bound.0.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&bound.0))
+    }
+}
+
+impl Drop for Missing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Bound {
+    /// True if none is missing.
+    pub fn all(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
 /// Opens and closes listeners as `wanted` says, until it closes; then hands out what the kernel
-/// has accepted already, and ends.
-pub async fn serve(mut wanted: mpsc::Receiver<Wanted>, workers: Workers) {
+/// has accepted already, and ends. `first` is missing until the first set is taken up.
+pub async fn serve(mut wanted: mpsc::Receiver<Wanted>, workers: Workers, first: Missing) {
+    let bound = Bound(Arc::clone(&first.0));
+    let mut first = Some(first);
     let mut tasks = JoinSet::new();
     // Dropping the sender stops a listener.
     let mut open: HashMap<SocketAddr, (Role, oneshot::Sender<()>)> = HashMap::new();
@@ -41,10 +79,13 @@ pub async fn serve(mut wanted: mpsc::Receiver<Wanted>, workers: Workers) {
         for (address, role) in wanted {
             open.entry(address).or_insert_with(|| {
                 let (stop, stopped) = oneshot::channel();
-                tasks.spawn(accept(address, role.clone(), workers.clone(), stopped));
+                let missing = Missing::one_more(&bound);
+                let work = accept(address, role.clone(), workers.clone(), stopped, missing);
+                tasks.spawn(work);
                 (role, stop)
             });
         }
+        drop(first.take());
         while tasks.try_join_next().is_some() {}
     }
     drop(open);
@@ -57,6 +98,7 @@ async fn accept(
     role: Role,
     workers: Workers,
     mut stopped: oneshot::Receiver<()>,
+    missing: Missing,
 ) {
     let listener = loop {
         match bind(address) {
@@ -70,6 +112,7 @@ async fn accept(
             }
         }
     };
+    drop(missing);
     tracing::debug!(%address, ?role, "listening");
     loop {
         let accepted = async {

@@ -18,7 +18,7 @@ use crate::bootstrap::Bootstrap;
 use crate::config::{Config, ConfigError};
 use crate::context::Shared;
 use crate::drain::{Drain, Phase};
-use crate::listener::{self, Wanted, wanted};
+use crate::listener::{self, Missing, Wanted, wanted};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
 
@@ -63,8 +63,11 @@ pub async fn run(
     ));
     let (workers, threads) =
         Workers::start(bootstrap.workers, &shared).map_err(StartError::Thread)?;
-    let (listeners, acceptor) = start_acceptor(workers)?;
-    let admin = Admin::new(config.clone(), bootstrap.clone(), health(&shared));
+    let (missing, bound) = Missing::first();
+    let (listeners, acceptor) = start_acceptor(workers, missing)?;
+    let is_listening = Arc::new(move || bound.all());
+    let health = health(&shared);
+    let admin = Admin::new(config.clone(), bootstrap.clone(), health, is_listening);
     let mut tasks = JoinSet::new();
     tasks.spawn(AdminSocket::bind(&bootstrap.admin_socket)?.serve(admin.clone()));
     let _observe = match bootstrap.observe {
@@ -74,7 +77,6 @@ pub async fn run(
     tasks.spawn(control.run(admin.handler()));
     let orders = listeners.clone();
     let following = tasks.spawn(follow(config.clone(), bootstrap.clone(), orders, shared));
-    admin.listening();
     shutdown.await;
 
     tracing::info!(workload = %bootstrap.workload, "draining");
@@ -95,13 +97,14 @@ pub async fn run(
 /// The acceptor's thread, and the way to tell it which listeners are wanted.
 fn start_acceptor(
     workers: Workers,
+    missing: Missing,
 ) -> Result<(mpsc::Sender<Wanted>, thread::JoinHandle<()>), StartError> {
     let (orders, wanted) = mpsc::channel(8);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
-    let body = move || runtime.block_on(listener::serve(wanted, workers));
+    let body = move || runtime.block_on(listener::serve(wanted, workers, missing));
     let thread = thread::Builder::new().name("acceptor".into()).spawn(body);
     Ok((orders, thread.map_err(StartError::Thread)?))
 }

@@ -75,7 +75,7 @@ enum Source {
     Access,
     /// What its sidecar reports.
     Proxy,
-    /// What its app prints, where that goes to a file.
+    /// What its app prints.
     App,
     /// All of them.
     All,
@@ -112,15 +112,13 @@ pub(crate) async fn run(logs: Logs, state: &StateArg) -> anyhow::Result<u8> {
             ));
         }
     }
-    ensure!(!tails.is_empty(), "{}", nothing(&workload, &wanted));
     ensure!(
-        logs.follow || tails.iter().any(Tail::exists),
-        "nothing was written yet: {} does not exist; --follow waits for it",
-        tails
-            .first()
-            .map(|tail| tail.path().display().to_string())
-            .unwrap_or_default()
+        !tails.is_empty(),
+        "{workload} keeps no access log in a file; its bootstrap says where it goes"
     );
+    if !logs.follow && !tails.iter().any(Tail::exists) {
+        bail!("{}; --follow waits for it", nothing(&workload, &tails));
+    }
     for tail in &mut tails {
         tail.print_present(logs.tail)?;
     }
@@ -168,18 +166,10 @@ impl Logs {
 /// The files of a workload's logs that can be.
 fn files(state: &StateFolder, workload: &ObjectName) -> Vec<(Source, PathBuf)> {
     let folder = state.workload(workload);
-    let mut files = vec![(Source::Proxy, folder.join("proxy.log"))];
-    // An app's output goes where `meshctl run` was started; a parent that keeps it, as the demo
-    // does, keeps it here.
-    let kept = [
-        folder.join("app.log"),
-        state.root().join(format!("{}.log", workload.name)),
+    let mut files = vec![
+        (Source::Proxy, folder.join("proxy.log")),
+        (Source::App, folder.join("app.log")),
     ];
-    files.extend(
-        kept.into_iter()
-            .find(|path| path.exists())
-            .map(|path| (Source::App, path)),
-    );
     let bootstrap = std::fs::read(folder.join("bootstrap.json")).unwrap_or_default();
     let bootstrap: Value = serde_json::from_slice(&bootstrap).unwrap_or_default();
     let access = bootstrap["accessLog"]["file"].as_str();
@@ -187,12 +177,15 @@ fn files(state: &StateFolder, workload: &ObjectName) -> Vec<(Source, PathBuf)> {
     files
 }
 
-fn nothing(workload: &ObjectName, wanted: &[Source]) -> String {
-    match wanted {
-        [Source::App] => format!(
-            "the output of {workload} goes to the terminal where `meshctl run` was started, not to a file"
-        ),
-        _ => format!("{workload} keeps no access log in a file; its bootstrap says where it goes"),
+/// Why there is nothing to print.
+fn nothing(workload: &ObjectName, tails: &[Tail]) -> String {
+    match tails {
+        [only] if only.source() == Source::App => format!("no app of {workload} was started yet"),
+        _ => {
+            let mut paths = tails.iter().map(|tail| tail.path().display().to_string());
+            let path = paths.next().unwrap_or_default();
+            format!("nothing was written yet: {path} does not exist")
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `meshctl run`: a process as a workload of the mesh, with its sidecar.
 //!
-//! Supervises two children. The sidecar is started again if it dies; when the app ends, or on a
-//! signal, the sidecar drains and deregisters first. Children hold the read end of a pipe that
-//! closes with this process, however it ends.
+//! Supervises two children. The app starts once its sidecar can carry its calls. The sidecar is
+//! started again if it dies; when the app ends, or on a signal, the sidecar drains and deregisters
+//! first. Children hold the read end of a pipe that closes with this process, however it ends.
 
 mod bootstrap;
 mod capture;
+mod output;
+mod ready;
 mod supervise;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use mesh_api::name::{Name, Namespace, ObjectName};
 use mesh_proxy::bootstrap::UpstreamListener;
 
 use crate::command::{signal, token};
-use crate::source::address::{TUNNEL_PORT, free_port, own_address};
+use crate::source::address::{Ports, TUNNEL_PORT, free_port, own_address};
 use crate::source::state::{StateArg, StateFolder, write_private};
 
 pub(crate) use supervise::guard;
@@ -139,7 +141,11 @@ pub(crate) async fn run(run: Run, state: &StateArg) -> anyhow::Result<u8> {
     if let Some(capture) = &settled.capture {
         capture.hand_over(&settled, &file)?;
     }
-    let ended = supervise::run(&settled, &file, &command, with_parent).await;
+    let files = supervise::Files {
+        bootstrap: &file,
+        admin_socket: &bootstrap.admin_socket,
+    };
+    let ended = supervise::run(&settled, &files, &command, with_parent).await;
     if settled.capture.is_some() {
         capture::end().await?;
     }
@@ -160,7 +166,12 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
             pids.run
         );
     }
-    let ports = settle_ports(run.ports)?;
+    let mut taken = Ports::default();
+    let listeners = run.upstreams.iter().map(|upstream| upstream.listen);
+    for listener in listeners.chain(run.forward_proxy) {
+        taken.note(listener.port());
+    }
+    let ports = settle_ports(run.ports, taken)?;
     let address = if let Some(address) = run.address {
         address
     } else {
@@ -208,11 +219,15 @@ async fn settle(run: Run, state: &StateFolder) -> anyhow::Result<Settled> {
     })
 }
 
-fn settle_ports(wanted: Vec<Pair<u16>>) -> anyhow::Result<BTreeMap<String, u16>> {
+/// The app's ports; those it leaves open are none of its own others, and none of `taken`.
+fn settle_ports(wanted: Vec<Pair<u16>>, mut taken: Ports) -> anyhow::Result<BTreeMap<String, u16>> {
+    for pair in &wanted {
+        taken.note(pair.value);
+    }
     let mut ports = BTreeMap::new();
     for Pair { key, value } in wanted {
         let port = match value {
-            0 => free_port(std::net::Ipv4Addr::LOCALHOST.into())?,
+            0 => taken.local()?.port(),
             port => port,
         };
         if ports.insert(key.clone(), port).is_some() {

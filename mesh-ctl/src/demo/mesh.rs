@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::command::{signal, token};
 use crate::demo::child::Process;
-use crate::source::address::free_port;
+use crate::source::address::{self, Ports};
 use crate::source::admin::Admin;
 use crate::source::state::{Pids, StateFolder, write_private};
 
@@ -76,6 +76,9 @@ pub(crate) struct Mesh {
     control: Option<Process>,
     listen: SocketAddr,
     workloads: BTreeMap<String, Process>,
+    ports: Ports,
+    /// Ports of apps that have not been seen to listen, by workload.
+    starting: BTreeMap<String, Vec<u16>>,
     outbound: BTreeMap<&'static str, SocketAddr>,
     stock_for_catalog: BTreeMap<String, SocketAddr>,
     for_shop: Vec<(&'static str, SocketAddr)>,
@@ -84,24 +87,26 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Writes the manifests and starts everything; what is up is told by [`Mesh::wait_synced`].
     pub(crate) async fn start(state: StateFolder) -> anyhow::Result<Self> {
-        let local = Ipv4Addr::LOCALHOST.into();
-        let listen = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+        let mut ports = Ports::default();
+        let listen = ports.local()?;
         let mut mesh = Self {
             _lock: lock(&state)?,
             state,
             control: None,
             listen,
             workloads: BTreeMap::new(),
+            ports,
+            starting: BTreeMap::new(),
             outbound: BTreeMap::new(),
             stock_for_catalog: BTreeMap::new(),
             for_shop: Vec::new(),
         };
         for (service, _) in DIALLED {
-            let address = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+            let address = mesh.ports.local()?;
             mesh.outbound.insert(service, address);
         }
         for service in ["catalog", "pricing", "feed", "ledger"] {
-            let address = (Ipv4Addr::LOCALHOST, free_port(local)?).into();
+            let address = mesh.ports.local()?;
             mesh.for_shop.push((service, address));
         }
         mesh.prepare()?;
@@ -211,7 +216,7 @@ impl Mesh {
         let name = format!("catalog-{version}-{instance}");
         let stock = match self.stock_for_catalog.get(&name) {
             Some(address) => *address,
-            None => (Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())?).into(),
+            None => self.ports.local()?,
         };
         self.stock_for_catalog.insert(name.clone(), stock);
         let (stock, instance) = (stock.to_string(), instance.to_string());
@@ -262,9 +267,13 @@ impl Mesh {
         for upstream in upstreams {
             option("--upstream", upstream.clone());
         }
+        let mut listens = Vec::new();
         for port in app.first().map(|app| ports(app)).into_iter().flatten() {
-            option("--port", format!("{port}=0"));
+            let number = self.ports.local()?.port();
+            option("--port", format!("{port}={number}"));
+            listens.push(number);
         }
+        self.starting.insert(name.to_owned(), listens);
         arguments.push("--exit-with-parent".to_owned());
         if !app.is_empty() {
             let own = std::env::current_exe()?.display().to_string();
@@ -397,7 +406,7 @@ impl Mesh {
     }
 
     /// What is not as it should be yet.
-    async fn missing(&self) -> anyhow::Result<Vec<String>> {
+    async fn missing(&mut self) -> anyhow::Result<Vec<String>> {
         let admin = self.admin();
         let (proxies, workloads) = (admin.get("/proxies").await?, admin.get("/workloads").await?);
         let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -417,6 +426,10 @@ impl Mesh {
                 missing.push(format!("{name} is not registered"));
             }
         }
+        self.starting
+            .retain(|_, ports| !ports.iter().all(|&port| address::listens(port)));
+        let starting = self.starting.keys();
+        missing.extend(starting.map(|name| format!("the app of {name} does not listen")));
         Ok(missing)
     }
 

@@ -85,6 +85,22 @@ impl Mesh {
         self.folder.path()
     }
 
+    /// A workload `name` of the shop's account: what it sends to `listen` goes to the version of the
+    /// catalog that runs; its app is a script of Bash.
+    pub(crate) fn command(&self, name: &str, listen: SocketAddr, app: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+        command
+            .args(["run", name, "--service-account", "shop", "-n", "demo"])
+            .arg("--upstream")
+            .arg(format!("catalog-v1:80={listen}"))
+            .arg("--state")
+            .arg(self.state())
+            .args(["--", "bash", "-c", app])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
     /// A call of the shop to the catalog, repeated until it has this status.
     pub(crate) fn call(&self, path: &str, status: u16) {
         let wanted = format!("HTTP/1.1 {status}");
@@ -169,7 +185,8 @@ impl Mesh {
         self.processes.push(child);
     }
 
-    fn ask(&self, arguments: &[&str]) -> String {
+    /// What a command prints.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_meshctl"))
             .args(arguments)
             .arg("--state")
@@ -260,7 +277,7 @@ fn answer(mut stream: TcpStream) {
 }
 
 /// An address on loopback that is free now.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -43,7 +43,7 @@ fn fixture() -> Fixture {
     let (config, task) = Config::open(&bootstrap, telemetry).unwrap();
     let health: EndpointHealth = Arc::new(|| json!([{ "ejected": true }]));
     Fixture {
-        admin: Admin::new(config.clone(), bootstrap, health),
+        admin: Admin::new(config.clone(), bootstrap, health, Arc::new(|| false)),
         config,
         _task: task,
         folder,

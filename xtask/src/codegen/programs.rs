@@ -21,7 +21,7 @@ What holds where nobody says otherwise. `meshctl explain` prints the value in fo
 ";
 
 /// Constants of the shells that users notice: the file, the constant, what it is, whose it is.
-const CONSTANTS: [[&str; 4]; 5] = [
+const CONSTANTS: [[&str; 4]; 6] = [
     [
         "mesh-proxy/src/exchange.rs",
         "IDLE",
@@ -33,6 +33,12 @@ const CONSTANTS: [[&str; 4]; 5] = [
         "WAIT",
         "wait for first bytes that tell the protocol, then opaque",
         "the proxy",
+    ],
+    [
+        "mesh-ctl/src/command/run/ready.rs",
+        "LIMIT",
+        "longest wait of an app for its sidecar",
+        "`meshctl run`",
     ],
     [
         "mesh-ctl/src/command/run/supervise.rs",

@@ -42,6 +42,11 @@ impl Tail {
         }
     }
 
+    /// Which log it is.
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path

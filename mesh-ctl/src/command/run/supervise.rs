@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Settled;
+use super::output::Output;
+use super::{Settled, ready};
 use crate::command::signal;
 use crate::render::note;
 use crate::source::state::{Pids, write_private};
@@ -26,11 +27,18 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5
 /// A sidecar that lived this long starts with the first wait again.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
+/// What the sidecar starts from and answers at.
+pub(super) struct Files<'a> {
+    pub(super) bootstrap: &'a Path,
+    pub(super) admin_socket: &'a Path,
+}
+
 struct Pair<'a> {
     settled: &'a Settled,
     bootstrap: &'a Path,
     proxy: Option<Running>,
     app: Option<Running>,
+    output: Option<Output>,
     started: Instant,
     backoff: Duration,
 }
@@ -47,20 +55,23 @@ struct Running {
 enum End {
     App(ExitStatus),
     Told(Signal),
+    /// The app was not started.
+    Failed(anyhow::Error),
 }
 
 /// Runs sidecar and app until the app ends or this process is told to stop.
 pub(super) async fn run(
     settled: &Settled,
-    bootstrap: &Path,
+    files: &Files<'_>,
     command: &[String],
     with_parent: bool,
 ) -> anyhow::Result<u8> {
     let mut pair = Pair {
         settled,
-        bootstrap,
+        bootstrap: files.bootstrap,
         proxy: None,
         app: None,
+        output: None,
         started: Instant::now(),
         backoff: BACKOFF[0],
     };
@@ -76,19 +87,20 @@ pub(super) async fn run(
             },
         }
     }
-    if let Some((program, arguments)) = command.split_first() {
-        pair.app = Some(start_app(settled, program, arguments)?);
-    }
     pair.write_pids()?;
-    let end = pair.wait(with_parent, stop).await?;
-    let code = pair.stop(end).await?;
+    let ready = ready::wait(settled, files.admin_socket);
+    let end = pair.wait(command, ready, with_parent, stop).await?;
+    let code = pair.stop(end).await;
     std::fs::remove_file(settled.folder.join("pids.json")).ok();
-    Ok(code)
+    code
 }
 
 impl Pair<'_> {
+    /// Starts the app of `command`, if there is one, once `ready` says so; then waits for the end.
     async fn wait(
         &mut self,
+        command: &[String],
+        ready: impl Future<Output = anyhow::Result<()>>,
         with_parent: bool,
         mut stop: Pin<&mut impl Future<Output = Signal>>,
     ) -> anyhow::Result<End> {
@@ -99,12 +111,20 @@ impl Pair<'_> {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::pin!(parent);
+        tokio::pin!(parent, ready);
+        let mut is_awaited = !command.is_empty();
         loop {
             tokio::select! {
                 signal = &mut stop => return Ok(End::Told(signal)),
                 () = &mut parent => return Ok(End::Told(Signal::TERM)),
                 status = ended(&mut self.app) => return Ok(End::App(status?)),
+                is_ready = &mut ready, if is_awaited => {
+                    is_awaited = false;
+                    if let Err(error) = is_ready.and_then(|()| self.start_app(command)) {
+                        return Ok(End::Failed(error));
+                    }
+                    self.write_pids()?;
+                }
                 status = ended(&mut self.proxy) => {
                     self.proxy = None;
                     self.restart_later(status?);
@@ -136,6 +156,17 @@ impl Pair<'_> {
         }
         self.proxy = Some(Running::start(command).context("cannot start the sidecar")?);
         self.started = Instant::now();
+        Ok(())
+    }
+
+    fn start_app(&mut self, command: &[String]) -> anyhow::Result<()> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Ok(());
+        };
+        let mut command = app_command(self.settled, program, arguments)?;
+        let output = Output::of(&mut command, &self.settled.folder.join("app.log"))?;
+        let app = Running::start(command).with_context(|| format!("cannot start {program}"))?;
+        (self.app, self.output) = (Some(app), Some(output));
         Ok(())
     }
 
@@ -178,7 +209,11 @@ impl Pair<'_> {
             (End::App(status), _) => Some(status),
             (End::Told(told), Some(app)) => Some(app.stop(told, APP_GRACE).await?),
             (End::Told(_), None) => None,
+            (End::Failed(error), _) => return Err(error),
         };
+        if let Some(output) = self.output.take() {
+            output.finish().await;
+        }
         Ok(status.map_or(0, exit_code))
     }
 }
@@ -222,7 +257,8 @@ async fn ended(running: &mut Option<Running>) -> std::io::Result<ExitStatus> {
     }
 }
 
-fn start_app(settled: &Settled, program: &str, arguments: &[String]) -> anyhow::Result<Running> {
+/// The app's command, with what it is to know in its environment.
+fn app_command(settled: &Settled, program: &str, arguments: &[String]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["guard", "--parent"])
@@ -244,7 +280,7 @@ fn start_app(settled: &Settled, program: &str, arguments: &[String]) -> anyhow::
     if let Some(address) = settled.forward_proxy {
         command.env("http_proxy", format!("http://{address}"));
     }
-    Running::start(command).with_context(|| format!("cannot start {program}"))
+    Ok(command)
 }
 
 /// `text` as part of a variable's name.
