@@ -3,7 +3,7 @@
 //! The pool is per thread, so per worker, and bounded; what does not fit is freed. May use nothing
 //! of this crate.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 
 use bytes::BytesMut;
@@ -16,6 +16,8 @@ const KEPT: usize = 256;
 
 thread_local! {
     static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    /// The fewest buffers that the pool held since it was last trimmed.
+    static LEAST: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A buffer that returns to its worker's pool when dropped; empty ones own no memory.
@@ -79,11 +81,24 @@ pub fn pooled() -> usize {
     POOL.try_with(|pool| pool.borrow().len()).unwrap_or(0)
 }
 
+/// Frees what nobody has needed since the last call. To be called now and then.
+pub fn trim() {
+    POOL.with_borrow_mut(|pool| {
+        pool.truncate(pool.len() - LEAST.get().min(pool.len()));
+        LEAST.set(pool.len());
+    });
+}
+
 fn take() -> BytesMut {
-    POOL.try_with(|pool| pool.borrow_mut().pop())
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
+    POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        let taken = pool.pop();
+        LEAST.set(LEAST.get().min(pool.len()));
+        taken
+    })
+    .ok()
+    .flatten()
+    .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
 }
 
 fn give(mut bytes: BytesMut) {
@@ -124,5 +139,23 @@ mod tests {
         assert_eq!(pooled(), 1);
         drop(Buffer::from(BytesMut::with_capacity(64 * SIZE)));
         assert_eq!(pooled(), 1);
+    }
+    #[test]
+    fn what_nobody_needs_is_freed() {
+        let take = |count| {
+            let mut taken: Vec<Buffer> = (0..count).map(|_| Buffer::default()).collect();
+            for buffer in &mut taken {
+                buffer.reserve(1);
+            }
+            drop(taken);
+        };
+        take(10);
+        trim();
+        assert_eq!(pooled(), 10, "they were in use since the last call");
+        take(4);
+        trim();
+        assert_eq!(pooled(), 4);
+        trim();
+        assert_eq!(pooled(), 0);
     }
 }

@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 use self::reach::Kept;
 pub use self::reach::{Counted, Reached, plain_backend};
 use crate::bootstrap::Bootstrap;
+use crate::buffer;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
@@ -224,5 +225,6 @@ pub async fn keep_tidy(context: Rc<Context>) {
     loop {
         interval.tick().await;
         context.tidy();
+        buffer::trim();
     }
 }

@@ -25,7 +25,7 @@ use crate::attempt::{self, Plan, Tries};
 use crate::context::{Context, plain_backend};
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
-use crate::h2::{ServerStream, server};
+use crate::h2::{Resets, ServerStream, server};
 use crate::leg::Downstream;
 use crate::relay::RequestBody;
 use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
@@ -205,6 +205,10 @@ pub async fn serve_http2<T>(context: &Rc<Context>, io: T, first: BytesMut, scope
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let resets = match scope.peer() {
+        Some(_) => Resets::Free,
+        None => Resets::Cost,
+    };
     let scope = Rc::new(scope);
     let mut drain = context.shared.drain.clone();
     let draining = async move { drain.draining().await };
@@ -226,9 +230,19 @@ where
             }
         }
     };
-    if let Err(error) = server::serve(io, first, draining, handler).await {
+    if let Err(error) = server::serve(io, (first, resets), draining, handler).await {
         tracing::debug!(%error, "HTTP/2 connection broken");
     }
+}
+
+/// Refuses a connection that is no HTTP, though HTTP/2 is declared.
+pub async fn refuse_preface<T>(context: &Context, io: T, direction: Direction)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let telemetry = context.shared.telemetry();
+    telemetry.message_refused(direction, Kind::UnsupportedProtocol.reason());
+    server::refuse(io).await;
 }
 
 /// True when a request's first bytes are there; false when the connection should end.

@@ -22,6 +22,7 @@ use std::io;
 use h2::Reason;
 
 pub use self::client::ClientStream;
+pub use self::meter::Resets;
 pub use self::server::ServerStream;
 
 /// Unread bytes that a peer may send: on one stream, and on one connection. The second is several

@@ -165,7 +165,8 @@ async fn serve_port<T>(
     };
     let stream = match spoken {
         Spoken::Http1 | Spoken::Http2 => {
-            return serve_http(context, (stream, first), spoken, receiving, reached).await;
+            let serving = serve_http(context, (stream, first), spoken, receiving, reached);
+            return Box::pin(serving).await;
         }
         Spoken::Tls | Spoken::Opaque => stream,
     };
@@ -178,14 +179,23 @@ async fn serve_port<T>(
         first,
         facts,
     };
-    if receiving.has_http_policy() || receiving.protocol.is_http() {
+    if receiving.protocol.is_http() {
+        let stream = passage.downstream;
+        return Box::pin(exchange::refuse_preface(
+            context,
+            stream,
+            Direction::Inbound,
+        ))
+        .await;
+    }
+    if receiving.has_http_policy() {
         // Where requests are read, bytes that are none are no way around it.
         let reason = Kind::UnsupportedProtocol.reason();
         return tcp::refuse(context, passage.downstream, &passage.facts, reason);
     }
     match reached {
-        Some(reached) => tcp::carry(context, reached, 1, passage).await,
-        None => tcp::connect(context, &receiving.backend, 0, passage).await,
+        Some(reached) => Box::pin(tcp::carry(context, reached, 1, passage)).await,
+        None => Box::pin(tcp::connect(context, &receiving.backend, 0, passage)).await,
     }
 }
 
@@ -212,11 +222,13 @@ async fn serve_http<T>(
     }
     let scope = Scope::Receiving(receiving);
     match received {
-        HttpVersion::Http2 => exchange::serve_http2(context, stream, first, scope).await,
+        HttpVersion::Http2 => {
+            Box::pin(exchange::serve_http2(context, stream, first, scope)).await;
+        }
         HttpVersion::Http1 => {
             let connection = Connection::with_read(stream, first);
             // A CONNECT is refused there: only the forward proxy hands over.
-            drop(exchange::serve(context, connection, &scope).await);
+            drop(Box::pin(exchange::serve(context, connection, &scope)).await);
         }
     }
 }

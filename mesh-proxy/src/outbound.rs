@@ -134,34 +134,51 @@ async fn serve_stream<T>(
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let started = Instant::now();
-    let snapshot = context
-        .shared
-        .config
-        .known(name, DEFAULTS.config_wait)
-        .await;
-    let table = match snapshot.destinations.get(name) {
-        Some(Known::Present(table)) => Ok(table),
-        Some(Known::Absent) => Err(Kind::UnknownDestination),
-        Some(Known::Failed(_)) => Err(Kind::BadConfiguration),
-        None => Err(Kind::ConfigPending),
-    };
-    let told = told(context, table.ok(), &mut stream, &mut first).await;
-    let scope = || Scope::Calling(name.clone());
+    let table = Box::pin(find(context, name)).await;
+    let known = table.as_ref().ok();
+    let told = Box::pin(told(context, known, &mut stream, &mut first)).await;
+    let scope = Scope::Calling(name.clone());
     match told.spoken {
         Spoken::Http1 => {
+            // An idle connection keeps no configuration alive.
+            drop(table);
             let connection = Connection::with_read(stream, first);
-            exchange::serve(context, connection, &scope()).await;
+            Box::pin(exchange::serve(context, connection, &scope)).await;
             return;
         }
-        Spoken::Http2 => return exchange::serve_http2(context, stream, first, scope()).await,
+        Spoken::Http2 => {
+            drop(table);
+            let serving = exchange::serve_http2(context, stream, first, scope);
+            return Box::pin(serving).await;
+        }
         Spoken::Tls | Spoken::Opaque => {}
     }
     let mut facts = Facts::new(Direction::Outbound, name.clone(), told.spoken.hint());
     facts.started = started;
     facts.server_name = told.server_name;
     match table.and_then(|table| told.refusal.map_or(Ok(table), Err)) {
-        Ok(table) => forward(context, table, stream, first, facts).await,
+        Ok(table) => Box::pin(forward(context, &table, stream, first, facts)).await,
+        Err(Kind::UnsupportedProtocol) => {
+            Box::pin(exchange::refuse_preface(
+                context,
+                stream,
+                Direction::Outbound,
+            ))
+            .await;
+        }
         Err(kind) => tcp::refuse(context, stream, &facts, kind.reason()),
+    }
+}
+
+/// The destination's table, waiting for its configuration if need be.
+async fn find(context: &Context, name: &DestinationName) -> Result<Arc<DestinationTable>, Kind> {
+    let config = &context.shared.config;
+    let snapshot = config.known(name, DEFAULTS.config_wait).await;
+    match snapshot.destinations.get(name) {
+        Some(Known::Present(table)) => Ok(Arc::clone(table)),
+        Some(Known::Absent) => Err(Kind::UnknownDestination),
+        Some(Known::Failed(_)) => Err(Kind::BadConfiguration),
+        None => Err(Kind::ConfigPending),
     }
 }
 

@@ -215,16 +215,19 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
         return;
     };
     let _open = Open::begin(context, role.direction());
+    // Boxed one by one: a connection holds what its own way needs, not what the largest does.
     match role {
-        Role::Outbound(name) => outbound::serve(context, stream, &name).await,
-        Role::ForwardProxy => outbound::serve_forward_proxy(context, stream).await,
+        Role::Outbound(name) => Box::pin(outbound::serve(context, stream, &name)).await,
+        Role::ForwardProxy => Box::pin(outbound::serve_forward_proxy(context, stream)).await,
         Role::Inbound { workload, port } => {
-            inbound::serve_plain(context, stream, peer, &workload, port).await;
+            Box::pin(inbound::serve_plain(context, stream, peer, &workload, port)).await;
         }
-        Role::Tunnel(workload) => inbound::serve_tunnel(context, stream, peer, &workload).await,
-        Role::CapturedOutbound => outbound::serve_captured(context, stream, peer).await,
+        Role::Tunnel(workload) => {
+            Box::pin(inbound::serve_tunnel(context, stream, peer, &workload)).await;
+        }
+        Role::CapturedOutbound => Box::pin(outbound::serve_captured(context, stream, peer)).await,
         Role::CapturedInbound(workload) => {
-            inbound::serve_captured(context, stream, peer, &workload).await;
+            Box::pin(inbound::serve_captured(context, stream, peer, &workload)).await;
         }
     }
 }
@@ -255,5 +258,38 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "a connection's task panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::exchange::{self, Scope};
+    use crate::h1::Connection;
+
+    /// Bytes of the future that `make` returns; it is never called.
+    fn size<A, B, F>(_make: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_holds_little() {
+        type Held = &'static Rc<Context>;
+        let accepted = size(|context: Held, accepted| serve(context, accepted));
+        let dialled = size(
+            |context: Held, (stream, name): (_, &'static DestinationName)| {
+                outbound::serve(context, stream, name)
+            },
+        );
+        let exchanges = size(|context: Held, (stream, scope): (_, &'static Scope)| {
+            exchange::serve::<TcpStream>(context, Connection::new(stream), scope)
+        });
+        let sizes = (accepted, dialled, exchanges);
+        assert!(
+            accepted <= 512 && dialled <= 1024 && exchanges <= 1280,
+            "{sizes:?}"
+        );
     }
 }

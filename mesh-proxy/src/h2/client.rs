@@ -11,6 +11,7 @@ use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::connection::{Connection, Reserved, Slot, start};
 use super::content::{Incoming, Outgoing};
@@ -18,14 +19,19 @@ use super::meter::Metered;
 use super::{ENDS, broken, head, is_leaving, is_unprocessed};
 use crate::h1::{BodyPart, Fault, ResponseFault, ResponseHead};
 
-/// A request's stream on a shared connection. Dropping it before its end resets it.
+/// Time that a server gets to take a stream before it is reset.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// A request's stream on a shared connection. Dropping it before its end resets it: see
+/// [`Connection::leave`].
 pub struct ClientStream {
     state: State,
     outgoing: Outgoing,
     incoming: Option<Incoming>,
     /// True once a byte of a response came.
     answered: bool,
-    slot: Slot,
+    /// Taken where the stream is left to the connection.
+    slot: Option<Slot>,
 }
 
 enum State {
@@ -36,6 +42,7 @@ enum State {
     Sent {
         response: ResponseFuture,
         send: SendStream<Bytes>,
+        at: Instant,
     },
     /// Why it could not be sent, to be told where the response is waited for.
     Failed(Option<h2::Error>),
@@ -67,7 +74,7 @@ impl ClientStream {
             outgoing: Outgoing::default(),
             incoming: None,
             answered: false,
-            slot: reserved.slot,
+            slot: Some(reserved.slot),
         }
     }
 
@@ -116,7 +123,11 @@ impl ClientStream {
             State::Queued(mut sender, request, ended) => {
                 let sent = ready.and_then(|()| sender.send_request(*request, ended));
                 match sent {
-                    Ok((response, send)) => State::Sent { response, send },
+                    Ok((response, send)) => State::Sent {
+                        response,
+                        send,
+                        at: Instant::now(),
+                    },
                     Err(error) => State::Failed(Some(error)),
                 }
             }
@@ -135,7 +146,7 @@ impl ClientStream {
             State::Failed(error) => {
                 let error = error.take().map(broken);
                 let fault = error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-                self.slot.connection.retire();
+                self.retire();
                 return Poll::Ready(Err(self.fault(fault.into(), true)));
             }
             State::Sent { response, .. } => {
@@ -153,12 +164,19 @@ impl ClientStream {
                     Fault::Cut | Fault::Refused(_) => None,
                 };
                 if error.is_some_and(is_leaving) {
-                    self.slot.connection.retire();
+                    self.retire();
                 }
                 let unsent = error.is_some_and(is_unprocessed);
                 Err(self.fault(fault, unsent))
             }
         })
+    }
+
+    /// The connection takes no more streams.
+    fn retire(&self) {
+        if let Some(slot) = &self.slot {
+            slot.connection.retire();
+        }
     }
 
     /// Adds how far the exchange was.
@@ -175,6 +193,22 @@ impl ClientStream {
         match &mut self.incoming {
             None => Poll::Ready(Ok(None)),
             Some(incoming) => incoming.poll_part(task),
+        }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Failed(None));
+        let (State::Sent { response, send, at }, false, Some(slot)) =
+            (state, self.answered, self.slot.take())
+        else {
+            return;
+        };
+        let due = at + GRACE;
+        if Instant::now() < due {
+            let connection = Rc::clone(&slot.connection);
+            connection.leave(due, (response, send, slot));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! One shared client connection: its handle, its streams' slots, and the task that drives it.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -8,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     FRAME_SIZE, HEADER_LIST, MAX_STREAMS, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, Windows,
@@ -25,6 +28,9 @@ pub(crate) struct Connection {
     idle: Duration,
     pub(crate) generation: u64,
     failure: RefCell<Option<String>>,
+    /// Streams given up so soon that the peer may not have taken them yet, in order.
+    leaving: RefCell<VecDeque<(Instant, Box<dyn Any>)>>,
+    left: Notify,
 }
 
 /// A stream's place on its connection, given back on drop.
@@ -64,6 +70,8 @@ impl Connection {
             idle,
             generation,
             failure: RefCell::new(None),
+            leaving: RefCell::default(),
+            left: Notify::new(),
         })
     }
 
@@ -88,6 +96,33 @@ impl Connection {
     pub(crate) fn retire_idle(&self) {
         if self.streams.get() == 0 && self.unused_since.get().elapsed() >= self.idle {
             self.retire();
+        }
+    }
+
+    /// Keeps a stream that is given up until `due`, and resets it then.
+    ///
+    /// Many servers take a stream that is reset before they look at it for an attack, and end the
+    /// connection that other exchanges share after a few (20 in `h2`'s own defaults).
+    pub(crate) fn leave(&self, due: Instant, stream: impl Any) {
+        if self.is_live() {
+            let mut leaving = self.leaving.borrow_mut();
+            leaving.push_back((due, Box::new(stream)));
+            self.left.notify_one();
+        }
+    }
+
+    /// Drops streams that leave as each is due, which resets them.
+    async fn let_go(&self) {
+        loop {
+            let due = self.leaving.borrow().front().map(|(due, _)| *due);
+            match due {
+                None => self.left.notified().await,
+                Some(due) => {
+                    sleep_until(due).await;
+                    let leaving = self.leaving.borrow_mut().pop_front();
+                    drop(leaving);
+                }
+            }
         }
     }
 
@@ -128,8 +163,12 @@ impl Connection {
         let failure = tokio::select! {
             ended = &mut frames => ended.err().map(|error| describe(&error)),
             () = alive => Some("the peer stopped answering".to_owned()),
+            () = self.let_go() => None,
         };
         self.retire();
+        // What is left holds this connection.
+        let leaving = std::mem::take(&mut *self.leaving.borrow_mut());
+        drop(leaving);
         *self.failure.borrow_mut() = failure;
     }
 }

@@ -28,6 +28,7 @@ const PREFACE: usize = 24;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
 
 /// A connection whose frames are counted.
@@ -40,8 +41,19 @@ pub(super) struct Metered<T> {
     credit: Credit,
 }
 
+/// What a reset stream costs a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resets {
+    /// As any frame that does no work.
+    Cost,
+    /// Nothing: a peer of the mesh passes on what all its callers cancel, and has charged them; and
+    /// an app may refuse what it likes.
+    Free,
+}
+
 /// What a peer may still cost.
 struct Credit {
+    resets: Resets,
     left: u64,
     counted: Instant,
     exhausted: bool,
@@ -64,22 +76,23 @@ struct Frames {
 
 impl<T> Metered<T> {
     /// The server's side of a connection, of which `first` was read already.
-    pub(super) fn server(io: T, first: BytesMut) -> Self {
-        Self::new(io, first, PREFACE, 0)
+    pub(super) fn server(io: T, first: BytesMut, resets: Resets) -> Self {
+        Self::new(io, first, (PREFACE, 0), resets)
     }
 
     /// The client's side of a connection.
     pub(super) fn client(io: T) -> Self {
-        Self::new(io, BytesMut::new(), 0, PREFACE)
+        Self::new(io, BytesMut::new(), (0, PREFACE), Resets::Free)
     }
 
-    fn new(io: T, first: BytesMut, received: usize, sent: usize) -> Self {
+    fn new(io: T, first: BytesMut, (received, sent): (usize, usize), resets: Resets) -> Self {
         Self {
             io,
             first,
             received: Frames::after(received),
             sent: Frames::after(sent),
             credit: Credit {
+                resets,
                 left: MOST,
                 counted: Instant::now(),
                 exhausted: false,
@@ -106,6 +119,7 @@ impl Credit {
     fn receive(&mut self, frame: Frame) {
         match frame.kind {
             HEADERS => {}
+            RST_STREAM if self.resets == Resets::Free => {}
             DATA if frame.length > 0 => self.earn(frame.length / WORTH),
             DATA if frame.flags & END_STREAM != 0 => {}
             // RST_STREAM, SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION, empty DATA, and

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::content::{Incoming, Outgoing};
-use super::meter::Metered;
+use super::meter::{Metered, Resets};
 use super::{
     ENDS, HEADER_LIST, MAX_STREAMS, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, broken, head,
 };
@@ -27,6 +27,11 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_hours(1);
 /// Streams that a peer reset before they were looked at.
 const PENDING_RESETS: usize = 100;
+
+/// How long the end of a refused connection may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Empty SETTINGS, then GOAWAY: no stream was processed, `PROTOCOL_ERROR`.
+const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// A request's stream: its content comes in, its response goes out. Dropping it before its end
 /// resets it.
@@ -42,7 +47,8 @@ pub struct ServerStream {
 /// A request, or why it is refused.
 pub type Received = Result<RequestHead, Refusal>;
 
-/// Serves one connection until it ends, `first` of which was read already: each request runs
+/// Serves one connection until it ends, `first` of which was read already; `resets` says what the
+/// peer's cost it. Each request runs
 /// `handler`, all side by side. Once `drain` is ready no new stream is taken (GOAWAY twice) and
 /// open ones finish.
 ///
@@ -52,7 +58,7 @@ pub type Received = Result<RequestHead, Refusal>;
 /// The connection broke, or the peer broke the protocol. Its handlers have ended by then.
 pub async fn serve<T, H, F>(
     io: T,
-    first: BytesMut,
+    (first, resets): (BytesMut, Resets),
     drain: impl Future<Output = ()>,
     handler: H,
 ) -> io::Result<()>
@@ -62,13 +68,13 @@ where
     F: Future<Output = ()> + 'static,
 {
     let mut handlers = JoinSet::new();
-    let served = accept(Metered::server(io, first), drain, |received, stream| {
-        handlers.spawn_local(handler(received, stream));
-        while let Some(ended) = handlers.try_join_next() {
-            report(ended);
-        }
-    })
-    .await;
+    // Boxed, as it is large until the handshake is over.
+    let handshake = Box::pin(settings().handshake(Metered::server(io, first, resets)));
+    let connection = timeout(HANDSHAKE, handshake).await;
+    let connection = connection
+        .map_err(|_| io::ErrorKind::TimedOut)?
+        .map_err(broken)?;
+    let served = accept(connection, drain, &mut handlers, handler).await;
     // The connection is gone: what handlers still hold fails, so they end by themselves.
     while let Some(ended) = handlers.join_next().await {
         report(ended);
@@ -76,18 +82,17 @@ where
     served
 }
 
-async fn accept<T>(
-    io: T,
+async fn accept<T, H, F>(
+    mut connection: Connection<T, Bytes>,
     drain: impl Future<Output = ()>,
-    mut take: impl FnMut(Received, ServerStream),
+    handlers: &mut JoinSet<()>,
+    handler: H,
 ) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Received, ServerStream) -> F,
+    F: Future<Output = ()> + 'static,
 {
-    let handshake = timeout(HANDSHAKE, settings().handshake(io)).await;
-    let mut connection = handshake
-        .map_err(|_| io::ErrorKind::TimedOut)?
-        .map_err(broken)?;
     let (mut drain, mut draining) = (pin!(drain), false);
     let mut idle = pin!(sleep_until(Instant::now() + IDLE));
     loop {
@@ -98,9 +103,11 @@ where
                 Some(Ok((request, respond))) => {
                     idle.as_mut().reset(Instant::now() + IDLE);
                     let (received, stream) = receive(request, respond);
-                    take(received, stream);
+                    handlers.spawn_local(handler(received, stream));
                 }
             },
+            // At once: what an ended one holds would weigh on an idle connection.
+            Some(ended) = handlers.join_next() => report(ended),
             () = &mut drain, if !draining => {
                 draining = true;
                 connection.graceful_shutdown();
@@ -113,6 +120,20 @@ where
             }
         }
     }
+}
+
+/// Ends a connection that does not begin with HTTP/2 where HTTP/2 is declared, in the words of
+/// HTTP/2 (RFC 9113 section 3.4): GOAWAY, then an orderly end, so that no reset overtakes it.
+pub async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) {
+    let ending = async {
+        io.write_all(REFUSAL).await?;
+        io.shutdown().await?;
+        let mut rest = [0; 1024];
+        while io.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // The peer may be gone; a refusal owes it nothing more.
+    drop(timeout(LAST_WORDS, ending).await);
 }
 
 fn settings() -> Builder {
