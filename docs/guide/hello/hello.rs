@@ -24,7 +24,8 @@ fn answer(mut connection: &TcpStream, name: &str) -> std::io::Result<()> {
         while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
         let text = format!("hello from {name}\n");
         let length = text.len();
-        write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}")?;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+        connection.write_all(answer.as_bytes())?;
     }
     Ok(())
 }
