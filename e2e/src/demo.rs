@@ -18,15 +18,15 @@ pub struct Item {
     pub figure: String,
 }
 
-/// Where meshctl is: what `MESHCTL_BIN` names, or what cargo built last for release, then for
-/// debugging.
+/// Where meshctl is: what `MESHCTL_BIN` names, seen from the workspace's root, or what cargo built
+/// last for release, then for debugging.
 ///
 /// # Errors
 ///
 /// If there is none.
 pub fn meshctl() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os("MESHCTL_BIN") {
-        return Ok(named.into());
+        return Ok(root()?.join(named));
     }
     let target = target()?;
     let mut built = ["release", "debug"]
@@ -43,11 +43,13 @@ pub fn meshctl() -> anyhow::Result<PathBuf> {
 ///
 /// If this crate is in no workspace.
 pub fn target() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("no workspace")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(root.join(target))
+    Ok(root()?.join(target))
+}
+
+fn root() -> anyhow::Result<&'static Path> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().context("no workspace")
 }
 
 /// Runs the demo's own check in the empty folder `within`, for at most `limit`.
