@@ -13,7 +13,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// Credits at the start, and the most that can be saved up.
+/// Credits at the start.
+const START: u64 = 1000;
+/// The most that can be saved up.
 const MOST: u64 = 4000;
 /// Credits that a second earns.
 const PER_SECOND: u64 = 100;
@@ -93,7 +95,7 @@ impl<T> Metered<T> {
             sent: Frames::after(sent),
             credit: Credit {
                 resets,
-                left: MOST,
+                left: START,
                 counted: Instant::now(),
                 exhausted: false,
             },

@@ -76,7 +76,8 @@ where
     let connection = connection
         .map_err(|_| io::ErrorKind::TimedOut)?
         .map_err(broken)?;
-    let served = accept(connection, drain, &mut handlers, handler).await;
+    // Boxed, so that it is moved no more: it would weigh twice on an idle connection.
+    let served = accept(Box::new(connection), drain, &mut handlers, handler).await;
     // The connection is gone: what handlers still hold fails, so they end by themselves.
     while let Some(ended) = handlers.join_next().await {
         report(ended);
@@ -85,7 +86,7 @@ where
 }
 
 async fn accept<T, H, F>(
-    mut connection: Connection<T, Bytes>,
+    mut connection: Box<Connection<T, Bytes>>,
     drain: impl Future<Output = ()>,
     handlers: &mut JoinSet<()>,
     handler: H,
