@@ -13,6 +13,7 @@ pub mod identity;
 pub mod config;
 
 pub mod buffer;
+mod copy;
 pub mod h1;
 pub mod h2;
 pub mod tunnel;

@@ -1,13 +1,12 @@
 //! Moves one request's body up and its response's body down, both at once, without tasks.
 //!
 //! One poll function drives both directions, so an app may answer before it has read everything,
-//! or answer while it reads. May use `h1`, `leg` and `error`.
+//! or answer while it reads. May use `copy`, `h1`, `leg` and `error`.
 
 use std::future::poll_fn;
 use std::task::{Context as Task, Poll};
 
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
-
+use crate::copy::{self, Broken, Carried};
 use crate::error::{Error, Kind};
 use crate::h1::{
     Body, BodyFault, BodyPart, Fault, Framing, RequestHead, ResponseFault, ResponseHead, Version,
@@ -326,23 +325,22 @@ fn length(part: &BodyPart) -> u64 {
     }
 }
 
-/// Carries bytes both ways after the heads of an upgrade, until both ends are done.
+/// Carries bytes both ways after the heads of an upgrade, until both ends are done; counts them in
+/// `carried`.
 ///
 /// # Errors
-/// [`Kind::Cut`] if either connection broke, or cannot carry bytes.
-pub async fn exchange_bytes(
+/// The connection that broke; [`Kind::Cut`] if either cannot carry bytes.
+pub(crate) async fn exchange_bytes(
     downstream: &mut impl Downstream,
     upstream: &mut Upstream,
-) -> Result<(u64, u64), Error> {
+    carried: &mut Carried,
+) -> Result<(), Error> {
     let cut = || Error::upstream(Kind::Cut);
-    let (near, early) = downstream.upgrade().ok_or_else(cut)?;
+    let (mut near, early) = downstream.upgrade().ok_or_else(cut)?;
     let (far, late) = upstream.upgrade().ok_or_else(cut)?;
-    let carried = async {
-        // What was read behind either head.
-        far.write_all(&early).await?;
-        near.write_all(&late).await?;
-        let (sent, received) = copy_bidirectional(near, far).await?;
-        Ok::<_, std::io::Error>((sent + early.len() as u64, received + late.len() as u64))
-    };
-    carried.await.map_err(|error| cut().because(error))
+    let copied = copy::both(&mut near, far, (early, late), carried).await;
+    copied.map_err(|broken| match broken {
+        Broken::Downstream => Error::downstream(Kind::DownstreamGone),
+        Broken::Upstream => cut(),
+    })
 }

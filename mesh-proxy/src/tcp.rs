@@ -3,8 +3,6 @@
 //! Each direction ends by itself: an end is passed on as an end, a reset as a reset. There is no idle
 //! limit. May use everything above it in the crate's list.
 
-mod copy;
-
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +13,9 @@ use mesh_api::model::backend::Backend;
 use mesh_api::name::{DestinationName, Identity, ObjectName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use self::copy::{Broken, Carried};
 use crate::attempt::{self, Tries};
 use crate::context::{Context, Reached};
+use crate::copy::{self, Broken, Carried};
 use crate::error::Kind;
 use crate::telemetry::{ConnectionEvent, Direction, SeriesKey};
 use crate::tunnel::Hint;
@@ -156,7 +154,12 @@ where
         backend: &backend,
     }));
     let mut drain = context.shared.drain.clone();
-    let copied = copy::both(&mut downstream, &mut upstream, first, &mut outcome.carried);
+    let copied = copy::both(
+        &mut downstream,
+        &mut upstream,
+        (first, BytesMut::new()),
+        &mut outcome.carried,
+    );
     let copied = tokio::select! {
         copied = copied => copied.map_err(|broken| match broken {
             Broken::Downstream => Kind::DownstreamGone.reason(),

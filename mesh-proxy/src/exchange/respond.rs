@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Next, Outcome, Scope};
 use crate::attempt::{Answer, Plan};
 use crate::context::{Context, Reached};
+use crate::copy::Carried;
 use crate::error::{Error, Kind, Side};
 use crate::filter::{self, ResponseChanges};
 use crate::h1::{Body, Connection, Framing, RequestHead, ResponseHead, Version};
@@ -114,17 +115,14 @@ pub(super) async fn carry(
     mut reached: Reached,
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
-    match relay::exchange_bytes(downstream, &mut reached.leg).await {
-        Ok((sent, received)) => {
-            outcome.bytes_in += sent;
-            outcome.bytes_out += received;
-            Ok(Next::Close)
-        }
-        Err(error) => {
-            reached.leg.reset();
-            Err(error)
-        }
+    let mut carried = Carried::default();
+    let copied = relay::exchange_bytes(downstream, &mut reached.leg, &mut carried).await;
+    outcome.bytes_in += carried.sent;
+    outcome.bytes_out += carried.received;
+    if copied.is_err() {
+        reached.leg.reset();
     }
+    copied.map(|()| Next::Close)
 }
 
 /// What an HTTP/1.0 or an ending connection is told.

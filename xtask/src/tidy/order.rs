@@ -32,6 +32,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "identity",
             "config",
             "buffer",
+            "copy",
             "h1",
             "h2",
             "tunnel",

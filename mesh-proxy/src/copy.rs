@@ -1,6 +1,7 @@
 //! Bytes both ways between two streams, each direction ending by itself.
 //!
-//! A direction owns memory only while it has bytes: an idle connection costs no buffer.
+//! A direction owns memory only while it has bytes: an idle connection costs no buffer. May use
+//! `buffer`.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -16,37 +17,38 @@ const MAX_READ: usize = 64 * 1024;
 
 /// Bytes carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// From downstream to upstream.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// From upstream to downstream.
-    pub(super) received: u64,
+    pub(crate) received: u64,
 }
 
 /// The leg that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     Downstream,
     Upstream,
 }
 
-/// Copies until both ends are done, `first` upstream before all else. What was carried is counted
-/// in `carried` as it goes, so that it is right however this ends.
+/// Copies until both ends are done; what was `read` of either before goes first, the downstream's
+/// upstream and the other way round. What was carried is counted in `carried` as it goes, so that it
+/// is right however this ends.
 ///
 /// # Errors
 /// The leg that failed first.
-pub(super) async fn both<D, U>(
+pub(crate) async fn both<D, U>(
     downstream: &mut D,
     upstream: &mut U,
-    first: BytesMut,
+    read: (BytesMut, BytesMut),
     carried: &mut Carried,
 ) -> Result<(), Broken>
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut up = OneWay::new(first);
-    let mut down = OneWay::new(BytesMut::new());
+    let mut up = OneWay::new(read.0);
+    let mut down = OneWay::new(read.1);
     poll_fn(|context| {
         let sent = up.poll(context, downstream, upstream, &mut carried.sent);
         if let Poll::Ready(Err(end)) = sent {
@@ -183,7 +185,7 @@ mod tests {
         let (mut far, mut server) = tokio::io::duplex(16);
         let mut carried = Carried::default();
         let first = BytesMut::from(&b"first,"[..]);
-        let copying = both(&mut near, &mut far, first, &mut carried);
+        let copying = both(&mut near, &mut far, (first, BytesMut::new()), &mut carried);
         let peers = async {
             let ask = vec![b'a'; 100_000];
             client.write_all(&ask).await.unwrap();
@@ -216,7 +218,7 @@ mod tests {
         let mut carried = Carried::default();
         let before = crate::buffer::pooled();
         {
-            let copying = both(&mut near, &mut far, BytesMut::new(), &mut carried);
+            let copying = both(&mut near, &mut far, Default::default(), &mut carried);
             let mut copying = pin!(copying);
             client.write_all(b"x").await.unwrap();
             let mut got = [0; 1];
