@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_api::decide::deadline;
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
+use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
@@ -279,9 +279,12 @@ impl Sources<'_> {
     }
 }
 
-/// The time that a gRPC caller gives to its call.
+/// The time that a gRPC caller gives to its call. Others that use the field (gRPC-Web) would not
+/// understand the answer: they are left to the app.
 fn asked(head: &RequestHead) -> Option<Duration> {
-    head.field("grpc-timeout").and_then(deadline::asked)
+    let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
+    let given = head.field("grpc-timeout").filter(|_| is_call);
+    given.and_then(deadline::asked)
 }
 
 /// What to speak to the endpoints of `backend`.
