@@ -15,8 +15,6 @@ use tokio::net::TcpStream;
 
 use super::{Backend, Seen};
 
-/// More streams than any case cancels.
-const MANY: usize = 1_000_000;
 /// Bytes of one frame of a long answer.
 const PIECE: usize = 16 * 1024;
 
@@ -36,13 +34,8 @@ async fn serve(stream: TcpStream, seen: Seen) -> anyhow::Result<()> {
         let seen = seen.clone();
         async move { answer(request, &seen).await }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // Callers that give up are the mesh's to bound, not this app's.
-    builder
-        .http2()
-        .max_pending_accept_reset_streams(Some(MANY))
-        .max_local_error_reset_streams(Some(MANY));
-    builder
+    // With the limits that hyper has by default, as most apps.
+    auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(anyhow::Error::from_boxed)

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -103,10 +103,13 @@ where
             accepted = connection.accept() => match accepted {
                 None => return Ok(()),
                 Some(Err(error)) => return Err(broken(error)),
-                Some(Ok((request, respond))) => {
+                Some(Ok((request, mut respond))) => {
                     idle.as_mut().reset(Instant::now() + IDLE);
-                    let (received, stream) = receive(request, respond);
-                    handlers.spawn_local(handler(received, stream));
+                    // For what was taken back before it was looked at nothing is done.
+                    if !is_reset(&mut respond) {
+                        let (received, stream) = receive(request, respond);
+                        handlers.spawn_local(handler(received, stream));
+                    }
                     if handlers.len() > MAX_HANDLERS {
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     }
@@ -126,6 +129,11 @@ where
             }
         }
     }
+}
+
+fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
+    let mut task = Context::from_waker(Waker::noop());
+    respond.poll_reset(&mut task).is_ready()
 }
 
 /// Ends a connection that does not begin with HTTP/2 where HTTP/2 is declared, in the words of
