@@ -102,7 +102,14 @@ impl Control for Service {
         let wire::JoinRequest {
             token,
             certificate_request,
+            service_account_token,
+            workload: _,
         } = request.into_inner();
+        if !service_account_token.is_empty() {
+            return Err(Status::failed_precondition(
+                "this control plane is outside Kubernetes: it takes join tokens only",
+            ));
+        }
         let now = SystemTime::now();
         let seconds = seconds(now);
         let claims = self.tokens.check(&token, seconds).map_err(refuse_token)?;

@@ -50,6 +50,7 @@ pub(super) async fn join(
     let request = JoinRequest {
         token: token.to_string(),
         certificate_request,
+        ..JoinRequest::default()
     };
     let mut client = connect::client(channel);
     let answer = tokio::time::timeout(CALL, client.join(request)).await;
