@@ -11,7 +11,7 @@ use crate::command::{
 };
 use crate::demo;
 use crate::render::{Colour, Output, ReaderGone, note, print, report};
-use crate::source::state::StateArg;
+use crate::source::origin::Origin;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -33,7 +33,7 @@ MESH_STATE, .mesh), but a socket in the runtime directory where the folder's pat
 )]
 struct Cli {
     #[command(flatten)]
-    state: StateArg,
+    origin: Origin,
     /// When to colour.
     #[arg(
         long,
@@ -267,30 +267,30 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments, &cli.state),
+        Command::Test(arguments) => test::run(&arguments, &cli.origin.state),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
-        command => block_on(dispatch_async(command, &cli.state)),
+        command => block_on(dispatch_async(command, &cli.origin)),
     }
 }
 
-async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8> {
+async fn dispatch_async(command: Command, origin: &Origin) -> anyhow::Result<u8> {
     match command {
-        Command::Install(arguments) => install::run(*arguments).await,
-        Command::Upgrade(arguments) => upgrade::run(*arguments).await,
-        Command::Uninstall(arguments) => uninstall::run(arguments).await,
-        Command::Demo(arguments) => demo::show::run(arguments, state).await,
-        Command::Run(arguments) => run::run(*arguments, state).await,
-        Command::Control(arguments) => control::run(arguments, state).await,
-        Command::Token(arguments) => token::run(*arguments, state).await,
-        Command::Get(arguments) => get::run(*arguments, state).await,
-        Command::ProxyStatus(arguments) => proxy_status::run(arguments, state).await,
-        Command::ProxyConfig(arguments) => proxy_config::run(*arguments, state).await,
-        Command::Check(arguments) => check::run(arguments, state).await,
-        Command::Logs(arguments) => logs::run(*arguments, state).await,
+        Command::Install(arguments) => install::run(*arguments, &origin.cluster).await,
+        Command::Upgrade(arguments) => upgrade::run(*arguments, &origin.cluster).await,
+        Command::Uninstall(arguments) => uninstall::run(arguments, &origin.cluster).await,
+        Command::Demo(arguments) => demo::show::run(arguments, &origin.state).await,
+        Command::Run(arguments) => run::run(*arguments, &origin.state).await,
+        Command::Control(arguments) => control::run(arguments, &origin.state).await,
+        Command::Token(arguments) => token::run(*arguments, &origin.state).await,
+        Command::Get(arguments) => get::run(*arguments, origin).await,
+        Command::ProxyStatus(arguments) => proxy_status::run(arguments, origin).await,
+        Command::ProxyConfig(arguments) => proxy_config::run(*arguments, origin).await,
+        Command::Check(arguments) => check::run(arguments, origin).await,
+        Command::Logs(arguments) => logs::run(*arguments, origin).await,
         Command::DemoApp(app) => demo::app::run(app).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
-        Command::Explain(arguments) => explain::run(arguments, state).await,
+        Command::Explain(arguments) => explain::run(arguments, origin).await,
         Command::Validate(_)
         | Command::Version { .. }
         | Command::Completion { .. }

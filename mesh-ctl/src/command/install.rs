@@ -35,8 +35,6 @@ pub(crate) struct Install {
     wait: Wait,
     #[command(flatten)]
     output: Output,
-    #[command(flatten)]
-    cluster: ClusterArg,
 }
 
 /// What is installed, shared by `install` and `upgrade`.
@@ -85,14 +83,14 @@ pub(crate) struct Outcome {
 }
 
 /// Installs the mesh.
-pub(crate) async fn run(install: Install) -> anyhow::Result<u8> {
+pub(crate) async fn run(install: Install, cluster: &ClusterArg) -> anyhow::Result<u8> {
     let values = install.settings.values(&[])?;
     let objects = render(&values);
     if install.dry_run {
         print(&manifests(&objects, install.output.format)?)?;
         return Ok(0);
     }
-    let cluster = install.cluster.connect().await?;
+    let cluster = cluster.connect().await?;
     preflight::check(&cluster, &objects).await?;
     match recorded::read(&cluster).await? {
         None => {}

@@ -35,8 +35,6 @@ pub(crate) struct Uninstall {
     timeout: Duration,
     #[command(flatten)]
     output: Output,
-    #[command(flatten)]
-    cluster: ClusterArg,
 }
 
 /// What still relies on the mesh.
@@ -60,8 +58,8 @@ struct Outcome {
 }
 
 /// Uninstalls the mesh.
-pub(crate) async fn run(uninstall: Uninstall) -> anyhow::Result<u8> {
-    let cluster = uninstall.cluster.connect().await?;
+pub(crate) async fn run(uninstall: Uninstall, cluster: &ClusterArg) -> anyhow::Result<u8> {
+    let cluster = cluster.connect().await?;
     cluster.version().await?;
     if let Some(found) = recorded::read(&cluster).await?
         && found.is_by_helm

@@ -28,13 +28,11 @@ pub(crate) struct Upgrade {
     wait: Wait,
     #[command(flatten)]
     output: Output,
-    #[command(flatten)]
-    cluster: ClusterArg,
 }
 
 /// Upgrades the mesh.
-pub(crate) async fn run(upgrade: Upgrade) -> anyhow::Result<u8> {
-    let cluster = upgrade.cluster.connect().await?;
+pub(crate) async fn run(upgrade: Upgrade, cluster: &ClusterArg) -> anyhow::Result<u8> {
+    let cluster = cluster.connect().await?;
     cluster.version().await?;
     let Some(found) = recorded::read(&cluster).await? else {
         bail!("no mesh is installed here, or only half of one: use `meshctl install`");

@@ -22,12 +22,12 @@ pub(crate) fn all() -> Vec<Template> {
 /// `mesh_control::bootstrap::Bootstrap` as JSON.
 fn bootstrap() -> Value {
     json!({
-        "listen": "0.0.0.0:15012",
+        "listen": "[::]:15012",
         "state": "/var/lib/mesh",
         "adminSocket": "/run/mesh/admin.sock",
         "trustDomain": "${trustDomain}",
         "leafLifetimeSeconds": "${control.leafLifetimeSeconds}",
-        "kubernetes": { "clusterDomain": "${clusterDomain}" },
+        "kubernetes": {},
     })
 }
 

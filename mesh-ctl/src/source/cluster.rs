@@ -1,22 +1,34 @@
-//! A Kubernetes cluster: which one, and a client of its API server.
+//! A Kubernetes cluster: which one, and what its API server is asked.
+
+pub(crate) mod exec;
+pub(crate) mod pod;
+pub(crate) mod remote;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
-/// The arguments that choose a cluster, shared by every command that talks to one.
+/// The arguments that choose a cluster, shared by every command that may ask one.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Options of the cluster")]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct ClusterArg {
     /// The kubeconfig file [default: KUBECONFIG, then ~/.kube/config].
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, global = true)]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME")]
+    /// The context of the kubeconfig, which is the cluster [default: the current one].
+    #[arg(long, value_name = "NAME", global = true)]
     pub(crate) context: Option<String>,
+    /// The ServiceAccount, `namespace/name`, by whose rights the control plane in the cluster is
+    /// asked [default: mesh-system/mesh-admin].
+    #[arg(long, value_name = "ACCOUNT", global = true, hide_short_help = true)]
+    pub(crate) asking_as: Option<String>,
+    /// Ask sidecars by exec into their pods, not through the control plane.
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) exec: bool,
 }
 
 /// A cluster that was chosen.
@@ -29,6 +41,11 @@ pub(crate) struct Cluster {
 }
 
 impl ClusterArg {
+    /// True if an argument names a cluster.
+    pub(crate) fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// A client of the cluster; nothing is asked yet.
     pub(crate) async fn connect(&self) -> anyhow::Result<Cluster> {
         let options = KubeConfigOptions {
@@ -97,9 +114,7 @@ impl Cluster {
     }
 
     /// Fails with what helps if the API server does not answer.
-    pub(crate) async fn version(
-        &self,
-    ) -> anyhow::Result<k8s_openapi::apimachinery::pkg::version::Info> {
+    pub(crate) async fn version(&self) -> anyhow::Result<Info> {
         let version = self.client.apiserver_version().await.map_err(reason);
         version.with_context(|| {
             format!(

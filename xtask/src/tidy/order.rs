@@ -74,7 +74,9 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     ),
     (
         "mesh-ctl",
-        &["source", "render", "install", "command", "demo", "cli"],
+        &[
+            "source", "render", "install", "adoption", "command", "demo", "cli",
+        ],
     ),
     (
         "xtask",
@@ -94,8 +96,20 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "e2e",
         &[
-            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "apiserver",
-            "envoy", "frame", "backend", "load", "flood",
+            "demo",
+            "page",
+            "yaml",
+            "guide",
+            "figure",
+            "process",
+            "tool",
+            "mesh",
+            "apiserver",
+            "envoy",
+            "frame",
+            "backend",
+            "load",
+            "flood",
         ],
     ),
 ];
