@@ -186,6 +186,18 @@ impl Index {
             .is_some_and(|held| held.place.file.is_some())
     }
 
+    /// Where a workload comes from.
+    fn source_of(&self, workload: &ObjectName) -> &'static str {
+        let pod = ResourceKey::namespaced(Kind::Pod, workload.clone());
+        if self.catalog.resource(&pod).is_some() {
+            "pod"
+        } else if self.has_file_workload(workload) {
+            "file"
+        } else {
+            "registration"
+        }
+    }
+
     /// The Services of `namespace` that select `labels`, as they are in force: one whose text is bad
     /// now selects as its last good did.
     pub fn services_of(

@@ -245,6 +245,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, &cli.state),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
@@ -259,7 +260,6 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         Command::Control(arguments) => control::run(arguments, state).await,
         Command::Token(arguments) => token::run(*arguments, state).await,
         Command::Get(arguments) => get::run(*arguments, state).await,
-        Command::Inject(arguments) => inject::run(&arguments),
         Command::ProxyStatus(arguments) => proxy_status::run(arguments, state).await,
         Command::ProxyConfig(arguments) => proxy_config::run(*arguments, state).await,
         Command::Check(arguments) => check::run(arguments, state).await,
@@ -271,6 +271,7 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Inject(_)
         | Command::Test(_)
         | Command::Diff(_)
         | Command::Reference

@@ -65,7 +65,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let entry = snapshot.inbound.get(workload);
     let own = request.authority.ip();
     let port = entry
-        .filter(|entry| entry.address == own || is_own(context, own))
+        .filter(|entry| entry.addresses.contains(&own))
         .and_then(|entry| find_port(entry, request.authority.port()));
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(
@@ -116,11 +116,6 @@ pub async fn serve_captured(
         return context.refuse_connection(Direction::Inbound, reason, peer_address);
     };
     serve_plain(context, stream, peer_address, workload, to).await;
-}
-
-/// True for a further address of the workload: its entry names the first.
-fn is_own(context: &Context, address: IpAddr) -> bool {
-    context.shared.bootstrap.more_addresses.contains(&address)
 }
 
 /// Serves a plaintext connection to a port of `workload`, as its mutual TLS mode allows.

@@ -206,13 +206,12 @@ pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
             name: name.name.to_string(),
             service_account: workload.service_account.to_string(),
             labels: workload.labels.clone(),
-            address: workload.address.to_string(),
+            address: workload
+                .addresses
+                .first()
+                .map_or_else(String::new, ToString::to_string),
             services: services.iter().map(ToString::to_string).collect(),
-            source: if index.has_file_workload(name) {
-                "file"
-            } else {
-                "registration"
-            },
+            source: index.source_of(name),
             stale: is_stale(index, Some(name), Kind::Workload),
         }
     });
