@@ -76,7 +76,10 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
-    ("mesh-ctl", &["source", "render", "command", "demo", "cli"]),
+    (
+        "mesh-ctl",
+        &["source", "render", "install", "command", "demo", "cli"],
+    ),
     (
         "xtask",
         &[
