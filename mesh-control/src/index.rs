@@ -14,9 +14,9 @@ use std::sync::Arc;
 use mesh_api::error::Invalid;
 use mesh_api::model::entry::{Entry, EntryName};
 use mesh_api::model::mesh::MeshFacts;
-use mesh_api::name::{Name, Namespace, ObjectName, TrustDomain};
+use mesh_api::name::{Hostname, Name, Namespace, ObjectName, TrustDomain};
 use mesh_api::resource::{Kind, Resource, ResourceKey};
-use mesh_api::translate::Catalog;
+use mesh_api::translate::{Catalog, Touched};
 
 use crate::lease::{Change, Registration};
 use crate::status::{Fault, ResourceStatus};
@@ -94,6 +94,11 @@ impl Index {
         }
     }
 
+    /// Puts `domain` in force, the suffix of names in a cluster, until a Mesh names one.
+    pub fn set_cluster_domain(&mut self, domain: Hostname) {
+        self.catalog.set_cluster_domain(domain);
+    }
+
     /// Keeps the trust domain that is in force: a Mesh that names another is refused.
     pub fn fix_trust_domain(&mut self) {
         let domain = self.facts().trust_domain;
@@ -158,6 +163,11 @@ impl Index {
         }
     }
 
+    /// What changes since the last call may have altered.
+    pub fn take_touched(&mut self) -> Touched {
+        self.catalog.take_touched()
+    }
+
     /// The entry `name` as `consumer` sees it, if there is such a thing.
     pub fn entry(&self, name: &EntryName, consumer: Option<&Namespace>) -> Option<Entry> {
         match name {
@@ -192,6 +202,20 @@ impl Index {
         self.held
             .get(&workload_key(workload))
             .is_some_and(|held| held.place != Place::Registration)
+    }
+
+    /// Where a workload comes from.
+    fn source_of(&self, workload: &ObjectName) -> &'static str {
+        let pod = ResourceKey::namespaced(Kind::Pod, workload.clone());
+        if self.catalog.resource(&pod).is_some() {
+            "pod"
+        } else {
+            match self.held.get(&workload_key(workload)).map(|held| &held.place) {
+                Some(Place::File(..)) => "file",
+                Some(Place::Cluster) => "cluster",
+                Some(Place::Registration) | None => "registration",
+            }
+        }
     }
 
     /// The Services of `namespace` that select `labels`, as they are in force: one whose text is bad

@@ -138,6 +138,11 @@ impl Publisher {
         self.dirty.notify_one();
     }
 
+    /// Keeps the trust domain that is in force: a Mesh that names another is refused.
+    pub fn fix_trust_domain(&self) {
+        self.lock().index.fix_trust_domain();
+    }
+
     /// Creates or refreshes a lease; `allowed` names the Services it may back, empty: any.
     ///
     /// # Errors
@@ -251,10 +256,13 @@ impl Publisher {
         world.slots.get(&key(name, consumer))?.published.clone()
     }
 
-    /// Computes every subscribed entry anew and wakes subscribers if any changed.
+    /// Computes the subscribed entries that changes may have altered, and wakes subscribers if any
+    /// did.
     pub fn publish(&self) -> usize {
         let mut world = self.lock();
-        let keys: Vec<Key> = world.slots.keys().cloned().collect();
+        let touched = world.index.take_touched();
+        let keys = world.slots.keys();
+        let keys: Vec<Key> = keys.filter(|(name, _)| touched.concerns(name)).cloned().collect();
         let mut changed = 0;
         for key in &keys {
             let now = world.compute(key);

@@ -64,7 +64,7 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(workload);
     let port = entry
-        .filter(|entry| entry.address == request.authority.ip())
+        .filter(|entry| entry.addresses.contains(&request.authority.ip()))
         .and_then(|entry| find_port(entry, request.authority.port()));
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(

@@ -66,6 +66,14 @@ impl Index {
         self.catalog.resource(key)
     }
 
+    /// How many resources are refused as they stand.
+    pub fn refused_count(&self) -> usize {
+        let verdicts = self.held.keys().map(|key| self.catalog.verdict(key));
+        verdicts
+            .filter(|verdict| verdict.as_ref().is_some_and(|verdict| !verdict.accepted))
+            .count()
+    }
+
     fn put_object(&mut self, key: ResourceKey, resource: Resource) {
         self.unreadable.remove(&key);
         let same = self

@@ -86,7 +86,7 @@ pub struct WorkloadRow {
     pub address: String,
     /// Services that select it.
     pub services: Vec<String>,
-    /// `file`, `cluster` or `registration`.
+    /// `pod`, `file`, `cluster` or `registration`.
     pub source: &'static str,
     /// Kept past its lease.
     pub stale: bool,
@@ -223,17 +223,12 @@ pub(super) fn workloads(index: &Index) -> Vec<WorkloadRow> {
             name: name.name.to_string(),
             service_account: workload.service_account.to_string(),
             labels: workload.labels.clone(),
-            address: workload.address.to_string(),
+            address: workload
+                .addresses
+                .first()
+                .map_or_else(String::new, ToString::to_string),
             services: services.iter().map(ToString::to_string).collect(),
-            source: match index
-                .held
-                .get(&super::workload_key(name))
-                .map(|held| &held.place)
-            {
-                Some(Place::File(..)) => "file",
-                Some(Place::Cluster) => "cluster",
-                Some(Place::Registration) | None => "registration",
-            },
+            source: index.source_of(name),
             stale: is_stale(index, Some(name), Kind::Workload),
         }
     });
