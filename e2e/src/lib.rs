@@ -18,6 +18,8 @@ pub mod tool;
 
 pub mod mesh;
 
+pub mod apiserver;
+
 pub mod envoy;
 pub mod frame;
 

@@ -91,8 +91,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "e2e",
         &[
-            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "envoy", "frame",
-            "backend", "load", "flood",
+            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "apiserver",
+            "envoy", "frame", "backend", "load", "flood",
         ],
     ),
 ];
