@@ -12,6 +12,9 @@ pub mod lease;
 
 pub mod ca;
 pub mod status;
+
+pub mod inject;
+
 pub mod watch;
 
 pub mod index;

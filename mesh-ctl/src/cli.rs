@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, diff, explain, get, logs, man, proxy, proxy_config, proxy_status,
-    reference, run, test, token, validate, version,
+    check, complete, control, diff, explain, get, inject, logs, man, proxy, proxy_config,
+    proxy_status, reference, run, test, token, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, ReaderGone, note, print, report};
@@ -91,6 +91,15 @@ Examples:
   meshctl get services -o hosts            lines for /etc/hosts
   meshctl get routes --watch")]
     Get(Box<get::Get>),
+    /// Add the proxy to the pods of manifests, as the webhook does to those of a cluster.
+    #[command(after_long_help = "\
+Examples:
+  meshctl inject -f app.yaml --root-hash \"$HASH\" | kubectl apply -f -
+  kubectl get deploy -o yaml | meshctl inject -f - --root-hash \"$HASH\" -o json
+
+Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods and Lists of them. What is
+left alone, and why, is told on standard error.")]
+    Inject(Box<inject::Inject>),
     /// Show what every proxy runs: SYNCED, STALE or NACKED.
     #[command(after_long_help = "\
 Examples:
@@ -236,6 +245,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, &cli.state),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
@@ -261,6 +271,7 @@ async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Inject(_)
         | Command::Test(_)
         | Command::Diff(_)
         | Command::Reference
