@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, diff, explain, get, install, logs, man, proxy, proxy_config,
+    check, complete, control, diff, explain, get, inject, install, logs, man, proxy, proxy_config,
     proxy_status, reference, run, test, token, uninstall, upgrade, validate, version,
 };
 use crate::demo;
@@ -122,6 +122,15 @@ Examples:
   meshctl get services -o hosts            lines for /etc/hosts
   meshctl get routes --watch")]
     Get(Box<get::Get>),
+    /// Add the proxy to the pods of manifests, as the webhook does to those of a cluster.
+    #[command(after_long_help = "\
+Examples:
+  meshctl inject -f app.yaml --root-hash \"$HASH\" | kubectl apply -f -
+  kubectl get deploy -o yaml | meshctl inject -f - --root-hash \"$HASH\" -o json
+
+Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods and Lists of them. What is
+left alone, and why, is told on standard error.")]
+    Inject(Box<inject::Inject>),
     /// Show what every proxy runs: SYNCED, STALE or NACKED.
     #[command(after_long_help = "\
 Examples:
@@ -145,18 +154,20 @@ Examples:
   meshctl check --wait 30s                 after a start: until nothing fails
   meshctl check --strict -o short          warnings fail as well; only what is found is printed
   meshctl check --only proxies -o json
+  meshctl check --pre                      can this cluster have a mesh, and what would break
 
 Every check is explained in docs/reference/check.md.
 Exit codes: 0 nothing fails, 1 something does (with --strict, a warning as well), 2 the command
 line is wrong.")]
     Check(check::Check),
-    /// Print what a workload of the state folder wrote: exchanges, its sidecar's log, its app's output.
+    /// Print what a workload wrote: exchanges, its sidecar's log, its app's output.
     #[command(after_long_help = "\
 Examples:
   meshctl logs shop -f
   meshctl logs shop --status 5xx --since 10m
   meshctl logs shop --to catalog --path '/items/*' --tail 20 -o json
-  meshctl logs shop --source proxy")]
+  meshctl logs shop --source proxy
+  meshctl logs -n demo deploy/shop -f      in a cluster: of all its pods")]
     Logs(Box<logs::Logs>),
     /// Check manifests: every fault with file, line and field.
     #[command(after_long_help = "\
@@ -267,6 +278,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
         Command::Test(arguments) => test::run(&arguments, &cli.origin.state),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
@@ -295,6 +307,7 @@ async fn dispatch_async(command: Command, origin: &Origin) -> anyhow::Result<u8>
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Inject(_)
         | Command::Test(_)
         | Command::Diff(_)
         | Command::Reference

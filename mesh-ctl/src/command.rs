@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod get;
+pub(crate) mod inject;
 pub(crate) mod install;
 pub(crate) mod logs;
 pub(crate) mod man;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Breakage;
-use super::objects::{Objects, name, namespace, owner, selects, target_port, unique};
+use super::objects::{Objects, name, namespace, owner, selects, target_port};
 use crate::source::json::{list, text};
 
 /// What the sidecar serves in the clear by itself.

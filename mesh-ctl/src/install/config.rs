@@ -27,7 +27,7 @@ fn bootstrap() -> Value {
         "adminSocket": "/run/mesh/admin.sock",
         "trustDomain": "${trustDomain}",
         "leafLifetimeSeconds": "${control.leafLifetimeSeconds}",
-        "kubernetes": {},
+        "kubernetes": { "clusterDomain": "${clusterDomain}" },
     })
 }
 

@@ -217,7 +217,7 @@ mod tests {
             ),
             (
                 &["zzz=1"],
-                "zzz: is no value of the mesh; there are cni, control, image, profile, proxy, trustDomain, webhook",
+                "zzz: is no value of the mesh; there are clusterDomain, cni, control, image, profile, proxy, trustDomain, webhook",
             ),
             (&["control=1"], "control: must be a map, not 1"),
             (&["control.replicas=99"], "control.replicas: must be 1 to 9"),

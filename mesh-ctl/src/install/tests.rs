@@ -1,5 +1,7 @@
 //! What holds for every set of values.
 
+use mesh_control::bootstrap::Bootstrap;
+use mesh_control::inject::{Mode, Settings};
 use serde_json::Value;
 
 use super::values::{Profile, Values};
@@ -73,11 +75,14 @@ fn settings_of_the_control_plane_are_json_with_the_values_in_it() {
         .find(|object| object.name() == config::CONFIG);
     let data = &config.unwrap().body()["data"];
     let parse = |key: &str| serde_json::from_str::<Value>(data[key].as_str().unwrap()).unwrap();
-    assert_eq!(parse("bootstrap.json")["trustDomain"], "cluster.local");
-    let injection = parse("injection.json");
+    let bootstrap: Bootstrap = serde_json::from_value(parse("bootstrap.json")).unwrap();
+    bootstrap.check().unwrap();
+    assert_eq!(bootstrap.trust_domain.unwrap().as_str(), "cluster.local");
+    let injection: Settings = serde_json::from_value(parse("injection.json")).unwrap();
     let image = format!("registry.example.com/m/mesh-proxy:{VERSION}");
-    assert_eq!(injection["image"], Value::from(image));
-    assert_eq!(injection["resources"]["cpu"], "10m");
+    assert_eq!(injection.image, image);
+    assert_eq!(injection.mode, Mode::Init);
+    assert_eq!(injection.resources.cpu, "10m");
     let recorded = objects
         .last()
         .and_then(|object| record::Record::of(object.body()));

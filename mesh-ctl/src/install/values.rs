@@ -44,6 +44,8 @@ pub(crate) struct Values {
     pub(crate) profile: Profile,
     /// The trust domain of every identity. It cannot change later without new certificates.
     pub(crate) trust_domain: String,
+    /// The cluster's DNS domain.
+    pub(crate) cluster_domain: String,
     /// Where images come from.
     pub(crate) image: Image,
     /// The control plane.
@@ -160,6 +162,7 @@ impl Values {
         Self {
             profile,
             trust_domain: "cluster.local".into(),
+            cluster_domain: "cluster.local".into(),
             image: Image {
                 registry: "mesh.dev".into(),
                 tag: super::VERSION.into(),
@@ -211,6 +214,8 @@ impl Values {
         };
         let is_domain = self.trust_domain.parse::<TrustDomain>().is_ok();
         check("trustDomain", is_domain, "must be a DNS name");
+        let is_domain = self.cluster_domain.parse::<TrustDomain>().is_ok();
+        check("clusterDomain", is_domain, "must be a DNS name");
         let is_word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
         check(
             "image.registry",

@@ -13,6 +13,9 @@ use crate::source::cluster::Cluster;
 /// 1.6 needs functions in its schemas that came with 1.31.
 pub(crate) const OLDEST: u32 = 31;
 
+/// The newest minor version that was tried.
+pub(crate) const NEWEST: u32 = 35;
+
 /// One right that is needed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Right {
