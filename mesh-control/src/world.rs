@@ -27,7 +27,7 @@ pub(crate) struct World {
     /// Signs certificates.
     pub(crate) authority: Arc<Authority>,
     /// Resources, and what is published of them.
-    publisher: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     /// The cluster, if there is one.
     pub(crate) cluster: Option<Cluster>,
 }
