@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, diff, explain, get, inject, logs, man, proxy, proxy_config,
-    proxy_status, reference, run, test, token, validate, version,
+    check, complete, control, diff, explain, get, inject, install, logs, man, proxy,
+    proxy_config, proxy_status, reference, run, test, token, uninstall, upgrade, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, ReaderGone, note, print, report};
@@ -50,6 +50,37 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a mesh of a Kubernetes cluster; mends one that is half there.
+    #[command(after_long_help = "\
+Examples:
+  meshctl install                          of the kubeconfig's current context
+  meshctl install --profile ha --set image.registry=registry.example.com/mesh
+  meshctl install -f values.yaml --dry-run > mesh.yaml
+  meshctl install --cni                    for pods that allow no init container with rights
+
+Nothing is touched if the cluster is too old or these credentials lack a right. It can be run
+again at any time: what differs is mended, by server-side apply as the field manager meshctl.")]
+    Install(Box<install::Install>),
+    /// Bring an installed mesh to the version of this meshctl.
+    #[command(after_long_help = "\
+Examples:
+  meshctl upgrade
+  meshctl upgrade --set control.replicas=3
+  meshctl upgrade --dry-run | kubectl diff -f -
+
+What was set at the installation stays. Replicas of the control plane roll one by one; pods keep
+their sidecar until they are restarted, and the ones with an older sidecar are named. One minor
+version at a time.")]
+    Upgrade(Box<upgrade::Upgrade>),
+    /// Take the mesh out of a cluster; nothing of it is left.
+    #[command(after_long_help = "\
+Examples:
+  meshctl uninstall
+  meshctl uninstall --yes --keep-crds
+
+What still uses the mesh is named before anything is removed. At the end everything is listed
+again: it succeeds only if nothing is left.")]
+    Uninstall(uninstall::Uninstall),
     /// Start a whole mesh on this machine: no root, no Kubernetes, no containers.
     #[command(after_long_help = "\
 Examples:
@@ -255,6 +286,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
 
 async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8> {
     match command {
+        Command::Install(arguments) => install::run(*arguments).await,
+        Command::Upgrade(arguments) => upgrade::run(*arguments).await,
+        Command::Uninstall(arguments) => uninstall::run(arguments).await,
         Command::Demo(arguments) => demo::show::run(arguments, state).await,
         Command::Run(arguments) => run::run(*arguments, state).await,
         Command::Control(arguments) => control::run(arguments, state).await,

@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod cluster;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod json;

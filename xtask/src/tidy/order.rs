@@ -76,7 +76,10 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
-    ("mesh-ctl", &["source", "render", "command", "demo", "cli"]),
+    (
+        "mesh-ctl",
+        &["source", "render", "install", "command", "demo", "cli"],
+    ),
     (
         "xtask",
         &[
@@ -85,10 +88,15 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "codegen",
             "tidy",
             "measure",
+            "archive",
+            "cache",
+            "debian",
+            "dist",
+            "image",
+            "cluster",
             "test",
             "prove",
             "ci",
-            "dist",
             "footprint",
         ],
     ),
