@@ -74,11 +74,7 @@ impl Authority {
     ///
     /// # Errors
     /// A certificate and a key that do not go together, or no trusted root, or too many.
-    pub fn of(
-        material: Material,
-        leaf_lifetime: Duration,
-        now: SystemTime,
-    ) -> Result<Self, Error> {
+    pub fn of(material: Material, leaf_lifetime: Duration, now: SystemTime) -> Result<Self, Error> {
         let roots = check_roots(material.roots.clone())?;
         Ok(Self {
             signer: RwLock::new(Arc::new(Signer::of(material)?)),

@@ -1,6 +1,5 @@
 //! The servers that only a control plane in a cluster has. May use all above it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +18,7 @@ use crate::webhook::{self, Webhook};
 use crate::world::Cluster;
 
 /// Their sockets, bound before anything is read.
-pub struct Doors {
+pub(crate) struct Doors {
     observed: Arc<Observed>,
     webhooks: TcpListener,
     injection: PathBuf,
@@ -30,7 +29,7 @@ impl Doors {
     ///
     /// # Errors
     /// An address that cannot be bound.
-    pub async fn bind(
+    pub(crate) async fn bind(
         settings: &Kubernetes,
         synced: Synced,
         parts: &mut JoinSet<()>,
@@ -48,30 +47,26 @@ impl Doors {
         })
     }
 
-    /// Where webhooks are called.
-    pub fn webhooks(&self) -> Option<SocketAddr> {
-        self.webhooks.local_addr().ok()
-    }
-
     /// Serves, once there is something to serve.
-    pub fn open(
+    pub(crate) fn open(
         self,
         cluster: Cluster,
         certificates: &Certificates,
         shared: &Shared,
         parts: &mut JoinSet<()>,
     ) {
+        let (lead, leads) = watch::channel(false);
+        let Cluster {
+            client, settings, ..
+        } = cluster;
         let webhook = Arc::new(Webhook {
+            client: client.clone(),
             publisher: Arc::clone(&shared.publisher),
             authority: Arc::clone(&shared.authority),
             injection: self.injection,
         });
         let web = Arc::clone(&certificates.web);
         parts.spawn(webhook::serve(self.webhooks, web, webhook));
-        let (lead, leads) = watch::channel(false);
-        let Cluster {
-            client, settings, ..
-        } = cluster;
         let stopping = shared.stopping.clone();
         parts.spawn(leader::seek(
             client.clone(),

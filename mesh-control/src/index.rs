@@ -210,7 +210,11 @@ impl Index {
         if self.catalog.resource(&pod).is_some() {
             "pod"
         } else {
-            match self.held.get(&workload_key(workload)).map(|held| &held.place) {
+            match self
+                .held
+                .get(&workload_key(workload))
+                .map(|held| &held.place)
+            {
                 Some(Place::File(..)) => "file",
                 Some(Place::Cluster) => "cluster",
                 Some(Place::Registration) | None => "registration",
@@ -303,7 +307,9 @@ impl Index {
     /// and beat what is wanted of their name.
     fn put(&mut self, wanted: BTreeMap<ResourceKey, Wanted>) {
         let mut before = std::mem::take(&mut self.held);
-        self.held = before.extract_if(.., |_, held| held.place == Place::Cluster).collect();
+        self.held = before
+            .extract_if(.., |_, held| held.place == Place::Cluster)
+            .collect();
         for (key, Wanted { held, resource }) in wanted {
             before.remove(&key);
             if self.held.contains_key(&key) {

@@ -8,7 +8,6 @@
 //!
 //! May use `web`, `serve` and `kubernetes`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -64,7 +63,10 @@ impl Observed {
             .map(|(what, _)| what)
             .collect();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        web::reply(status, &json!({ "ready": false, "waitingFor": waiting, "watches": states }))
+        web::reply(
+            status,
+            &json!({ "ready": false, "waitingFor": waiting, "watches": states }),
+        )
     }
 
     fn metrics(&self) -> String {
@@ -115,13 +117,11 @@ impl Observed {
             "gauge",
             "Resources that are refused.",
         ));
-        // Writing to a String cannot fail.
-        drop(writeln!(text, "mesh_control_resources_refused {refused}"));
+        text.push_str(&format!("mesh_control_resources_refused {refused}\n"));
         text
     }
 }
 
 fn write_sample(text: &mut String, name: &str, watch: &str, value: u64) {
-    // Writing to a String cannot fail.
-    drop(writeln!(text, "{name}{{watch=\"{watch}\"}} {value}"));
+    text.push_str(&format!("{name}{{watch=\"{watch}\"}} {value}\n"));
 }

@@ -262,7 +262,10 @@ impl Publisher {
         let mut world = self.lock();
         let touched = world.index.take_touched();
         let keys = world.slots.keys();
-        let keys: Vec<Key> = keys.filter(|(name, _)| touched.concerns(name)).cloned().collect();
+        let keys: Vec<Key> = keys
+            .filter(|(name, _)| touched.concerns(name))
+            .cloned()
+            .collect();
         let mut changed = 0;
         for key in &keys {
             let now = world.compute(key);

@@ -84,7 +84,11 @@ pub(crate) fn record_kind_outdated(definition: &str, version: &str) {
 
 /// A start waits for the cluster.
 pub(crate) fn record_waiting(what: &str, reason: &str) {
-    tracing::warn!(what, reason, "waiting for the first list; nobody is served before");
+    tracing::warn!(
+        what,
+        reason,
+        "waiting for the first list; nobody is served before"
+    );
 }
 
 /// This replica leads now, or does no more.

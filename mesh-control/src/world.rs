@@ -23,25 +23,25 @@ use crate::telemetry;
 use crate::watch::{self, Folder, Watcher};
 
 /// Keys and resources.
-pub struct World {
+pub(crate) struct World {
     /// Signs certificates.
-    pub authority: Arc<Authority>,
+    pub(crate) authority: Arc<Authority>,
     /// Resources, and what is published of them.
-    publisher: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     /// The cluster, if there is one.
-    pub cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// The cluster that resources come from.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Asks the API server.
-    pub client: Client,
+    pub(crate) client: Client,
     /// Its settings.
-    pub settings: Kubernetes,
+    pub(crate) settings: Kubernetes,
     /// Where the authority's keys are.
-    pub secrets: Secrets,
+    pub(crate) secrets: Secrets,
     /// How far each watch is.
-    pub synced: Synced,
+    pub(crate) synced: Synced,
 }
 
 impl World {
@@ -50,7 +50,10 @@ impl World {
     ///
     /// # Errors
     /// Files or a cluster that cannot be used.
-    pub async fn open(bootstrap: &Bootstrap, parts: &mut JoinSet<()>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        bootstrap: &Bootstrap,
+        parts: &mut JoinSet<()>,
+    ) -> Result<Self, Error> {
         match (&bootstrap.kubernetes, &bootstrap.manifests) {
             (Some(settings), _) => Self::of_cluster(bootstrap, settings, parts).await,
             (None, Some(manifests)) => Self::of_folder(bootstrap, manifests, parts),
@@ -124,7 +127,7 @@ impl World {
 
     /// Returns once everything that there is has been read: nothing incomplete is ever published.
     /// The trust domain of the first look stays: certificates and peers carry it.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let Some(cluster) = &self.cluster else {
             return;
         };

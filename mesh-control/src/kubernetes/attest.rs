@@ -162,11 +162,7 @@ fn account(user: &UserInfo) -> Result<Account, Refused> {
 }
 
 /// The UID of the pod that a token is bound to, which must be `workload`.
-fn bound_uid(
-    user: &UserInfo,
-    workload: &ObjectName,
-    account: &Account,
-) -> Result<String, Refused> {
+fn bound_uid(user: &UserInfo, workload: &ObjectName, account: &Account) -> Result<String, Refused> {
     let none = BTreeMap::new();
     let extra = user.extra.as_ref().unwrap_or(&none);
     let one = |field: &str| match extra.get(field).map(Vec::as_slice) {
@@ -175,8 +171,8 @@ fn bound_uid(
     };
     let name = one("authentication.kubernetes.io/pod-name");
     let uid = one("authentication.kubernetes.io/pod-uid");
-    let is_bound = account.namespace == workload.namespace
-        && name.as_deref() == Some(workload.name.as_str());
+    let is_bound =
+        account.namespace == workload.namespace && name.as_deref() == Some(workload.name.as_str());
     uid.filter(|_| is_bound).ok_or_else(|| Refused::Pod {
         wanted: workload.clone(),
         bound: name.map(|name| format!("{}/{name}", account.namespace)),
@@ -218,7 +214,10 @@ mod tests {
         assert_eq!(uid("demo/shop-0").unwrap(), "u1");
         for other in ["demo/shop-1", "prod/shop-0"] {
             let refused = uid(other).unwrap_err();
-            assert!(refused.to_string().ends_with("but to demo/shop-0"), "{refused}");
+            assert!(
+                refused.to_string().ends_with("but to demo/shop-0"),
+                "{refused}"
+            );
         }
         let unbound = UserInfo {
             extra: None,
@@ -230,7 +229,12 @@ mod tests {
 
     #[test]
     fn only_service_accounts_join() {
-        for name in ["kubernetes-admin", "system:serviceaccount:demo", "", "system:node:a"] {
+        for name in [
+            "kubernetes-admin",
+            "system:serviceaccount:demo",
+            "",
+            "system:node:a",
+        ] {
             let refused = account(&user(name, "a", "b")).unwrap_err();
             assert!(matches!(refused, Refused::User(_)), "{name}");
         }

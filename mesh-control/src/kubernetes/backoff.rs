@@ -12,7 +12,9 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The next wait; `random` is from 0 to 1.
     pub(super) fn next(&mut self, random: f64) -> Duration {
-        let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        let whole = FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         whole.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }

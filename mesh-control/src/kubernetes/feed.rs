@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use kube::Client;
@@ -225,6 +224,3 @@ impl Synced {
 const QUEUE: usize = 256;
 /// Most that is taken at once.
 const BATCH: usize = 1024;
-
-/// How long a start waits before it says what it waits for.
-pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -119,7 +119,10 @@ impl Object {
             });
         }
         let namespace = self.metadata.namespace.as_deref()?.parse().ok()?;
-        Some(ResourceKey::namespaced(kind, ObjectName::new(namespace, name)))
+        Some(ResourceKey::namespaced(
+            kind,
+            ObjectName::new(namespace, name),
+        ))
     }
 }
 
@@ -133,7 +136,12 @@ fn read(kind: Kind, mut value: Value) -> Result<Resource, Invalid> {
             object.remove("status");
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in ["managedFields", "resourceVersion", "selfLink", "ownerReferences"] {
+            for field in [
+                "managedFields",
+                "resourceVersion",
+                "selfLink",
+                "ownerReferences",
+            ] {
                 metadata.remove(field);
             }
             if !keeps_annotations(kind) {

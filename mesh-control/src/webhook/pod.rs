@@ -2,7 +2,6 @@
 
 use json_patch::Patch;
 use kube::core::admission::AdmissionResponse;
-use serde_json::Value;
 
 use crate::inject::{self, Namespace, Outcome, Settings};
 use crate::webhook::review::Asked;
