@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::facts::{Cluster, Facts};
 use super::finding::{Finding, Verdict};
 use crate::command::install::preflight::{NEWEST, OLDEST, supported};
-use crate::source::json::{list, text};
+use crate::source::json::text;
 
 /// The group of the Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io";
