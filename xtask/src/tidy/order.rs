@@ -95,8 +95,20 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "e2e",
         &[
-            "demo", "page", "yaml", "guide", "figure", "process", "tool", "mesh", "apiserver",
-            "envoy", "frame", "backend", "load", "flood",
+            "demo",
+            "page",
+            "yaml",
+            "guide",
+            "figure",
+            "process",
+            "tool",
+            "mesh",
+            "apiserver",
+            "envoy",
+            "frame",
+            "backend",
+            "load",
+            "flood",
         ],
     ),
 ];
