@@ -32,3 +32,88 @@
 //! Who may ask the remote admin side (port 15014) needs, by the same rules: verb `get` on resource
 //! `control` of group `admin.mesh.dev` for the control plane's own state, and on `proxies` of that
 //! group, by namespace and name, for what is relayed to proxies.
+//!
+//! May use `publish`, `ca`, `bootstrap`, `telemetry` and `error`.
+
+pub mod attest;
+mod backoff;
+pub mod bundle;
+mod feed;
+mod kinds;
+pub mod leader;
+mod object;
+pub mod secrets;
+mod topic;
+mod watch;
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::error::Error;
+pub use feed::{Feed, Synced};
+
+/// A client of the API server: by `kubeconfig`, or as the pod's ServiceAccount.
+///
+/// # Errors
+/// No kubeconfig and no pod, or a kubeconfig that cannot be used.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, Error> {
+    let action = || "find the API server".to_owned();
+    let failed = |error: &dyn std::fmt::Display| Error::Cluster {
+        action: action(),
+        reason: error.to_string(),
+    };
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+                .await
+                .map_err(|error| failed(&error))?
+        }
+        None => Config::incluster().map_err(|error| {
+            failed(&format!(
+                "{error}; outside a pod, name a kubeconfig in kubernetes.kubeconfig"
+            ))
+        })?,
+    };
+    config.connect_timeout = Some(CONNECT_TIME);
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+/// What the API server said, and what to do about it.
+pub(crate) fn reason(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => format!(
+            "{}; the ServiceAccount lacks this right: install again (`meshctl install`), which \
+             brings the ClusterRole and Role up to date",
+            status.message
+        ),
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut cause = std::error::Error::source(other);
+            while let Some(error) = cause {
+                let said = error.to_string();
+                if !text.contains(&said) {
+                    text.push_str(": ");
+                    text.push_str(&said);
+                }
+                cause = error.source();
+            }
+            text
+        }
+    }
+}
+
+/// Names what was tried, for `map_err`.
+pub(crate) fn failed(action: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
+    let action = action.into();
+    move |error| Error::Cluster {
+        action,
+        reason: reason(&error),
+    }
+}
+
+const CONNECT_TIME: Duration = Duration::from_secs(5);

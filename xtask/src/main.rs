@@ -4,10 +4,15 @@
 
 #![allow(clippy::print_stdout, reason = "a tool speaks on its standard output")]
 
+mod archive;
+mod cache;
 mod ci;
+mod cluster;
 mod codegen;
+mod debian;
 mod dist;
 mod footprint;
+mod image;
 mod measure;
 mod prove;
 mod source;
@@ -61,6 +66,20 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Makes, removes and uses a Kubernetes cluster of two nodes on this machine (kind).
+    Cluster {
+        #[command(subcommand)]
+        verb: cluster::Verb,
+    },
+    /// Writes the images of the mesh, without a container engine.
+    Image {
+        /// How the programs are built.
+        #[arg(long, value_enum, default_value = "release")]
+        profile: image::Profile,
+        /// Names them by this version instead of the workspace's.
+        #[arg(long, value_name = "VERSION")]
+        tag: Option<String>,
+    },
     /// Builds the binaries for shipping and prints their sizes.
     Dist,
     /// Builds for shipping and measures an idle mesh-proxy: size, memory, time to ready.
@@ -80,6 +99,8 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy { measure: false } => tidy::run(),
         Command::Tidy { measure: true } => measure::run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Cluster { verb } => cluster::run(verb),
+        Command::Image { profile, tag } => image::run(profile, tag.as_deref()),
         Command::Dist => dist::run(),
         Command::Measure { bootstrap } => footprint::run(bootstrap.as_deref()),
     }

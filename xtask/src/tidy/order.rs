@@ -76,7 +76,12 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
-    ("mesh-ctl", &["source", "render", "command", "demo", "cli"]),
+    (
+        "mesh-ctl",
+        &[
+            "source", "render", "install", "adoption", "command", "demo", "cli",
+        ],
+    ),
     (
         "xtask",
         &[
@@ -85,10 +90,15 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "codegen",
             "tidy",
             "measure",
+            "archive",
+            "cache",
+            "debian",
+            "dist",
+            "image",
+            "cluster",
             "test",
             "prove",
             "ci",
-            "dist",
             "footprint",
         ],
     ),
