@@ -130,7 +130,11 @@ impl Image {
             "Layers": [blob_path(&layer_blob.digest)],
         }]);
         add(&mut archive, "manifest.json", &docker)?;
-        add(&mut archive, "oci-layout", &json!({ "imageLayoutVersion": "1.0.0" }))?;
+        add(
+            &mut archive,
+            "oci-layout",
+            &json!({ "imageLayoutVersion": "1.0.0" }),
+        )?;
         archive.into_inner()?.flush()?;
         Ok(())
     }
@@ -339,16 +343,23 @@ mod tests {
         });
         assert_eq!(written[0], written[1]);
         let found = names(&written[0]);
-        assert!(found.iter().any(|name| name == "manifest.json"), "{found:?}");
+        assert!(
+            found.iter().any(|name| name == "manifest.json"),
+            "{found:?}"
+        );
         assert!(found.iter().any(|name| name == "index.json"), "{found:?}");
     }
 
     #[test]
     fn libraries_lie_where_the_loader_looks() {
-        let said = "linux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld.so.2 (0x3)";
+        let said =
+            "linux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld.so.2 (0x3)";
         let found: Vec<_> = said.lines().filter_map(super::library).collect();
         let folder = format!("/lib/{}-linux-gnu/libc.so.6", std::env::consts::ARCH);
-        let expected = [(folder, "/lib/x/libc.so.6"), ("/lib64/ld.so.2".into(), "/lib64/ld.so.2")];
+        let expected = [
+            (folder, "/lib/x/libc.so.6"),
+            ("/lib64/ld.so.2".into(), "/lib64/ld.so.2"),
+        ];
         assert_eq!(found, expected.map(|(at, from)| (at, from.to_owned())));
     }
 
@@ -357,9 +368,20 @@ mod tests {
         let mut layer = image().layer().unwrap();
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut layer, &mut bytes).unwrap();
-        let expected = ["bin", "bin/sh", "etc", "etc/passwd", "var", "var/lib", "var/lib/app"];
+        let expected = [
+            "bin",
+            "bin/sh",
+            "etc",
+            "etc/passwd",
+            "var",
+            "var/lib",
+            "var/lib/app",
+        ];
         let found = names(&bytes);
-        let found: Vec<&str> = found.iter().map(|name| name.trim_end_matches('/')).collect();
+        let found: Vec<&str> = found
+            .iter()
+            .map(|name| name.trim_end_matches('/'))
+            .collect();
         assert_eq!(found, expected);
     }
 }

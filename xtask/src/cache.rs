@@ -34,7 +34,10 @@ pub(crate) fn folder(name: &str) -> anyhow::Result<PathBuf> {
 pub(crate) fn lock() -> anyhow::Result<File> {
     let file = File::create(folder("")?.join("lock"))?;
     if file.try_lock().is_err() {
-        eprintln!("waiting for another run that works in {}", root()?.display());
+        eprintln!(
+            "waiting for another run that works in {}",
+            root()?.display()
+        );
         file.lock()?;
     }
     Ok(file)

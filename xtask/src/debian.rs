@@ -51,23 +51,27 @@ pub(crate) fn prefix() -> anyhow::Result<Prefix> {
     let names: Vec<&str> = TOOLS.iter().chain(&DOCKER).copied().collect();
     let key = cache::key(names.iter().copied());
     let folder = cache::root()?.join("debian").join(format!("tools-{key}"));
-    cache::once(&folder, "Docker, runc, nft from Debian's packages", |part| {
-        std::fs::create_dir_all(part)?;
-        let apt = Apt::new()?;
-        let packages = part.join("packages");
-        std::fs::create_dir_all(&packages)?;
-        apt.download(&packages)?;
-        for package in std::fs::read_dir(&packages)? {
-            let mut extract = Command::new("dpkg-deb");
-            step::run(extract.arg("-x").arg(package?.path()).arg(part))?;
-        }
-        cache::remove(&packages)?;
-        for name in ["iptables", "ip6tables"] {
-            let link = part.join("usr/sbin").join(name);
-            std::os::unix::fs::symlink("xtables-nft-multi", link)?;
-        }
-        Ok(())
-    })?;
+    cache::once(
+        &folder,
+        "Docker, runc, nft from Debian's packages",
+        |part| {
+            std::fs::create_dir_all(part)?;
+            let apt = Apt::new()?;
+            let packages = part.join("packages");
+            std::fs::create_dir_all(&packages)?;
+            apt.download(&packages)?;
+            for package in std::fs::read_dir(&packages)? {
+                let mut extract = Command::new("dpkg-deb");
+                step::run(extract.arg("-x").arg(package?.path()).arg(part))?;
+            }
+            cache::remove(&packages)?;
+            for name in ["iptables", "ip6tables"] {
+                let link = part.join("usr/sbin").join(name);
+                std::os::unix::fs::symlink("xtables-nft-multi", link)?;
+            }
+            Ok(())
+        },
+    )?;
     Ok(Prefix(folder))
 }
 
@@ -76,23 +80,27 @@ pub(crate) fn node_root() -> anyhow::Result<PathBuf> {
     let key = cache::key([NODE_RELEASE, NODE]);
     let folder = cache::root()?.join("debian").join(format!("node-{key}"));
     let prefix = prefix()?;
-    cache::once(&folder, "a root file system for nodes (debootstrap)", |part| {
-        let log = cache::folder("logs")?.join("debootstrap.log");
-        let output = std::fs::File::create(&log)?;
-        let mut command = Command::new(prefix.path("usr/sbin/debootstrap"));
-        command
-            .env("DEBOOTSTRAP_DIR", prefix.path("usr/share/debootstrap"))
-            .env("PATH", prefix.search_path()?)
-            .args(["--variant=minbase", "--keyring", KEYRING, "--include", NODE])
-            .arg(NODE_RELEASE)
-            .arg(part)
-            .arg(mirror()?)
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        step::run(&mut command).with_context(|| format!("see {}", log.display()))?;
-        cache::remove(&part.join("var/cache/apt"))?;
-        cache::remove(&part.join("var/lib/apt/lists"))
-    })?;
+    cache::once(
+        &folder,
+        "a root file system for nodes (debootstrap)",
+        |part| {
+            let log = cache::folder("logs")?.join("debootstrap.log");
+            let output = std::fs::File::create(&log)?;
+            let mut command = Command::new(prefix.path("usr/sbin/debootstrap"));
+            command
+                .env("DEBOOTSTRAP_DIR", prefix.path("usr/share/debootstrap"))
+                .env("PATH", prefix.search_path()?)
+                .args(["--variant=minbase", "--keyring", KEYRING, "--include", NODE])
+                .arg(NODE_RELEASE)
+                .arg(part)
+                .arg(mirror()?)
+                .stdout(output.try_clone()?)
+                .stderr(output);
+            step::run(&mut command).with_context(|| format!("see {}", log.display()))?;
+            cache::remove(&part.join("var/cache/apt"))?;
+            cache::remove(&part.join("var/lib/apt/lists"))
+        },
+    )?;
     Ok(folder)
 }
 

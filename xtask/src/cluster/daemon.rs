@@ -132,7 +132,11 @@ impl Own {
         self.spawn(&log)?;
         let limit = Instant::now() + START;
         while !whole.answers() {
-            ensure!(Instant::now() < limit, "dockerd does not answer: see {}", log.display());
+            ensure!(
+                Instant::now() < limit,
+                "dockerd does not answer: see {}",
+                log.display()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -142,7 +146,9 @@ impl Own {
         let output = std::fs::File::create(log)?;
         let mut command = inside();
         // A session of its own: it outlives this program.
-        command.arg("setsid").arg(self.prefix.path("usr/sbin/dockerd"));
+        command
+            .arg("setsid")
+            .arg(self.prefix.path("usr/sbin/dockerd"));
         self.environment(&mut command);
         let libraries = self.prefix.libraries();
         command.env("LD_LIBRARY_PATH", &libraries);
@@ -151,7 +157,9 @@ impl Own {
         command.arg("--data-root").arg(path("docker"));
         command.arg("--exec-root").arg(path("run/exec"));
         command.arg("--pidfile").arg(self.pid_file());
-        command.arg("--host").arg(format!("unix://{}", self.socket().display()));
+        command
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket().display()));
         command.args(["--storage-driver", "overlay2"]);
         command.args(["--feature", "containerd-snapshotter=false"]);
         command.arg("--userland-proxy-path");
@@ -159,7 +167,10 @@ impl Own {
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.arg("--cgroup-parent").arg(format!("/{GROUP}"));
         command.args(["--bip", "172.30.0.1/24"]);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
         command.spawn().context("cannot start dockerd")?;
         Ok(())
     }

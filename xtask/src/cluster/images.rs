@@ -43,7 +43,10 @@ const SYSTEM: [Simple; 6] = [
         "kube-controller-manager",
         &["registry.k8s.io/kube-controller-manager:v1.35.4"],
         &binary::KUBERNETES,
-        &[("kube-controller-manager", "/usr/local/bin/kube-controller-manager")],
+        &[(
+            "kube-controller-manager",
+            "/usr/local/bin/kube-controller-manager",
+        )],
     ),
     part(
         "kube-scheduler",
@@ -141,9 +144,11 @@ pub(crate) fn apps() -> anyhow::Result<Vec<PathBuf>> {
 
 impl Simple {
     fn archive(&self) -> anyhow::Result<PathBuf> {
-        let key = cache::key([self.programs.folder_name()].into_iter().chain(
-            self.names.iter().chain(self.entrypoint).copied(),
-        ));
+        let key = cache::key(
+            [self.programs.folder_name()]
+                .into_iter()
+                .chain(self.names.iter().chain(self.entrypoint).copied()),
+        );
         let path = cache::folder("images")?.join(format!("{}-{key}.tar", self.file));
         if path.exists() {
             return Ok(path);
@@ -160,7 +165,10 @@ impl Simple {
             image.file(at, &self.programs.path(program)?, 0o755);
         }
         image.folder("/tmp", 0o1777);
-        image.text("/etc/passwd", "root:x:0:0:root:/:/\nnobody:x:65534:65534::/:/\n");
+        image.text(
+            "/etc/passwd",
+            "root:x:0:0:root:/:/\nnobody:x:65534:65534::/:/\n",
+        );
         if self.file == "echo-advanced" {
             add_certificate(&mut image)?;
         }

@@ -111,7 +111,13 @@ impl Cluster {
         create.stdout(output.try_clone()?).stderr(output);
         step::run(&mut create).with_context(|| format!("see {}", log.display()))?;
         self.connect()?;
-        let words = ["rollout", "status", "deployment/coredns", "--timeout", NAMES];
+        let words = [
+            "rollout",
+            "status",
+            "deployment/coredns",
+            "--timeout",
+            NAMES,
+        ];
         let mut wait = self.kubectl(["--namespace", "kube-system"])?;
         step::output(wait.args(words)).context("CoreDNS did not become ready")?;
         eprintln!("  - two nodes: {}", step::seconds(started.elapsed()));

@@ -20,9 +20,18 @@ const START: Duration = Duration::from_secs(30);
 
 /// Files of a node as they are in `xtask/node`, and where they go.
 const FILES: [(&str, &str); 9] = [
-    ("/etc/containerd/cni.tmpl", include_str!("../../node/cni.tmpl")),
-    ("/etc/containerd/config.toml", include_str!("../../node/containerd.toml")),
-    ("/etc/default/kubelet", include_str!("../../node/kubelet.default")),
+    (
+        "/etc/containerd/cni.tmpl",
+        include_str!("../../node/cni.tmpl"),
+    ),
+    (
+        "/etc/containerd/config.toml",
+        include_str!("../../node/containerd.toml"),
+    ),
+    (
+        "/etc/default/kubelet",
+        include_str!("../../node/kubelet.default"),
+    ),
     (
         "/etc/systemd/journald.conf.d/node.conf",
         include_str!("../../node/journald.conf"),
@@ -85,7 +94,12 @@ pub(crate) fn name() -> String {
 pub(crate) fn image(daemon: &Daemon) -> anyhow::Result<String> {
     let name = name();
     let mut ask = daemon.docker(["image", "inspect", &name]);
-    if ask.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success() {
+    if ask
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?
+        .success()
+    {
         return Ok(name);
     }
     let base = debian::node_root()?;
@@ -102,7 +116,10 @@ pub(crate) fn image(daemon: &Daemon) -> anyhow::Result<String> {
         .and_then(|()| import(daemon, &root, &name));
     cache::remove(&work)?;
     made.context("the image of a node")?;
-    eprintln!("  - the image of a node: {}", step::seconds(started.elapsed()));
+    eprintln!(
+        "  - the image of a node: {}",
+        step::seconds(started.elapsed())
+    );
     Ok(name)
 }
 
@@ -114,7 +131,11 @@ fn fill(root: &Path) -> anyhow::Result<()> {
     write(root, "/etc/machine-id", "")?;
     write(root, "/usr/local/bin/entrypoint", ENTRYPOINT)?;
     let mut executable = Command::new("chmod");
-    step::run(executable.arg("755").arg(root.join("usr/local/bin/entrypoint")))?;
+    step::run(
+        executable
+            .arg("755")
+            .arg(root.join("usr/local/bin/entrypoint")),
+    )?;
     let containerd = ["containerd", "containerd-shim-runc-v2", "ctr"];
     for name in containerd {
         let to = root.join("usr/local/bin").join(name);
@@ -166,7 +187,9 @@ fn preload(work: &Path, archives: &[PathBuf]) -> anyhow::Result<()> {
     let log = std::fs::File::create(work.join("containerd.log"))?;
     let mut command = Command::new(programs.join("containerd"));
     command.arg("--config").arg(&config);
-    command.arg("--root").arg(work.join("root/var/lib/containerd"));
+    command
+        .arg("--root")
+        .arg(work.join("root/var/lib/containerd"));
     command.arg("--state").arg(work.join("state"));
     command.arg("--address").arg(&socket);
     let child = command.stdout(log.try_clone()?).stderr(log).spawn()?;
@@ -203,7 +226,10 @@ fn import(daemon: &Daemon, root: &Path, name: &str) -> anyhow::Result<()> {
     let mut import = daemon.docker(["import"]);
     import.args(["-c", "ENV container=docker"]);
     import.args(["-c", "STOPSIGNAL SIGRTMIN+3"]);
-    import.args(["-c", "ENTRYPOINT [\"/usr/local/bin/entrypoint\",\"/sbin/init\"]"]);
+    import.args([
+        "-c",
+        "ENTRYPOINT [\"/usr/local/bin/entrypoint\",\"/sbin/init\"]",
+    ]);
     let said = step::output(import.args(["-", name]).stdin(stream));
     let packed = packing.wait()?;
     said?;

@@ -174,7 +174,9 @@ mod tests {
         let state = b"/cache/mesh/cluster".as_slice();
         let is = |command: &[u8]| is_daemon(command, state);
         assert!(is(b"/x/dockerd\0--data-root\0/cache/mesh/cluster/docker\0"));
-        assert!(is(b"containerd\0--config\0/cache/mesh/cluster/run/exec/c.toml\0"));
+        assert!(is(
+            b"containerd\0--config\0/cache/mesh/cluster/run/exec/c.toml\0"
+        ));
         assert!(!is(b"/x/dockerd\0--data-root\0/var/lib/docker\0"));
         assert!(!is(b"vi\0/cache/mesh/cluster/dockerd.log\0"));
         assert!(!is(b""));
