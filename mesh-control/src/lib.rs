@@ -2,6 +2,7 @@
 //!
 //! Modules form a list: each uses only those above it.
 
+pub mod crd;
 pub mod error;
 pub mod telemetry;
 

@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mesh_api::decide::Random;
+use mesh_api::decide::authorise::{self, Denial};
+use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::Budget;
-use mesh_api::name::{DestinationName, TrustDomain};
+use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
 use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
 
@@ -27,7 +29,9 @@ use crate::capture::Check;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
-use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
+use crate::telemetry::{
+    Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
+};
 use crate::upstream::{self, Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
@@ -198,6 +202,33 @@ impl Context {
             peer: Some(peer),
         };
         self.shared.telemetry().connection_refused(&event);
+    }
+
+    /// Decides whether `peer` may call `port` of the workload of `entry`, and counts what a policy that
+    /// only audits would refuse.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn authorise<'e>(
+        &self,
+        entry: &'e Inbound,
+        port: Port,
+        peer: Option<&Identity>,
+    ) -> Result<(), Denial<'e>> {
+        let authorised = authorise::authorise(entry, port, peer);
+        if let Some(denial) = authorised.denial() {
+            tracing::debug!(?peer, %port, reason = %denial, "caller denied");
+            return Err(denial);
+        }
+        if let Some(denial) = authorised.audited {
+            let policy = denial.policy().to_string();
+            self.shared.telemetry().audited(&Audited {
+                policy: &policy,
+                peer,
+                detail: &denial,
+            });
+        }
+        Ok(())
     }
 
     /// Records a peer's handshake that failed.
