@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::bootstrap::Kubernetes;
 use crate::certificate::Certificates;
 use crate::error::Error;
-use crate::kubernetes::{Synced, bundle, leader};
+use crate::kubernetes::{Synced, bundle, leader, write};
 use crate::observe::{self, Observed};
 use crate::serve::session::Shared;
 use crate::web::bind;
@@ -74,6 +74,8 @@ impl Doors {
             lead,
             stopping,
         ));
+        let publisher = Arc::clone(&shared.publisher);
+        parts.spawn(write::keep(client.clone(), publisher, leads.clone()));
         parts.spawn(bundle::keep(client, Arc::clone(&shared.authority), leads));
         // Set once: nobody else does.
         drop(self.observed.serving.set(shared.clone()));
