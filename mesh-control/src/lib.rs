@@ -36,8 +36,11 @@ mod webhook;
 
 pub mod admin;
 
-mod doors;
+mod remote;
+
 mod world;
+
+mod doors;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -126,7 +129,7 @@ pub async fn run(
         .as_ref()
         .map(|cluster| Attestor::new(cluster.client.clone()));
     if let (Some(cluster), Some(doors)) = (cluster, doors) {
-        doors.open(cluster, &certificates, &shared, &mut parts);
+        doors.open(cluster, &certificates, Arc::clone(&door), &mut parts);
     }
     let leases = Arc::clone(&publisher);
     parts.spawn(async move { leases.expire_leases().await });
