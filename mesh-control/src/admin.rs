@@ -203,12 +203,7 @@ impl Admin {
         })
     }
 
-    fn resource(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Answer, Refusal> {
+    fn resource(&self, kind: &str, namespace: &str, name: &str) -> Result<Answer, Refusal> {
         let namespace = (namespace != "-").then_some(namespace);
         let statuses = self.shared.publisher.read(Index::objects);
         statuses

@@ -19,15 +19,15 @@ use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 use tokio::net::TcpListener;
 
 use crate::admin::Admin;
 use crate::certificate::SharedTls;
 use crate::kubernetes::attest::{Attestor, Refused};
 use crate::kubernetes::reason;
-use crate::web::{self, Answer, Refusal};
+use crate::web::{self, Refusal};
 
 /// Who may ask, and who answers.
 pub(crate) struct Remote {
@@ -68,7 +68,8 @@ impl Remote {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
             .ok_or_else(|| {
-                let text = format!("show a ServiceAccount token for {AUDIENCE} (Authorization: Bearer)");
+                let text =
+                    format!("show a ServiceAccount token for {AUDIENCE} (Authorization: Bearer)");
                 Refusal(StatusCode::UNAUTHORIZED, text)
             })?;
         let attestor = Attestor::new(self.client.clone());
@@ -169,8 +170,16 @@ mod tests {
             (Method::GET, "/resources", "get control.admin.mesh.dev"),
             (Method::GET, "/proxies", "get control.admin.mesh.dev"),
             (Method::POST, "/tokens", "create tokens.admin.mesh.dev"),
-            (Method::GET, "/proxies/demo/shop-0/config", "get proxies.admin.mesh.dev demo/shop-0"),
-            (Method::POST, "/proxy/demo/shop-0/log", "get proxies.admin.mesh.dev demo/shop-0"),
+            (
+                Method::GET,
+                "/proxies/demo/shop-0/config",
+                "get proxies.admin.mesh.dev demo/shop-0",
+            ),
+            (
+                Method::POST,
+                "/proxy/demo/shop-0/log",
+                "get proxies.admin.mesh.dev demo/shop-0",
+            ),
             (Method::POST, "/resources", "update control.admin.mesh.dev"),
         ] {
             assert_eq!(of(method, path), wanted, "{path}");
