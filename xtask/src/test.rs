@@ -84,6 +84,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
         "--locked",
         "--package",
         "mesh-ctl",
+        "--package",
+        "mesh-proxy",
     ]))
 }
 
