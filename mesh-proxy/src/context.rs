@@ -10,6 +10,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -49,6 +50,8 @@ pub struct Shared {
     pub drain: drain::Watch,
     /// Whether connections are redirected here, where that is checked.
     pub redirect: Option<Arc<Check>>,
+    open_inbound: AtomicUsize,
+    open_outbound: AtomicUsize,
     limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
@@ -71,9 +74,27 @@ impl Shared {
             endpoints,
             drain,
             redirect,
+            open_inbound: AtomicUsize::new(0),
+            open_outbound: AtomicUsize::new(0),
             limits,
             budgets,
             start,
+        }
+    }
+
+    /// How far the shutdown of one direction is.
+    pub fn drain_of(&self, direction: Direction) -> drain::Watch {
+        match direction {
+            Direction::Inbound => self.drain.inbound(),
+            Direction::Outbound => self.drain.clone(),
+        }
+    }
+
+    /// Connections that are open in one direction.
+    pub fn open(&self, direction: Direction) -> &AtomicUsize {
+        match direction {
+            Direction::Inbound => &self.open_inbound,
+            Direction::Outbound => &self.open_outbound,
         }
     }
 

@@ -47,7 +47,7 @@ pub async fn serve_tunnel(
         Ok(Err(error)) => return context.handshake_failed(peer_address, "refused", &error),
         Err(_) => return context.handshake_failed(peer_address, "timeout", &"over 10 s"),
     };
-    let mut drain = context.shared.drain.clone();
+    let mut drain = context.shared.drain_of(Direction::Inbound);
     let handler = |request: ConnectRequest| {
         let (context, workload) = (Rc::clone(context), workload.clone());
         async move { connect(&context, request, peer_address, &workload).await }

@@ -8,9 +8,7 @@ use ipnet::IpNet;
 
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{
-    DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain,
-};
+use crate::name::{DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute,

@@ -54,7 +54,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "probe",
             "admin",
             "run",
-            "pod",
+            "cni",
+            "command",
         ],
     ),
     (
@@ -115,6 +116,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
         "e2e",
         &[
             "demo",
+            "namespace",
             "page",
             "yaml",
             "guide",
