@@ -19,6 +19,7 @@ pub mod tool;
 pub mod mesh;
 
 pub mod apiserver;
+pub mod cluster;
 
 pub mod envoy;
 pub mod frame;

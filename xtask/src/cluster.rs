@@ -4,6 +4,7 @@
 //! kubectl, built once and kept outside of the checkout. May use `archive`, `cache`, `debian`, `image` and `step`.
 
 pub(crate) mod binary;
+mod conformance;
 mod daemon;
 mod images;
 mod kind;
@@ -13,6 +14,7 @@ mod teardown;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
@@ -50,6 +52,21 @@ pub(crate) enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Applies the Gateway API's definitions.
+    Define {
+        /// Those of its experimental channel.
+        #[arg(long)]
+        experimental: bool,
+    },
+    /// Runs the Gateway API's own suite.
+    Conform {
+        /// Only this case, such as `MeshBasic`.
+        #[arg(long, value_name = "CASE")]
+        case: Option<String>,
+        /// The suite's pods do not join the mesh: tries the cluster itself.
+        #[arg(long)]
+        unmeshed: bool,
+    },
     /// Builds etcd, kube-apiserver and kubectl, and prints the folder they are in.
     Assets,
 }
@@ -64,6 +81,8 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Load { archives } => cluster()?.load(&archives),
         Verb::Exec { command } => exec(&command),
         Verb::Kubectl { arguments } => hand_over(cluster()?.kubectl(arguments)?),
+        Verb::Define { experimental } => define(experimental),
+        Verb::Conform { case, unmeshed } => conform(case.as_deref(), !unmeshed),
         Verb::Assets => {
             println!("{}", assets()?.display());
             Ok(())
@@ -141,8 +160,41 @@ fn status() -> anyhow::Result<()> {
 pub(crate) fn load_all() -> anyhow::Result<()> {
     let cluster = cluster()?;
     let mut archives = image::write_all(Profile::Release, None)?;
+    archives.push(image::case_app()?);
     archives.extend(images::apps()?);
     cluster.load(&archives)
+}
+
+/// Applies the Gateway API's definitions.
+pub(crate) fn define(experimental: bool) -> anyhow::Result<()> {
+    conformance::define(&cluster()?, experimental)
+}
+
+/// Runs the Gateway API's suite, or one case of it.
+pub(crate) fn conform(case: Option<&str>, meshed: bool) -> anyhow::Result<()> {
+    conformance::run(&cluster()?, case, meshed)
+}
+
+/// Installs the mesh as a user does.
+pub(crate) fn install() -> anyhow::Result<()> {
+    let meshctl = step::target().join("release/meshctl");
+    step::run(cluster()?.command(meshctl)?.arg("install"))
+}
+
+/// The same command, in the network of the cluster.
+pub(crate) fn enter(command: &Command) -> anyhow::Result<Command> {
+    let mut inside = cluster()?.command(command.get_program())?;
+    inside.args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        inside.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    Ok(inside)
 }
 
 fn exec(command: &[OsString]) -> anyhow::Result<()> {
@@ -157,7 +209,7 @@ fn exec(command: &[OsString]) -> anyhow::Result<()> {
 }
 
 /// Becomes `command`: signals and the exit status are its own.
-fn hand_over(mut command: std::process::Command) -> anyhow::Result<()> {
+fn hand_over(mut command: Command) -> anyhow::Result<()> {
     use std::os::unix::process::CommandExt as _;
     if std::io::stdout().is_terminal() {
         eprintln!("in the network of the cluster:");

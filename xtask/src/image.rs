@@ -45,6 +45,7 @@ const OURS: [Ours; 2] = [
 ];
 /// What names of our images start with.
 const REGISTRY: &str = "mesh.dev";
+const SEARCH_PATH: &str = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Folders that a program writes to.
 const WRITTEN: [&str; 2] = ["/run/mesh", "/var/lib/mesh"];
 
@@ -86,13 +87,43 @@ pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<V
     OURS.iter().map(write).collect()
 }
 
+/// The app of our own cases in the cluster, built for debugging; where its archive is.
+pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
+    let program = "cluster-app";
+    step::run(&mut cargo([
+        "build",
+        "--locked",
+        "--package",
+        "e2e",
+        "--bin",
+        program,
+    ]))?;
+    let at = format!("/usr/local/bin/{program}");
+    let runs = Runs {
+        entrypoint: vec![at.clone()],
+        environment: vec![SEARCH_PATH.to_owned()],
+        user: "65532:65532".to_owned(),
+    };
+    let mut image = Image::new(&["mesh.dev/e2e-app:dev"], runs);
+    let built = step::target().join("debug").join(program);
+    image.file(&at, &built, 0o755);
+    image.libraries(
+        &step::output(Command::new("ldd").arg(&built))?,
+        Path::new("/"),
+    );
+    image.text("/etc/passwd", "app:x:65532:65532::/:/\n");
+    let path = step::target().join("images/e2e-app.tar");
+    image.write(&path)?;
+    Ok(path)
+}
+
 impl Ours {
     fn image(&self, programs: &Path, tag: &str) -> anyhow::Result<Image> {
         let Self { program, user, nft } = self;
         let at = format!("/usr/local/bin/{program}");
         let runs = Runs {
             entrypoint: vec![at.clone()],
-            environment: vec!["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+            environment: vec![SEARCH_PATH.to_owned()],
             user: format!("{user}:{user}"),
         };
         let mut image = Image::new(&[&format!("{REGISTRY}/{program}:{tag}")], runs);

@@ -11,6 +11,7 @@ mod cluster;
 mod codegen;
 mod debian;
 mod dist;
+mod e2e;
 mod footprint;
 mod image;
 mod measure;
@@ -35,14 +36,7 @@ enum Command {
     /// Builds meshctl, runs every unit test, then the demo's own check.
     Test,
     /// Runs the end-to-end cases; each installs the programs by others that it needs.
-    E2e {
-        /// Only cases whose names contain this.
-        #[arg(long, value_name = "NAME")]
-        filter: Option<String>,
-        /// Prints the names of the cases and runs none.
-        #[arg(long)]
-        list: bool,
-    },
+    E2e(e2e::Choice),
     /// Runs the proofs that are too long for every change, and writes docs/proofs/protocols.md.
     Prove {
         /// Only proofs whose names start with this.
@@ -93,7 +87,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Test => test::run(),
-        Command::E2e { filter, list } => test::end_to_end(filter.as_deref(), list),
+        Command::E2e(choice) => e2e::run(&choice),
         Command::Prove { name, list } => prove::run(name.as_deref(), list),
         Command::Ci => ci::run(),
         Command::Tidy { measure: false } => tidy::run(),

