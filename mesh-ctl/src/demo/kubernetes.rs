@@ -237,9 +237,10 @@ fn judge(state: &Value) -> Vec<Held> {
 fn report(held: &[Held]) -> String {
     let symbols = Symbols::of_locale();
     let line = |one: &Held| {
-        let sign = match one.ok {
-            true => Tone::Good.paint(symbols.good()),
-            false => Tone::Bad.paint(symbols.bad()),
+        let sign = if one.ok {
+            Tone::Good.paint(symbols.good())
+        } else {
+            Tone::Bad.paint(symbols.bad())
         };
         format!("{sign} {}: {}\n", one.name, one.figure)
     };

@@ -24,7 +24,7 @@ pub(crate) fn chart() -> anyhow::Result<Vec<File>> {
         file("Chart.yaml", yaml(&about())?),
         file("README.md", README.to_owned()),
         file("values.schema.json", schema()?),
-        file("values.md", super::page::values()?),
+        file("values.md", super::page::values()),
         file("values.yaml", defaults(Profile::Default)?),
     ];
     for profile in [Profile::Ha, Profile::Minimal] {

@@ -234,7 +234,7 @@ mod tests {
         let port = crate::source::address::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
         let settings = Settings {
             listen: Listen {
-                host: std::net::Ipv4Addr::LOCALHOST,
+                host: Ipv4Addr::LOCALHOST,
                 port,
             },
             version: "v2".into(),
