@@ -9,6 +9,7 @@ pub mod httproute;
 pub mod mesh;
 pub mod mtls;
 pub mod object;
+pub mod pod;
 pub mod reference;
 pub mod tcproute;
 pub mod traffic;
@@ -28,6 +29,7 @@ pub use httproute::HTTPRoute;
 pub use mesh::Mesh;
 pub use mtls::MutualTLSPolicy;
 pub use object::{Labels, Object, TargetRef};
+pub use pod::Pod;
 pub use tcproute::{TCPRoute, TLSRoute};
 pub use traffic::TrafficPolicy;
 pub use workload::Workload;
@@ -48,6 +50,8 @@ pub enum Kind {
     Service,
     /// `discovery.k8s.io/v1` `EndpointSlice`.
     EndpointSlice,
+    /// Core `Pod`.
+    Pod,
     /// A running instance outside Kubernetes.
     Workload,
     /// Gateway API `HTTPRoute`.
@@ -66,11 +70,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
         Self::EndpointSlice,
+        Self::Pod,
         Self::Workload,
         Self::HTTPRoute,
         Self::GRPCRoute,
@@ -87,6 +92,7 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
             Self::Workload => "Workload",
             Self::HTTPRoute => "HTTPRoute",
             Self::GRPCRoute => "GRPCRoute",
@@ -100,7 +106,7 @@ impl Kind {
     /// As `apiVersion` says it.
     pub const fn api_version(self) -> &'static str {
         match self {
-            Self::Namespace | Self::Service => "v1",
+            Self::Namespace | Self::Service | Self::Pod => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => {
                 GATEWAY_API_VERSION
@@ -242,6 +248,8 @@ pub enum Resource {
     Service(Box<core::Service>),
     /// `EndpointSlice`.
     EndpointSlice(Box<discovery::EndpointSlice>),
+    /// Core `Pod`.
+    Pod(Box<Pod>),
     /// A running instance outside Kubernetes.
     Workload(Box<Workload>),
     /// Gateway API `HTTPRoute`.
@@ -286,6 +294,7 @@ impl Resource {
             Kind::Namespace => Self::Namespace(Box::deserialize(from)?),
             Kind::Service => Self::Service(Box::deserialize(from)?),
             Kind::EndpointSlice => Self::EndpointSlice(Box::deserialize(from)?),
+            Kind::Pod => Self::Pod(Box::deserialize(from)?),
             Kind::Workload => Self::Workload(Box::deserialize(from)?),
             Kind::HTTPRoute => Self::HTTPRoute(Box::deserialize(from)?),
             Kind::GRPCRoute => Self::GRPCRoute(Box::deserialize(from)?),
@@ -303,6 +312,7 @@ impl Resource {
             Self::Namespace(_) => Kind::Namespace,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Pod(_) => Kind::Pod,
             Self::Workload(_) => Kind::Workload,
             Self::HTTPRoute(_) => Kind::HTTPRoute,
             Self::GRPCRoute(_) => Kind::GRPCRoute,
@@ -320,6 +330,7 @@ impl Resource {
             Self::Namespace(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
             Self::Workload(object) => &object.metadata,
             Self::HTTPRoute(object) => &object.metadata,
             Self::GRPCRoute(object) => &object.metadata,

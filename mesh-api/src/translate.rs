@@ -10,22 +10,27 @@ mod check_connection;
 mod check_filter;
 mod check_grpc;
 mod check_match;
+mod check_pod;
 mod check_policy;
 mod check_reference;
 mod check_route;
 mod check_section;
 mod check_service;
+mod check_slice;
 mod check_workload;
 mod checked;
 mod conflict;
+mod direct;
 mod inbound;
 mod index;
 mod mesh;
 mod outbound;
 mod settings;
+mod touched;
 mod verdict;
 
 pub use catalog::Catalog;
+pub use touched::Touched;
 pub use verdict::{Condition, Verdict};
 
 use crate::error::Invalid;

@@ -81,8 +81,9 @@ impl Registration {
         Workload {
             name: self.workload.clone(),
             labels: self.labels.clone(),
-            address: self.address,
+            addresses: vec![self.address],
             ports: self.ports.clone(),
+            container_ports: Vec::new(),
             service_account: self.service_account.clone(),
             tunnel_port: Some(self.tunnel_port),
             weight: self.weight,

@@ -117,6 +117,10 @@ pub(crate) fn up() -> anyhow::Result<()> {
 /// Removes the cluster.
 pub(crate) fn down() -> anyhow::Result<()> {
     let _lock = cache::lock()?;
+    if !was_made()? {
+        println!("there is no cluster");
+        return Ok(());
+    }
     remove(&cluster()?)?;
     println!("the cluster is gone");
     Ok(())
@@ -136,15 +140,22 @@ fn remove(cluster: &Cluster) -> anyhow::Result<()> {
     }
 }
 
+/// True if a cluster was made, or began to be, and was not removed.
+fn was_made() -> anyhow::Result<bool> {
+    let folder = cache::folder("cluster")?;
+    let left = ["kubeconfig", "run"].map(|name| folder.join(name).exists());
+    Ok(left.contains(&true) || daemon::network().exists())
+}
+
 fn status() -> anyhow::Result<()> {
+    if !was_made()? {
+        bail!("no cluster: cargo xtask cluster up");
+    }
     let cluster = cluster()?;
     match &cluster.daemon {
         Daemon::Found => println!("docker: the one of this machine"),
         Daemon::Own(own) if teardown::is_clean(own) => println!("docker: our own, not started"),
         Daemon::Own(own) => println!("docker: our own, in {}", own.state.display()),
-    }
-    if !cluster.kubeconfig().is_file() {
-        bail!("no cluster: cargo xtask cluster up");
     }
     for node in cluster.nodes()? {
         let state = if node.ready { "ready" } else { "not ready" };
@@ -236,5 +247,6 @@ fn assets() -> anyhow::Result<PathBuf> {
 
 /// The cluster of this machine, whether it is up or not.
 pub(crate) fn cluster() -> anyhow::Result<Cluster> {
-    Cluster::of(Daemon::choose()?, &cache::folder("cluster")?)
+    let folder = cache::folder("cluster")?;
+    Ok(Cluster::of(Daemon::choose()?, &folder))
 }

@@ -14,8 +14,8 @@ pub struct Inbound {
     pub workload: ObjectName,
     /// Who it is.
     pub identity: Identity,
-    /// Its address; tunnels to any other are refused.
-    pub address: IpAddr,
+    /// Its addresses, the first before others; tunnels to any other are refused.
+    pub addresses: Vec<IpAddr>,
     /// Where its tunnel listens.
     pub tunnel_port: Port,
     /// Its ports, sorted. A port not listed is refused.

@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, ObjectName, Port, TrustDomain};
-use crate::resource::Labels;
-use crate::translate::checked::{CheckedService, ServicePort, TargetPort};
+use crate::name::{DestinationName, Namespace, ObjectName, Port, TrustDomain};
+use crate::resource::{Kind, Labels};
+use crate::translate::checked::{
+    CheckedPod, CheckedService, ServicePort, Serving, SliceEndpoint, TargetPort,
+};
 use crate::translate::index::Index;
 use crate::translate::settings;
 
@@ -30,27 +32,26 @@ pub(super) fn backend(view: &View<'_>, name: &DestinationName) -> Option<Backend
 }
 
 /// Workloads that the Service selects, and addresses of its slices; a workload beats an address.
+/// What ends soon counts only where nothing else is ready.
 fn endpoints(
     view: &View<'_>,
     name: &DestinationName,
     service: &CheckedService,
     port: &ServicePort,
 ) -> Vec<Endpoint> {
-    let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
-    for (_, dated) in view.index.slices.within(&name.service.namespace) {
-        let slice = &dated.value;
-        if slice.service.as_ref() != Some(&name.service) {
-            continue;
-        }
+    let mut ready: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    let mut leaving: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+    for slice in view.index.slices_of(&name.service) {
         let Some(number) = slice.ports.get(&port.name) else {
             continue;
         };
-        for address in &slice.addresses {
-            let endpoint = match workload_at(view, name, *address) {
-                Some(workload) => endpoint(view, workload, *number),
-                None => outside(SocketAddr::new(*address, number.number())),
+        for at in &slice.endpoints {
+            let found = match at_slice(view, &name.service.namespace, at, *number) {
+                Some((endpoint, Serving::Ready)) => (&mut ready, endpoint),
+                Some((endpoint, Serving::Leaving)) => (&mut leaving, endpoint),
+                None => continue,
             };
-            found.insert(endpoint.address, endpoint);
+            found.0.insert(found.1.address, found.1);
         }
     }
     for (_, dated) in view.index.workloads.within(&name.service.namespace) {
@@ -58,11 +59,50 @@ fn endpoints(
         if selects(&service.selector, &workload.labels)
             && let Some(number) = app_port(workload, port)
         {
-            let endpoint = endpoint(view, workload, number);
-            found.insert(endpoint.address, endpoint);
+            for address in &workload.addresses {
+                let address = SocketAddr::new(*address, number.number());
+                ready.insert(address, endpoint(view, workload, address));
+            }
         }
     }
+    let found = if ready.is_empty() { leaving } else { ready };
     found.into_values().collect()
+}
+
+/// An endpoint of a slice. One of a pod that is not known, or has another address, is nobody's: it came
+/// too early or stays too late, and what it is tells whether a tunnel is due.
+fn at_slice(
+    view: &View<'_>,
+    namespace: &Namespace,
+    at: &SliceEndpoint,
+    port: Port,
+) -> Option<(Endpoint, Serving)> {
+    let address = SocketAddr::new(at.address, port.number());
+    let Some(name) = &at.pod else {
+        let found = match resident(view.index, namespace, at.address) {
+            Some(workload) => endpoint(view, workload, address),
+            None => outside(address),
+        };
+        return Some((found, at.serving));
+    };
+    let pod = view
+        .index
+        .pods
+        .find(&ObjectName::new(namespace.clone(), name.clone()))?;
+    let CheckedPod {
+        workload,
+        leaving,
+        is_on_host,
+    } = &pod.value;
+    if !is_on_host && !workload.addresses.contains(&at.address) {
+        return None;
+    }
+    let serving = if *leaving {
+        Serving::Leaving
+    } else {
+        at.serving
+    };
+    Some((endpoint(view, workload, address), serving))
 }
 
 /// True if every label is carried; an empty selector selects nothing (core `ServiceSpec.selector`).
@@ -85,22 +125,26 @@ pub(super) fn app_port(workload: &Workload, port: &ServicePort) -> Option<Port> 
         .copied()
         .or_else(|| match &port.target {
             TargetPort::Number(number) => Some(*number),
-            TargetPort::Named(name) => workload.ports.get(name).copied(),
+            TargetPort::Named(name) => {
+                let mut declared = workload.container_ports.iter();
+                let declared = declared.find(|declared| declared.name == *name);
+                let declared = declared.map(|declared| declared.port);
+                workload.ports.get(name).copied().or(declared)
+            }
         })
 }
 
-fn workload_at<'a>(
-    view: &View<'a>,
-    name: &DestinationName,
-    address: IpAddr,
-) -> Option<&'a Workload> {
-    let mut workloads = view.index.workloads.within(&name.service.namespace);
-    workloads
-        .find(|(_, dated)| dated.value.address == address)
-        .map(|(_, dated)| &dated.value)
+/// Who has an address, as a slice of `namespace` means it: a pod of any namespace, or a workload of
+/// this one.
+fn resident<'a>(index: &'a Index, namespace: &Namespace, address: IpAddr) -> Option<&'a Workload> {
+    let mut residents = index.residents(address);
+    residents
+        .find(|(kind, workload)| *kind == Kind::Pod || workload.name.namespace == *namespace)
+        .map(|(_, workload)| workload)
 }
 
-fn endpoint(view: &View<'_>, workload: &Workload, port: Port) -> Endpoint {
+/// `workload`, reached at `address`.
+pub(super) fn endpoint(view: &View<'_>, workload: &Workload, address: SocketAddr) -> Endpoint {
     let transport = workload
         .tunnel_port
         .map_or(Transport::Plain, |tunnel| Transport::Hbone {
@@ -108,7 +152,7 @@ fn endpoint(view: &View<'_>, workload: &Workload, port: Port) -> Endpoint {
             port: tunnel,
         });
     Endpoint {
-        address: SocketAddr::new(workload.address, port.number()),
+        address,
         workload: Some(workload.name.clone()),
         transport,
         weight: workload.weight,

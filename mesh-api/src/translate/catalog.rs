@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::error::Invalid;
 use crate::model::destination::Destination;
 use crate::model::entry::VirtualAddress;
 use crate::model::inbound::Inbound;
 use crate::model::mesh::MeshFacts;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Namespace, ObjectName, TrustDomain};
+use crate::name::{DestinationName, Hostname, Namespace, ObjectName, TrustDomain};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::index::Index;
+use crate::translate::touched::Touched;
 use crate::translate::verdict::{self, Verdict};
-use crate::translate::{backend, check, inbound, mesh, outbound};
+use crate::translate::{backend, check, direct, inbound, mesh, outbound};
 
 /// Every resource with its verdict. One resource never spoils another: what fails its checks keeps
 /// its last good version, and a reference to what is missing becomes a failing backend.
@@ -24,6 +27,7 @@ pub struct Catalog {
     index: Index,
     stale: BTreeSet<ObjectName>,
     revision: u64,
+    touched: Touched,
 }
 
 /// A resource as it was last applied.
@@ -39,8 +43,29 @@ impl Catalog {
     /// refused from now on.
     pub fn set_trust_domain(&mut self, domain: TrustDomain, is_fixed: bool) {
         self.revision += 1;
+        self.touched = Touched::everything();
         self.index.trust_domain = Some(domain);
         self.index.trust_domain_is_fixed = is_fixed;
+    }
+
+    /// Puts `domain` in force, the suffix of names in a cluster, while no Mesh names one.
+    pub fn set_cluster_domain(&mut self, domain: Hostname) {
+        self.revision += 1;
+        self.index.cluster_domain = Some(domain);
+        self.touched = Touched::everything();
+    }
+
+    /// Takes `ranges`, where Services and pods have their addresses, for the mesh's own beside those that
+    /// the Mesh names.
+    pub fn set_ranges(&mut self, mut ranges: Vec<IpNet>) {
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges.truncate(mesh::MAX_RANGES);
+        if self.index.ranges != ranges {
+            self.revision += 1;
+            self.index.ranges = ranges;
+            self.touched.add_mesh();
+        }
     }
 
     /// Adds or replaces a resource. The verdict is that of this moment: see [`Catalog::verdict`].
@@ -59,9 +84,14 @@ impl Catalog {
             Some(fault) => Err(vec![fault]),
             None => Ok((key, checked)),
         });
+        self.touched.add_verdict(&key);
         let (faults, has_good) = match checked {
-            Ok((key, checked)) => {
-                self.index.insert(&key, created, checked);
+            Ok((_, checked)) => {
+                if !self.index.holds(&key, created, &checked) {
+                    self.touched.add(&self.index, &key);
+                    self.index.insert(&key, created, checked);
+                    self.touched.add(&self.index, &key);
+                }
                 (Vec::new(), true)
             }
             Err(faults) => (faults, had_good),
@@ -80,6 +110,7 @@ impl Catalog {
     /// Takes a resource out; true if it was there.
     pub fn delete(&mut self, key: &ResourceKey) -> bool {
         self.revision += 1;
+        self.touched.add(&self.index, key);
         self.index.remove(key);
         if let Some(name) = key
             .object()
@@ -90,6 +121,11 @@ impl Catalog {
         self.held.remove(key).is_some()
     }
 
+    /// What changes since the last call may have altered.
+    pub fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
     /// Marks a workload whose lease ran out while too many others did, or takes the mark away.
     pub fn set_stale(&mut self, workload: &ObjectName, stale: bool) {
         let changed = if stale {
@@ -97,7 +133,10 @@ impl Catalog {
         } else {
             self.stale.remove(workload)
         };
-        self.revision += u64::from(changed);
+        if changed {
+            self.revision += 1;
+            self.touched.add_workload(&self.index, workload);
+        }
     }
 
     /// Grows with every change; entries made at one revision belong together.
@@ -137,15 +176,17 @@ impl Catalog {
         })
     }
 
-    /// Every checked workload by name.
+    /// Every checked workload by name, pods among them.
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        let names: Vec<ObjectName> = self.index.workloads.all().map(|(name, _)| name).collect();
+        let pods = self.index.pods.all().map(|(name, _)| name);
+        let workloads = self.index.workloads.all().map(|(name, _)| name);
+        let names: BTreeSet<ObjectName> = pods.chain(workloads).collect();
         names.into_iter().filter_map(|name| self.workload(&name))
     }
 
-    /// A checked workload.
+    /// A checked workload, or a pod.
     pub fn workload(&self, name: &ObjectName) -> Option<&Workload> {
-        self.index.workloads.find(name).map(|dated| &dated.value)
+        self.index.workload(name)
     }
 
     /// The Services of `namespace` that select `labels`, as they are in force.
@@ -163,12 +204,16 @@ impl Catalog {
 
     /// A destination as `consumer` sees it; `None`: it is known not to exist.
     pub fn destination(&self, name: &DestinationName, consumer: &Namespace) -> Option<Destination> {
-        outbound::destination(&self.view(), name, consumer)
+        let view = self.view();
+        outbound::destination(&view, name, consumer)
+            .or_else(|| direct::destination(&view, name, consumer))
     }
 
-    /// What a virtual IP and port mean; `None`: they are known to be nobody's.
+    /// What an IP and port mean: a Service's, else those of a pod or workload itself; `None`: they are
+    /// known to be nobody's.
     pub fn address(&self, address: SocketAddr) -> Option<VirtualAddress> {
-        let destination = self.index.at(address)?;
+        let service = self.index.at(address);
+        let destination = service.or_else(|| direct::at(&self.index, address))?;
         Some(VirtualAddress {
             address,
             destination,

@@ -5,7 +5,8 @@ use crate::name::{Namespace, ObjectName};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::checked::Checked;
 use crate::translate::{
-    check_connection, check_grpc, check_policy, check_route, check_service, check_workload,
+    check_connection, check_grpc, check_pod, check_policy, check_route, check_service, check_slice,
+    check_workload,
 };
 
 /// Checks a resource.
@@ -24,7 +25,11 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
             check_service::service(service, &mut faults).map(Checked::Service)
         }
         Resource::EndpointSlice(slice) => {
-            check_service::slice(slice, &namespace(&key), &mut faults).map(Checked::EndpointSlice)
+            check_slice::slice(slice, &namespace(&key), &mut faults).map(Checked::EndpointSlice)
+        }
+        Resource::Pod(pod) => {
+            let name = ObjectName::new(namespace(&key), key.name.clone());
+            check_pod::pod(pod, name, &mut faults).map(Checked::Pod)
         }
         Resource::Workload(workload) => {
             let name = ObjectName::new(namespace(&key), key.name.clone());

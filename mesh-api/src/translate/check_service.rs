@@ -1,19 +1,15 @@
-//! Checks of Services and `EndpointSlice`s.
+//! Checks of Services.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::error::Faults;
 use crate::model::destination::Protocol;
-use crate::name::{Namespace, ObjectName, Port};
-use crate::translate::checked::{CheckedService, CheckedSlice, ServicePort, TargetPort};
-
-/// The label that names an `EndpointSlice`'s Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+use crate::name::Port;
+use crate::translate::checked::{CheckedService, ServicePort, TargetPort};
 
 /// Checks a Service.
 pub(super) fn service(service: &core::Service, faults: &mut Faults) -> Option<CheckedService> {
@@ -158,70 +154,4 @@ fn spoken(text: &str) -> Option<Protocol> {
         | "smtp" | "ssh" => Protocol::Tcp,
         _ => return None,
     })
-}
-
-/// Checks an `EndpointSlice`. Addresses that are not ready are left out.
-pub(super) fn slice(
-    slice: &discovery::EndpointSlice,
-    namespace: &Namespace,
-    faults: &mut Faults,
-) -> Option<CheckedSlice> {
-    let label = slice
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(SERVICE_NAME));
-    let service = label.and_then(|name| {
-        faults
-            .field("metadata.labels", |faults| faults.take(name.parse()))
-            .map(|name| ObjectName::new(namespace.clone(), name))
-    });
-    if slice.address_type == "FQDN" {
-        faults.field("addressType", |faults| {
-            faults.refuse("FQDN is not supported yet");
-        });
-        return None;
-    }
-    let ports = faults.field("ports", |faults| slice_ports(slice, faults));
-    let addresses = faults.field("endpoints", |faults| {
-        let mut addresses = Vec::new();
-        for (index, endpoint) in slice.endpoints.iter().enumerate() {
-            let ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                != Some(false);
-            faults.index(index, |faults| {
-                faults.field("addresses", |faults| {
-                    let read = endpoint
-                        .addresses
-                        .iter()
-                        .filter_map(|text| address(text, faults));
-                    addresses.extend(read.filter(|_| ready));
-                });
-            });
-        }
-        addresses
-    });
-    Some(CheckedSlice {
-        service,
-        ports,
-        addresses,
-    })
-}
-
-fn slice_ports(slice: &discovery::EndpointSlice, faults: &mut Faults) -> BTreeMap<String, Port> {
-    let mut ports = BTreeMap::new();
-    for (index, port) in slice.ports.iter().flatten().enumerate() {
-        if !matches!(port.protocol.as_deref(), None | Some("TCP")) {
-            continue;
-        }
-        if let Some(number) = port.port {
-            let number = faults.index(index, |faults| {
-                faults.field("port", |faults| faults.take(Port::try_from(number)))
-            });
-            ports.extend(number.map(|number| (port.name.clone().unwrap_or_default(), number)));
-        }
-    }
-    ports
 }

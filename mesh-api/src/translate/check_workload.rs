@@ -58,8 +58,9 @@ pub(super) fn workload(
                 .unwrap_or_default()
                 .into_iter()
                 .collect(),
-            address: address?,
+            addresses: vec![address?],
             ports,
+            container_ports: Vec::new(),
             service_account: service_account?,
             tunnel_port: if in_mesh { Some(tunnel?) } else { None },
             weight: weight?,

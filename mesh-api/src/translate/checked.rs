@@ -25,6 +25,8 @@ pub(super) enum Checked {
     Service(CheckedService),
     /// An `EndpointSlice`.
     EndpointSlice(CheckedSlice),
+    /// A pod.
+    Pod(CheckedPod),
     /// A workload.
     Workload(Workload),
     /// A route of any kind.
@@ -92,8 +94,39 @@ pub(super) struct CheckedSlice {
     pub(super) service: Option<ObjectName>,
     /// The app's ports by the Service's port name.
     pub(super) ports: BTreeMap<String, Port>,
-    /// Ready addresses.
-    pub(super) addresses: Vec<IpAddr>,
+    /// Its addresses that may serve.
+    pub(super) endpoints: Vec<SliceEndpoint>,
+}
+
+/// An address of an `EndpointSlice`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SliceEndpoint {
+    /// The address.
+    pub(super) address: IpAddr,
+    /// The pod it is said to be of, in the slice's namespace.
+    pub(super) pod: Option<Name>,
+    /// Whether it serves.
+    pub(super) serving: Serving,
+}
+
+/// Whether an endpoint serves; one that does not is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// It does.
+    Ready,
+    /// It does, but ends soon: taken only where nothing else is ready.
+    Leaving,
+}
+
+/// A checked pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedPod {
+    /// What it is to the mesh. It has no addresses once it ended.
+    pub(super) workload: Workload,
+    /// It ends soon.
+    pub(super) leaving: bool,
+    /// It has the node's addresses, which are not its own: the workload has none.
+    pub(super) is_on_host: bool,
 }
 
 /// A checked route.

@@ -20,13 +20,13 @@ struct Known {
 
 /// The receiving side of `workload`, if it is in the mesh.
 pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound> {
-    let workload = &view.index.workloads.find(workload)?.value;
+    let workload = view.index.workload(workload)?;
     let tunnel_port = workload.tunnel_port?;
     let ports = ports(view.index, workload);
     Some(Inbound {
         workload: workload.name.clone(),
         identity: workload.identity(&view.trust_domain),
-        address: workload.address,
+        addresses: workload.addresses.clone(),
         tunnel_port,
         ports: ports
             .into_iter()
@@ -40,6 +40,12 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
             })
             .collect(),
     })
+}
+
+/// What a workload speaks on a port.
+pub(super) fn protocol_at(index: &Index, workload: &Workload, port: Port) -> Protocol {
+    let known = ports(index, workload).remove(&port);
+    known.map_or(Protocol::Detect, |known| known.protocol)
 }
 
 /// The workload's own ports and the target ports of Services that select it. Where several Services
@@ -65,8 +71,10 @@ fn ports(index: &Index, workload: &Workload) -> BTreeMap<Port, Known> {
             }
         }
     }
-    for (name, number) in &workload.ports {
-        let known = ports.entry(*number).or_insert_with(unknown);
+    let named = workload.ports.iter().map(|(name, port)| (name, *port));
+    let declared = workload.container_ports.iter();
+    for (name, number) in named.chain(declared.map(|port| (&port.name, port.port))) {
+        let known = ports.entry(number).or_insert_with(unknown);
         if known.protocol == Protocol::Detect {
             known.protocol = protocol(None, name);
         }

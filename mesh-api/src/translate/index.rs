@@ -4,13 +4,17 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Name, Namespace, ObjectName, Port, TrustDomain};
+use crate::name::{
+    DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain,
+};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
-    Checked, CheckedMesh, CheckedMutualTls, CheckedRoute, CheckedService, CheckedSlice,
-    CheckedTraffic, ServicePort,
+    Checked, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute, CheckedService, CheckedSlice,
+    CheckedTraffic, RefTarget, ServicePort, SliceEndpoint,
 };
 
 /// The name of the one Mesh there may be.
@@ -32,6 +36,13 @@ pub(super) struct Dated<T> {
 impl<T> Default for Shelf<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
+    }
+}
+
+impl<T: PartialEq> Shelf<T> {
+    fn holds(&self, name: &ObjectName, created: i64, value: &T) -> bool {
+        let held = self.find(name);
+        held.is_some_and(|held| held.created == created && held.value == *value)
     }
 }
 
@@ -81,23 +92,76 @@ pub(super) struct RouteKey {
     pub(super) name: ObjectName,
 }
 
+/// Names by something that several may share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared<K, V>(BTreeMap<K, BTreeSet<V>>);
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord, V: Ord> Shared<K, V> {
+    /// What has `key`, in order.
+    pub(super) fn of(&self, key: &K) -> impl Iterator<Item = &V> + use<'_, K, V> {
+        self.0.get(key).into_iter().flatten()
+    }
+
+    fn add(&mut self, key: K, value: V) {
+        self.0.entry(key).or_default().insert(value);
+    }
+
+    fn take(&mut self, key: K, value: &V) {
+        if let Entry::Occupied(mut held) = self.0.entry(key) {
+            held.get_mut().remove(value);
+            if held.get().is_empty() {
+                held.remove();
+            }
+        }
+    }
+}
+
+/// What an endpoint of a slice refers to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Referent {
+    /// A pod.
+    Pod(ObjectName),
+    /// Whoever has the address.
+    Address(IpAddr),
+}
+
 /// Everything that passed its checks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) mesh: CheckedMesh,
     /// The trust domain of a Mesh that names none.
     pub(super) trust_domain: Option<TrustDomain>,
+    /// Addresses that belong to the mesh, whatever the Mesh says.
+    pub(super) ranges: Vec<IpNet>,
+    /// The suffix of service names of a Mesh that names none.
+    pub(super) cluster_domain: Option<Hostname>,
     /// A Mesh that names another trust domain is refused.
     pub(super) trust_domain_is_fixed: bool,
     pub(super) services: Shelf<CheckedService>,
     pub(super) slices: Shelf<CheckedSlice>,
+    pub(super) pods: Shelf<CheckedPod>,
     pub(super) workloads: Shelf<Workload>,
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
     routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
-    routes_of: BTreeMap<ObjectName, BTreeSet<RouteKey>>,
+    /// Routes by a parent.
+    routes_of: Shared<ObjectName, RouteKey>,
+    /// Routes by a Service that a backendRef names.
+    routes_to: Shared<ObjectName, RouteKey>,
     /// Services by virtual IP.
-    addressed: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    addressed: Shared<IpAddr, ObjectName>,
+    /// Slices by their Service.
+    slices_of: Shared<ObjectName, ObjectName>,
+    /// Slices by what their endpoints are.
+    slices_with: Shared<Referent, ObjectName>,
+    /// Pods and workloads by address.
+    residents: Shared<IpAddr, (Kind, ObjectName)>,
 }
 
 impl Index {
@@ -115,6 +179,27 @@ impl Index {
         })
     }
 
+    /// True if the resource `key` reads so already.
+    pub(super) fn holds(&self, key: &ResourceKey, created: i64, checked: &Checked) -> bool {
+        let Some(name) = key.object() else {
+            return matches!(checked, Checked::Mesh(mesh) if **mesh == self.mesh);
+        };
+        match checked {
+            Checked::Mesh(_) | Checked::Namespace => false,
+            Checked::Service(value) => self.services.holds(&name, created, value),
+            Checked::EndpointSlice(value) => self.slices.holds(&name, created, value),
+            Checked::Pod(value) => self.pods.holds(&name, created, value),
+            Checked::Workload(value) => self.workloads.holds(&name, created, value),
+            Checked::TrafficPolicy(value) => self.traffic.holds(&name, created, value),
+            Checked::MutualTLSPolicy(value) => self.mutual_tls.holds(&name, created, value),
+            Checked::Route(value) => {
+                let kind = value.kind;
+                let held = self.routes.get(&RouteKey { kind, name });
+                held.is_some_and(|held| held.created == created && held.value == *value)
+            }
+        }
+    }
+
     /// Puts a resource in its place, over an older one of its name.
     pub(super) fn insert(&mut self, key: &ResourceKey, created: i64, checked: Checked) {
         self.remove(key);
@@ -128,13 +213,32 @@ impl Index {
             Checked::Mesh(_) | Checked::Namespace => {}
             Checked::Service(value) => {
                 for address in &value.addresses {
-                    let named = self.addressed.entry(*address).or_default();
-                    named.insert(name.clone());
+                    self.addressed.add(*address, name.clone());
                 }
                 self.services.insert(name, created, value);
             }
-            Checked::EndpointSlice(value) => self.slices.insert(name, created, value),
-            Checked::Workload(value) => self.workloads.insert(name, created, value),
+            Checked::EndpointSlice(value) => {
+                if let Some(service) = &value.service {
+                    self.slices_of.add(service.clone(), name.clone());
+                }
+                for referent in referents(&name.namespace, &value) {
+                    self.slices_with.add(referent, name.clone());
+                }
+                self.slices.insert(name, created, value);
+            }
+            Checked::Pod(value) => {
+                for address in &value.workload.addresses {
+                    self.residents.add(*address, (Kind::Pod, name.clone()));
+                }
+                self.pods.insert(name, created, value);
+            }
+            Checked::Workload(value) => {
+                for address in &value.addresses {
+                    let resident = (Kind::Workload, name.clone());
+                    self.residents.add(*address, resident);
+                }
+                self.workloads.insert(name, created, value);
+            }
             Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.insert(name, created, value),
             Checked::Route(value) => {
@@ -143,18 +247,26 @@ impl Index {
                     name,
                 };
                 for parent in &value.parents {
-                    let routes = self.routes_of.entry(parent.service.clone()).or_default();
-                    routes.insert(key.clone());
+                    self.routes_of.add(parent.service.clone(), key.clone());
+                }
+                for service in backends(&value) {
+                    self.routes_to.add(service.clone(), key.clone());
                 }
                 self.routes.insert(key, Dated { created, value });
             }
         }
     }
 
+    /// True if a range that was named takes an address in.
+    pub(super) fn is_in_ranges(&self, address: IpAddr) -> bool {
+        let mut named = self.mesh.ranges.iter().chain(&self.ranges);
+        named.any(|range| range.contains(&address))
+    }
+
     /// The Service's port behind a virtual IP and port: of several the oldest, then the first by name.
     pub(super) fn at(&self, address: SocketAddr) -> Option<DestinationName> {
         let port = Port::new(address.port())?;
-        let named = self.addressed.get(&address.ip()).into_iter().flatten();
+        let named = self.addressed.of(&address.ip());
         let serving = named.filter_map(|name| {
             let dated = self.services.find(name)?;
             let mut ports = dated.value.ports.iter();
@@ -178,22 +290,26 @@ impl Index {
         match key.kind {
             Kind::Mesh | Kind::Namespace => {}
             Kind::Service => {
-                for address in self
-                    .services
-                    .remove(&name)
-                    .iter()
-                    .flat_map(|s| &s.addresses)
-                {
-                    if let Entry::Occupied(mut named) = self.addressed.entry(*address) {
-                        named.get_mut().remove(&name);
-                        if named.get().is_empty() {
-                            named.remove();
-                        }
-                    }
+                let removed = self.services.remove(&name);
+                for address in removed.into_iter().flat_map(|service| service.addresses) {
+                    self.addressed.take(address, &name);
                 }
             }
-            Kind::EndpointSlice => drop(self.slices.remove(&name)),
-            Kind::Workload => drop(self.workloads.remove(&name)),
+            Kind::EndpointSlice => self.remove_slice(&name),
+            Kind::Pod => {
+                let removed = self.pods.remove(&name);
+                let resident = (Kind::Pod, name);
+                for address in removed.into_iter().flat_map(|pod| pod.workload.addresses) {
+                    self.residents.take(address, &resident);
+                }
+            }
+            Kind::Workload => {
+                let removed = self.workloads.remove(&name);
+                let resident = (Kind::Workload, name);
+                for address in removed.into_iter().flat_map(|workload| workload.addresses) {
+                    self.residents.take(address, &resident);
+                }
+            }
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
@@ -202,15 +318,27 @@ impl Index {
         }
     }
 
+    fn remove_slice(&mut self, name: &ObjectName) {
+        let Some(slice) = self.slices.remove(name) else {
+            return;
+        };
+        if let Some(service) = &slice.service {
+            self.slices_of.take(service.clone(), name);
+        }
+        for referent in referents(&name.namespace, &slice) {
+            self.slices_with.take(referent, name);
+        }
+    }
+
     fn remove_route(&mut self, key: &RouteKey) {
-        let removed = self.routes.remove(key);
-        for parent in removed.into_iter().flat_map(|route| route.value.parents) {
-            if let Some(routes) = self.routes_of.get_mut(&parent.service) {
-                routes.remove(key);
-                if routes.is_empty() {
-                    self.routes_of.remove(&parent.service);
-                }
-            }
+        let Some(Dated { value, .. }) = self.routes.remove(key) else {
+            return;
+        };
+        for service in backends(&value) {
+            self.routes_to.take(service.clone(), key);
+        }
+        for parent in value.parents {
+            self.routes_of.take(parent.service, key);
         }
     }
 
@@ -234,10 +362,78 @@ impl Index {
         &self,
         service: &ObjectName,
     ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
-        self.routes_of
-            .get(service)
-            .into_iter()
-            .flatten()
-            .filter_map(|key| Some((key, self.routes.get(key)?)))
+        let keys = self.routes_of.of(service);
+        keys.filter_map(|key| Some((key, self.routes.get(key)?)))
     }
+
+    /// Routes with a backendRef to this Service.
+    pub(super) fn routes_to(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
+        let keys = self.routes_to.of(service);
+        keys.filter_map(|key| Some((key, self.routes.get(key)?)))
+    }
+
+    /// The slices of a Service.
+    pub(super) fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &CheckedSlice> {
+        let names = self.slices_of.of(service);
+        names.filter_map(|name| Some(&self.slices.find(name)?.value))
+    }
+
+    /// The slices with an endpoint that is, or may be, this.
+    pub(super) fn slices_with(
+        &self,
+        referent: &Referent,
+    ) -> impl Iterator<Item = &CheckedSlice> + use<'_> {
+        let names = self.slices_with.of(referent);
+        names.filter_map(|name| Some(&self.slices.find(name)?.value))
+    }
+
+    /// A pod or workload by name; of both, the pod.
+    pub(super) fn workload(&self, name: &ObjectName) -> Option<&Workload> {
+        let pod = self.pods.find(name).map(|dated| &dated.value.workload);
+        pod.or_else(|| self.workloads.find(name).map(|dated| &dated.value))
+    }
+
+    /// Pods and workloads of a namespace.
+    pub(super) fn workloads_within(
+        &self,
+        namespace: &Namespace,
+    ) -> impl Iterator<Item = &Workload> {
+        let pods = self.pods.within(namespace);
+        let pods = pods.map(|(_, dated)| &dated.value.workload);
+        let workloads = self.workloads.within(namespace);
+        let unshadowed = workloads.filter(|(_, dated)| self.pods.find(&dated.value.name).is_none());
+        pods.chain(unshadowed.map(|(_, dated)| &dated.value))
+    }
+
+    /// Who has an address: pods first, then by name.
+    pub(super) fn residents(&self, address: IpAddr) -> impl Iterator<Item = (Kind, &Workload)> {
+        let named = self.residents.of(&address);
+        named.filter_map(|(kind, name)| {
+            let workload = match kind {
+                Kind::Pod => &self.pods.find(name)?.value.workload,
+                _ => &self.workloads.find(name)?.value,
+            };
+            Some((*kind, workload))
+        })
+    }
+}
+
+fn referents(namespace: &Namespace, slice: &CheckedSlice) -> Vec<Referent> {
+    let referent = |endpoint: &SliceEndpoint| match &endpoint.pod {
+        Some(pod) => Referent::Pod(ObjectName::new(namespace.clone(), pod.clone())),
+        None => Referent::Address(endpoint.address),
+    };
+    slice.endpoints.iter().map(referent).collect()
+}
+
+/// The Services that a route sends to.
+fn backends(route: &CheckedRoute) -> impl Iterator<Item = &ObjectName> {
+    let references = route.rules.iter().flat_map(|rule| &rule.backends);
+    references.filter_map(|reference| match &reference.target {
+        RefTarget::Service(name) => Some(&name.service),
+        RefTarget::Other(_) => None,
+    })
 }

@@ -7,10 +7,11 @@ use crate::name::{Hostname, TrustDomain};
 use crate::translate::index::Index;
 
 /// Most ranges that a proxy takes.
-const MAX_RANGES: usize = 4096;
+pub(super) const MAX_RANGES: usize = 4096;
 
-/// The facts. Ranges are those that the Mesh names, and every virtual IP that is in none of them:
-/// what is dialled there waits for the control plane's answer, and never leaves in the clear.
+/// The facts. Ranges are those that the Mesh and the control plane name, and every virtual IP and
+/// meshed pod's address that is in none of them: what is dialled there waits for the control plane's
+/// answer, and never leaves in the clear.
 pub(super) fn facts(index: &Index) -> MeshFacts {
     let mesh = &index.mesh;
     MeshFacts {
@@ -19,6 +20,7 @@ pub(super) fn facts(index: &Index) -> MeshFacts {
         cluster_domain: mesh
             .cluster_domain
             .clone()
+            .or_else(|| index.cluster_domain.clone())
             .unwrap_or_else(default_cluster_domain),
         ranges: ranges(index),
         unknown_destinations: mesh.unknown_destinations,
@@ -34,15 +36,21 @@ pub(super) fn trust_domain(index: &Index) -> TrustDomain {
 }
 
 fn ranges(index: &Index) -> Vec<IpNet> {
-    let named = &index.mesh.ranges;
-    let services = index
-        .services
-        .all()
-        .flat_map(|(_, dated)| &dated.value.addresses);
-    let outside = services.filter(|address| !named.iter().any(|range| range.contains(*address)));
+    let services = index.services.all();
+    let services = services.flat_map(|(_, dated)| &dated.value.addresses);
+    let pods = index.pods.all().map(|(_, dated)| &dated.value.workload);
+    let pods = pods.filter(|pod| pod.tunnel_port.is_some());
+    let addresses = services.chain(pods.flat_map(|pod| &pod.addresses));
+    let outside = addresses.filter(|address| !index.is_in_ranges(**address));
     let single: Vec<IpNet> = outside.map(|address| IpNet::from(*address)).collect();
-    let mut ranges = named.clone();
-    ranges.extend(fit(&single, MAX_RANGES.saturating_sub(named.len())));
+    let mut ranges = index.mesh.ranges.clone();
+    for range in &index.ranges {
+        if !ranges.contains(range) {
+            ranges.push(*range);
+        }
+    }
+    let left = MAX_RANGES.saturating_sub(ranges.len());
+    ranges.extend(fit(&single, left));
     ranges
 }
 

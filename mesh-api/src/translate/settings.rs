@@ -70,9 +70,17 @@ pub(super) fn backend(
     name: &DestinationName,
     port: &ServicePort,
 ) -> BackendSettings {
-    let levels = service_levels(name, port);
+    backend_at(index, &service_levels(name, port))
+}
+
+/// How an endpoint is reached that is no Service's.
+pub(super) fn backend_within(index: &Index, namespace: &Namespace) -> BackendSettings {
+    backend_at(index, &[namespace_level(namespace)])
+}
+
+fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
     let mut settings = BackendSettings::default();
-    if let Some(found) = find(index, &levels, Section::Timeout)
+    if let Some(found) = find(index, levels, Section::Timeout)
         && let Some(timeout) = &found.sections.timeout
     {
         if let Some(connect) = timeout.connect {
@@ -82,7 +90,7 @@ pub(super) fn backend(
             settings.pool_idle = Sourced::new(idle, found.origin("timeout.idle"));
         }
     }
-    if let Some(found) = find(index, &levels, Section::LoadBalancing)
+    if let Some(found) = find(index, levels, Section::LoadBalancing)
         && let Some(algorithm) = found.sections.algorithm
     {
         settings.algorithm = Sourced::new(algorithm, found.origin("loadBalancing.algorithm"));
@@ -99,25 +107,7 @@ pub(super) fn exchange(
 ) -> (ExchangeTimeouts, Sourced<RetryPolicy>) {
     let mut levels = rule.map_or_else(Vec::new, route_levels);
     levels.extend(service_levels(name, port));
-    let mut timeouts = ExchangeTimeouts::default();
-    if let Some(found) = find(index, &levels, Section::Timeout)
-        && let Some(Timeouts {
-            request, per_try, ..
-        }) = &found.sections.timeout
-    {
-        if let Some(request) = request {
-            timeouts.request = Sourced::new(*request, found.origin("timeout.request"));
-        }
-        if let Some(per_try) = per_try {
-            timeouts.per_try = Sourced::new(*per_try, found.origin("timeout.perTry"));
-        }
-    }
-    let mut retry = Sourced::default_value(RetryPolicy::default());
-    if let Some(found) = find(index, &levels, Section::Retry)
-        && let Some(policy) = &found.sections.retry
-    {
-        retry = Sourced::new(policy.clone(), found.origin("retry"));
-    }
+    let (mut timeouts, mut retry) = exchange_at(index, &levels);
     if let Some(at) = rule {
         let origin = |field: &str| Origin::Field {
             kind: at.route.kind.to_string(),
@@ -133,6 +123,37 @@ pub(super) fn exchange(
         if let Some(fields) = &at.rule.retry {
             retry = Sourced::new(overlay(retry.value, fields), origin("retry"));
         }
+    }
+    (timeouts, retry)
+}
+
+/// The timeouts and retries of exchanges with an endpoint that is no Service's.
+pub(super) fn exchange_within(
+    index: &Index,
+    namespace: &Namespace,
+) -> (ExchangeTimeouts, Sourced<RetryPolicy>) {
+    exchange_at(index, &[namespace_level(namespace)])
+}
+
+fn exchange_at(index: &Index, levels: &[Level]) -> (ExchangeTimeouts, Sourced<RetryPolicy>) {
+    let mut timeouts = ExchangeTimeouts::default();
+    if let Some(found) = find(index, levels, Section::Timeout)
+        && let Some(Timeouts {
+            request, per_try, ..
+        }) = &found.sections.timeout
+    {
+        if let Some(request) = request {
+            timeouts.request = Sourced::new(*request, found.origin("timeout.request"));
+        }
+        if let Some(per_try) = per_try {
+            timeouts.per_try = Sourced::new(*per_try, found.origin("timeout.perTry"));
+        }
+    }
+    let mut retry = Sourced::default_value(RetryPolicy::default());
+    if let Some(found) = find(index, levels, Section::Retry)
+        && let Some(policy) = &found.sections.retry
+    {
+        retry = Sourced::new(policy.clone(), found.origin("retry"));
     }
     (timeouts, retry)
 }
@@ -198,8 +219,15 @@ fn service_levels(name: &DestinationName, port: &ServicePort) -> Vec<Level> {
             TrafficTarget::ServicePortNamed(service.clone(), port.name.clone()),
         ]),
         level(vec![TrafficTarget::Service(service)]),
-        level(vec![TrafficTarget::Namespace]),
+        namespace_level(&name.service.namespace),
     ]
+}
+
+fn namespace_level(namespace: &Namespace) -> Level {
+    Level {
+        namespace: namespace.clone(),
+        targets: vec![TrafficTarget::Namespace],
+    }
 }
 
 /// The section in force: of the first level that has it, else of the Mesh.

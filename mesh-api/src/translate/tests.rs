@@ -13,7 +13,9 @@ mod calls;
 mod check;
 mod connections;
 mod limits;
+mod pods;
 mod services;
+mod touched;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.
 const BASE: &str = r"

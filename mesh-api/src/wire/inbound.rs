@@ -11,7 +11,7 @@ pub(super) fn write(from: &Inbound) -> wire::Inbound {
     wire::Inbound {
         workload: from.workload.to_string(),
         identity: from.identity.to_string(),
-        address: from.address.to_string(),
+        addresses: from.addresses.iter().map(ToString::to_string).collect(),
         tunnel_port: from.tunnel_port.into(),
         ports: from.ports.iter().map(write_port).collect(),
     }
@@ -20,7 +20,13 @@ pub(super) fn write(from: &Inbound) -> wire::Inbound {
 pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound> {
     let workload = read::text("workload", &from.workload, faults);
     let identity = read::text("identity", &from.identity, faults);
-    let address = read::text("address", &from.address, faults);
+    let addresses = read::list(
+        "addresses",
+        &from.addresses,
+        MAX_ADDRESSES,
+        faults,
+        |text, f| f.take(text.parse()),
+    );
     let tunnel_port = faults.field("tunnelPort", |f| f.take(Port::try_from(from.tunnel_port)));
     let ports = read::list("ports", &from.ports, MAX_PORTS, faults, read_port);
     if let Some(ports) = &ports
@@ -31,7 +37,7 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
     Some(Inbound {
         workload: workload?,
         identity: identity?,
-        address: address?,
+        addresses: addresses?,
         tunnel_port: tunnel_port?,
         ports: ports?,
     })
@@ -85,5 +91,6 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
     })
 }
 
+const MAX_ADDRESSES: usize = 16;
 const MAX_PORTS: usize = 1024;
 const MAX_SERVICES: usize = 1024;

@@ -356,10 +356,11 @@ fn any_inbound() -> impl Strategy<Value = Inbound> {
         (sourced(mode), any::<bool>(), vec("[a-z]{1,5}", 0..3)),
         0..4,
     );
-    (ports, any::<std::net::IpAddr>(), 1u16..).prop_map(|(ports, address, tunnel)| Inbound {
+    let addresses = vec(any::<std::net::IpAddr>(), 0..3);
+    (ports, addresses, 1u16..).prop_map(|(ports, addresses, tunnel)| Inbound {
         workload: "demo/w".parse().unwrap(),
         identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
-        address,
+        addresses,
         tunnel_port: Port::new(tunnel).unwrap(),
         ports: ports
             .into_iter()

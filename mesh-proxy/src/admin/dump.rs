@@ -66,7 +66,7 @@ fn inbound(held: &Inbound) -> Value {
     json!({
         "workload": held.workload,
         "identity": held.identity,
-        "address": held.address,
+        "addresses": held.addresses,
         "tunnelPort": held.tunnel_port,
         "ports": ports.collect::<Vec<_>>(),
     })

@@ -184,8 +184,13 @@ fn inside() -> Command {
     command
 }
 
+/// The file that stands for the network namespace while there is one.
+pub(crate) fn network() -> PathBuf {
+    PathBuf::from("/run/netns").join(NETWORK)
+}
+
 fn make_network() -> anyhow::Result<()> {
-    if PathBuf::from("/run/netns").join(NETWORK).exists() {
+    if network().exists() {
         return Ok(());
     }
     step::run(Command::new("ip").args(["netns", "add", NETWORK]))?;
