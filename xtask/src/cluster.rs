@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     /// Puts images onto the nodes: these archives, or else those of the mesh (built for release) and
     /// of the apps of the cases.
     Load {
+        /// Only those of the cases' apps.
+        #[arg(long, conflicts_with = "archives")]
+        apps: bool,
         /// Archives as `cargo xtask image` or `docker save` writes them.
         archives: Vec<PathBuf>,
     },
@@ -77,8 +80,9 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Up => up(),
         Verb::Down => down(),
         Verb::Status => status(),
-        Verb::Load { archives } if archives.is_empty() => load_all(),
-        Verb::Load { archives } => cluster()?.load(&archives),
+        Verb::Load { apps: true, .. } => cluster()?.load(&apps()?),
+        Verb::Load { archives, .. } if archives.is_empty() => load_all(),
+        Verb::Load { archives, .. } => cluster()?.load(&archives),
         Verb::Exec { command } => exec(&command),
         Verb::Kubectl { arguments } => hand_over(cluster()?.kubectl(arguments)?),
         Verb::Define { experimental } => define(experimental),
@@ -171,9 +175,14 @@ fn status() -> anyhow::Result<()> {
 pub(crate) fn load_all() -> anyhow::Result<()> {
     let cluster = cluster()?;
     let mut archives = image::write_all(Profile::Release, None)?;
-    archives.push(image::case_app()?);
-    archives.extend(images::apps()?);
+    archives.extend(apps()?);
     cluster.load(&archives)
+}
+
+fn apps() -> anyhow::Result<Vec<PathBuf>> {
+    let mut archives = images::apps()?;
+    archives.push(image::case_app()?);
+    Ok(archives)
 }
 
 /// Applies the Gateway API's definitions.

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::archive::{Image, Runs};
@@ -86,7 +85,6 @@ pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<V
     }
     step::run(&mut build)?;
     let folder = step::target().join("images").join(profile.name());
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let tag = tag.unwrap_or(env!("CARGO_PKG_VERSION"));
     let programs = step::target().join(profile.name());
     let write = |ours: &Ours| {
