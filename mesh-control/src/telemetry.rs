@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Does nothing if the process already has a subscriber.
 pub fn install() {
-    let filter = EnvFilter::try_from_env("MESH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("MESH_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let result = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

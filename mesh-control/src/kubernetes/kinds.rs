@@ -156,7 +156,7 @@ impl Kinds {
         for version in versions {
             let listed = match self.client.list_api_group_resources(version).await {
                 Ok(listed) => listed.resources,
-                Err(kube::Error::Api(status)) if status.is_not_found() => continue,
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
                 Err(error) => return Err(error),
             };
             let topics = Topic::all().filter(|topic| topic.api_version() == version);

@@ -6,7 +6,7 @@ pub(crate) mod ready;
 pub(crate) mod recorded;
 pub(crate) mod trouble;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::install::object::Object;
 use crate::install::record::Record;
 use crate::install::values::{Profile, Values};
-use crate::install::{VERSION, render, set};
+use crate::install::{VERSION, helm, render, set};
 use crate::render::{Format, Output, count, note, print, show, yaml};
 use crate::source::cluster::{Cluster, ClusterArg};
 use apply::Applied;
@@ -31,6 +31,9 @@ pub(crate) struct Install {
     /// Print the manifests, in the order they are applied, and touch nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Write the same objects as a Helm chart into this folder, and touch no cluster.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "dry_run")]
+    helm_chart: Option<PathBuf>,
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
@@ -84,6 +87,9 @@ pub(crate) struct Outcome {
 
 /// Installs the mesh.
 pub(crate) async fn run(install: Install, cluster: &ClusterArg) -> anyhow::Result<u8> {
+    if let Some(folder) = &install.helm_chart {
+        return write_chart(folder);
+    }
     let values = install.settings.values(&[])?;
     let objects = render(&values);
     if install.dry_run {
@@ -98,6 +104,25 @@ pub(crate) async fn run(install: Install, cluster: &ClusterArg) -> anyhow::Resul
     }
     let outcome = carry_out(&cluster, &values, &objects, &install.wait).await?;
     show(install.output, &outcome, || outcome.text())?;
+    Ok(0)
+}
+
+/// Writes the chart.
+fn write_chart(folder: &Path) -> anyhow::Result<u8> {
+    let files = helm::chart()?;
+    for file in &files {
+        let path = folder.join(&file.path);
+        let context = || format!("cannot write {}", path.display());
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(context)?;
+        }
+        std::fs::write(&path, &file.text).with_context(context)?;
+    }
+    note(&format!(
+        "{} written to {}",
+        count(files.len(), "file"),
+        folder.display()
+    ));
     Ok(0)
 }
 

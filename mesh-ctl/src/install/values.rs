@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use mesh_api::error::Invalid;
 use mesh_api::name::TrustDomain;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// A set of defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Profile {
     /// Two replicas of the control plane.
@@ -23,7 +26,6 @@ pub(crate) enum Profile {
 
 impl Profile {
     /// Every profile.
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 3] = [Self::Default, Self::Ha, Self::Minimal];
 
     /// As a user writes it.
@@ -37,7 +39,7 @@ impl Profile {
 }
 
 /// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Values {
     /// The set of defaults these began with.
@@ -59,7 +61,7 @@ pub(crate) struct Values {
 }
 
 /// Where images come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Image {
     /// The registry and path before the image's own name.
@@ -73,7 +75,7 @@ pub(crate) struct Image {
 }
 
 /// A Secret with a registry's credentials.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PullSecret {
     /// Its name.
@@ -81,7 +83,7 @@ pub(crate) struct PullSecret {
 }
 
 /// The control plane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Control {
     /// Replicas; each serves.
@@ -101,7 +103,7 @@ pub(crate) struct Control {
 }
 
 /// Sidecars.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Proxy {
     /// Processor time that each asks for; an annotation of a pod goes before it.
@@ -120,7 +122,7 @@ pub(crate) struct Proxy {
 }
 
 /// Redirection by a CNI plug-in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Cni {
     /// Whether to use it.
@@ -134,7 +136,7 @@ pub(crate) struct Cni {
 }
 
 /// Admission.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Webhook {
     /// How long the API server waits for an answer.
@@ -142,7 +144,7 @@ pub(crate) struct Webhook {
 }
 
 /// Resources of a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Resources {
     /// What it is given for sure.
