@@ -172,17 +172,19 @@ fn start_server(
         .arg(at.join("pki"))
         .arg("--token-auth-file")
         .arg(at.join("tokens.csv"));
-    for flag in ["key-file", "signing-key-file"] {
+    let keys = [("key-file", "pub"), ("signing-key-file", "key")];
+    for (flag, suffix) in keys {
         command.arg(format!("--service-account-{flag}"));
-        command.arg(at.join("service-accounts.key"));
+        command.arg(at.join("service-accounts").with_extension(suffix));
     }
     command.args(&settings.arguments);
     Process::start("kube-apiserver", &mut command, &at.join("apiserver.log"))
 }
 
 fn write_credentials(at: &Path) -> anyhow::Result<()> {
-    let key = rcgen::KeyPair::generate()?.serialize_pem();
-    std::fs::write(at.join("service-accounts.key"), key)?;
+    let key = rcgen::KeyPair::generate()?;
+    std::fs::write(at.join("service-accounts.key"), key.serialize_pem())?;
+    std::fs::write(at.join("service-accounts.pub"), key.public_key_pem())?;
     let tokens = format!("{TOKEN},administrator,administrator,system:masters\n");
     std::fs::write(at.join("tokens.csv"), tokens)?;
     Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use e2e::cluster::app::App;
 use e2e::cluster::load::Load;
-use e2e::cluster::{Namespace, apply, kubectl, metrics, read, same, sum, within};
+use e2e::cluster::{Namespace, kubectl, metrics, same, sum, within};
 use e2e::figure::{percentile, record, say};
 use e2e::process::{output, wait_until};
 

@@ -107,6 +107,9 @@ impl Image {
 
     /// Writes the archive; its size in bytes.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<u64> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
         let part = path.with_extension("part");
         self.write_to(&part)
             .with_context(|| format!("image {}", self.names.join(", ")))?;

@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     /// Puts images onto the nodes: these archives, or else those of the mesh (built for release) and
     /// of the apps of the cases.
     Load {
+        /// Only those of the cases' apps.
+        #[arg(long, conflicts_with = "archives")]
+        apps: bool,
         /// Archives as `cargo xtask image` or `docker save` writes them.
         archives: Vec<PathBuf>,
     },
@@ -77,8 +80,9 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Up => up(),
         Verb::Down => down(),
         Verb::Status => status(),
-        Verb::Load { archives } if archives.is_empty() => load_all(),
-        Verb::Load { archives } => cluster()?.load(&archives),
+        Verb::Load { apps: true, .. } => cluster()?.load(&apps()?),
+        Verb::Load { archives, .. } if archives.is_empty() => load_all(),
+        Verb::Load { archives, .. } => cluster()?.load(&archives),
         Verb::Exec { command } => exec(&command),
         Verb::Kubectl { arguments } => hand_over(cluster()?.kubectl(arguments)?),
         Verb::Define { experimental } => define(experimental),
@@ -117,6 +121,10 @@ pub(crate) fn up() -> anyhow::Result<()> {
 /// Removes the cluster.
 pub(crate) fn down() -> anyhow::Result<()> {
     let _lock = cache::lock()?;
+    if !was_made()? {
+        println!("there is no cluster");
+        return Ok(());
+    }
     remove(&cluster()?)?;
     println!("the cluster is gone");
     Ok(())
@@ -136,15 +144,22 @@ fn remove(cluster: &Cluster) -> anyhow::Result<()> {
     }
 }
 
+/// True if a cluster was made, or began to be, and was not removed.
+fn was_made() -> anyhow::Result<bool> {
+    let folder = cache::folder("cluster")?;
+    let left = ["kubeconfig", "run"].map(|name| folder.join(name).exists());
+    Ok(left.contains(&true) || daemon::network().exists())
+}
+
 fn status() -> anyhow::Result<()> {
+    if !was_made()? {
+        bail!("no cluster: cargo xtask cluster up");
+    }
     let cluster = cluster()?;
     match &cluster.daemon {
         Daemon::Found => println!("docker: the one of this machine"),
         Daemon::Own(own) if teardown::is_clean(own) => println!("docker: our own, not started"),
         Daemon::Own(own) => println!("docker: our own, in {}", own.state.display()),
-    }
-    if !cluster.kubeconfig().is_file() {
-        bail!("no cluster: cargo xtask cluster up");
     }
     for node in cluster.nodes()? {
         let state = if node.ready { "ready" } else { "not ready" };
@@ -160,9 +175,14 @@ fn status() -> anyhow::Result<()> {
 pub(crate) fn load_all() -> anyhow::Result<()> {
     let cluster = cluster()?;
     let mut archives = image::write_all(Profile::Release, None)?;
-    archives.push(image::case_app()?);
-    archives.extend(images::apps()?);
+    archives.extend(apps()?);
     cluster.load(&archives)
+}
+
+fn apps() -> anyhow::Result<Vec<PathBuf>> {
+    let mut archives = images::apps()?;
+    archives.push(image::case_app()?);
+    Ok(archives)
 }
 
 /// Applies the Gateway API's definitions.
@@ -236,5 +256,6 @@ fn assets() -> anyhow::Result<PathBuf> {
 
 /// The cluster of this machine, whether it is up or not.
 pub(crate) fn cluster() -> anyhow::Result<Cluster> {
-    Cluster::of(Daemon::choose()?, &cache::folder("cluster")?)
+    let folder = cache::folder("cluster")?;
+    Ok(Cluster::of(Daemon::choose()?, &folder))
 }

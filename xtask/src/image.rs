@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::archive::{Image, Runs};
@@ -26,19 +25,29 @@ pub(crate) enum Profile {
 /// One of our images.
 struct Ours {
     program: &'static str,
+    package: &'static str,
     /// Its user and group: injection knows the proxy's.
     user: u32,
     nft: bool,
 }
 
-const OURS: [Ours; 2] = [
+const OURS: [Ours; 3] = [
     Ours {
         program: "mesh-proxy",
+        package: "mesh-proxy",
         user: 15008,
         nft: true,
     },
     Ours {
         program: "mesh-control",
+        package: "mesh-control",
+        user: 15012,
+        nft: false,
+    },
+    // The apps of the demo.
+    Ours {
+        program: "meshctl",
+        package: "mesh-ctl",
         user: 15012,
         nft: false,
     },
@@ -72,11 +81,10 @@ pub(crate) fn run(profile: Profile, tag: Option<&str>) -> anyhow::Result<()> {
 pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
     let mut build = cargo(["build", "--locked", "--profile", profile.name()]);
     for ours in &OURS {
-        build.args(["--package", ours.program]);
+        build.args(["--package", ours.package]);
     }
     step::run(&mut build)?;
     let folder = step::target().join("images").join(profile.name());
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let tag = tag.unwrap_or(env!("CARGO_PKG_VERSION"));
     let programs = step::target().join(profile.name());
     let write = |ours: &Ours| {
@@ -119,7 +127,9 @@ pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
 
 impl Ours {
     fn image(&self, programs: &Path, tag: &str) -> anyhow::Result<Image> {
-        let Self { program, user, nft } = self;
+        let Self {
+            program, user, nft, ..
+        } = self;
         let at = format!("/usr/local/bin/{program}");
         let runs = Runs {
             entrypoint: vec![at.clone()],

@@ -45,6 +45,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
         "--locked",
         "--package",
         "mesh-ctl",
+        "--package",
+        "mesh-proxy",
     ]))
 }
 

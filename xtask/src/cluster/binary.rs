@@ -175,7 +175,7 @@ pub(crate) const ECHO: Programs = Programs {
 impl Programs {
     /// The folder with the programs, built where it is not there yet.
     pub(crate) fn folder(&self) -> anyhow::Result<PathBuf> {
-        let folder = cache::root()?.join("bin").join(self.folder);
+        let folder = self.place()?;
         cache::once(&folder, self.what, |part| {
             std::fs::create_dir_all(part)?;
             self.build(part)?;
@@ -185,6 +185,11 @@ impl Programs {
             Ok(())
         })?;
         Ok(folder)
+    }
+
+    /// Where they are once they are built.
+    pub(crate) fn place(&self) -> anyhow::Result<PathBuf> {
+        Ok(cache::root()?.join("bin").join(self.folder))
     }
 
     /// The name of that folder, which has the version.

@@ -2,6 +2,8 @@
 //!
 //! May use `binary`, `kind` and `step`.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -86,8 +88,37 @@ pub(crate) fn run(cluster: &Cluster, case: Option<&str>, meshed: bool) -> anyhow
     if meshed {
         command.arg("-namespace-labels=mesh.dev/inject=enabled");
     }
-    step::run(&mut command)?;
+    watch(command)?;
     println!("report: {}", report.display());
+    Ok(())
+}
+
+/// Runs the suite to its end. What it says goes to a file; cases that it leaves out, as those for
+/// gateways, are not worth a line on the screen.
+fn watch(mut command: Command) -> anyhow::Result<()> {
+    let path = step::target().join("conformance.log");
+    let mut log = File::create(&path).with_context(|| path.display().to_string())?;
+    let mut suite = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("the suite")?;
+    let said = suite.stdout.take().context("the suite has no output")?;
+    for line in BufReader::new(said).lines() {
+        let line = line?;
+        writeln!(log, "{line}")?;
+        let ended = ["--- PASS", "--- FAIL"]
+            .iter()
+            .any(|word| line.contains(word));
+        if ended {
+            println!("{line}");
+        }
+    }
+    let status = suite.wait()?;
+    anyhow::ensure!(
+        status.success(),
+        "the suite ended with {status}: see {}",
+        path.display()
+    );
     Ok(())
 }
 
@@ -117,7 +148,7 @@ fn await_namespaces(cluster: &Cluster) -> anyhow::Result<()> {
     let mut apply = cluster.kubectl(["apply", "--server-side", "--filename", "-"])?;
     let mut child = apply.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let input = child.stdin.take().context("kubectl has no input")?;
-    std::io::Write::write_all(&mut { input }, manifests.as_bytes())?;
+    { input }.write_all(manifests.as_bytes())?;
     anyhow::ensure!(child.wait()?.success(), "kubectl apply failed");
     for name in AWAITED {
         let words = [

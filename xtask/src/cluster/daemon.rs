@@ -19,6 +19,8 @@ pub(crate) const NETWORK: &str = "mesh-cluster";
 pub(crate) const GROUP: &str = "mesh-cluster";
 /// The image of a node as kind's own project makes it.
 const NODE_OF_KIND: &str = "kindest/node:v1.35.4";
+/// How much of the processors the nodes get under load; a process alone has 1,024.
+const WEIGHT: &str = "20000";
 /// Longest wait for the daemon to answer.
 const START: Duration = Duration::from_secs(30);
 
@@ -119,6 +121,7 @@ impl Own {
             "only root can start a Docker daemon of its own; or start Docker and load {NODE_OF_KIND}"
         );
         make_network()?;
+        give_weight()?;
         let whole = Daemon::Own(Self {
             state: self.state.clone(),
             prefix: debian::prefix()?,
@@ -184,8 +187,25 @@ fn inside() -> Command {
     command
 }
 
+/// Gives the nodes' group the weight of the many processes in it: beside a build on every core, an API
+/// server with the weight of one process is so late that requests to it end.
+fn give_weight() -> anyhow::Result<()> {
+    let group = PathBuf::from("/sys/fs/cgroup/cpu").join(GROUP);
+    let is_first_version = group.parent().is_some_and(|cpu| cpu.is_dir());
+    if is_first_version {
+        std::fs::create_dir_all(&group)?;
+        std::fs::write(group.join("cpu.shares"), WEIGHT)?;
+    }
+    Ok(())
+}
+
+/// The file that stands for the network namespace while there is one.
+pub(crate) fn network() -> PathBuf {
+    PathBuf::from("/run/netns").join(NETWORK)
+}
+
 fn make_network() -> anyhow::Result<()> {
-    if PathBuf::from("/run/netns").join(NETWORK).exists() {
+    if network().exists() {
         return Ok(());
     }
     step::run(Command::new("ip").args(["netns", "add", NETWORK]))?;

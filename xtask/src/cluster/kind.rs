@@ -24,8 +24,6 @@ const READY: Duration = Duration::from_mins(2);
 pub(crate) struct Cluster {
     pub(crate) daemon: Daemon,
     folder: PathBuf,
-    kind: PathBuf,
-    kubernetes: PathBuf,
 }
 
 /// A node as the cluster knows it.
@@ -39,13 +37,11 @@ pub(crate) struct Node {
 
 impl Cluster {
     /// The cluster of this machine, whether it is up or not.
-    pub(crate) fn of(daemon: Daemon, folder: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
+    pub(crate) fn of(daemon: Daemon, folder: &Path) -> Self {
+        Self {
             daemon,
             folder: folder.to_owned(),
-            kind: binary::KIND.path("kind")?,
-            kubernetes: binary::KUBERNETES.folder()?,
-        })
+        }
     }
 
     /// How programs reach it: a file for `KUBECONFIG`.
@@ -60,7 +56,7 @@ impl Cluster {
         let set = set.and_then(|(_, value)| value.map(OsStr::to_owned));
         let path = set.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
         let built = step::target().join("release");
-        let ours = [built, self.kubernetes.clone()];
+        let ours = [built, binary::KUBERNETES.place()?];
         let all = ours.into_iter().chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(all)?);
         command.env("KUBECONFIG", self.kubeconfig());
@@ -72,7 +68,7 @@ impl Cluster {
         &self,
         words: impl IntoIterator<Item = S>,
     ) -> anyhow::Result<Command> {
-        let mut command = self.command(self.kubernetes.join("kubectl"))?;
+        let mut command = self.command(binary::KUBERNETES.path("kubectl")?)?;
         command.args(words);
         Ok(command)
     }
@@ -144,7 +140,7 @@ impl Cluster {
     }
 
     fn kind<const N: usize>(&self, words: [&str; N]) -> anyhow::Result<Command> {
-        let mut command = self.command(&self.kind)?;
+        let mut command = self.command(binary::KIND.path("kind")?)?;
         command.args(words).args(["--name", NAME]);
         Ok(command)
     }

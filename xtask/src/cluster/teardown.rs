@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::daemon::{GROUP, NETWORK, Own};
+use super::daemon::{GROUP, NETWORK, Own, network};
 use crate::{cache, step};
 
 /// For the daemon to end by itself.
@@ -28,7 +28,7 @@ pub(crate) fn clean(own: &Own) -> anyhow::Result<()> {
     for group in groups() {
         remove_group(&group);
     }
-    if PathBuf::from("/run/netns").join(NETWORK).exists() {
+    if network().exists() {
         step::run(Command::new("ip").args(["netns", "delete", NETWORK]))?;
     }
     let left = std::fs::read_dir(own.state.join("docker/containers"));
@@ -41,7 +41,7 @@ pub(crate) fn clean(own: &Own) -> anyhow::Result<()> {
 
 /// True if nothing of `own` runs or is mounted.
 pub(crate) fn is_clean(own: &Own) -> bool {
-    !PathBuf::from("/run/netns").join(NETWORK).exists() && ours(&own.state).is_empty()
+    !network().exists() && ours(&own.state).is_empty()
 }
 
 fn stop_daemon(own: &Own) {
