@@ -149,13 +149,21 @@ pub async fn run(
         _ = parts.join_next() => return Err(Error::Ended("a background task")),
         () = &mut shutdown => {}
     }
-    // Not ready any more, the lead given up, streams told to go elsewhere; the other servers go on
-    // until nobody is sent here.
     stop.send_replace(true);
-    let linger = bootstrap
-        .kubernetes
-        .as_ref()
-        .map_or(Duration::ZERO, |_| LINGER);
+    drain(serving, bootstrap.kubernetes.is_some()).await
+}
+
+/// Past a stop: streams are told to go elsewhere, and in a cluster, where this replica is not ready
+/// any more and gives the lead up, the other servers go on until nobody is sent here.
+async fn drain(
+    serving: impl Future<Output = Result<(), Error>>,
+    is_in_cluster: bool,
+) -> Result<(), Error> {
+    let linger = if is_in_cluster {
+        LINGER
+    } else {
+        Duration::ZERO
+    };
     let ending = tokio::time::timeout(STOP_TIME, serving);
     let (served, ()) = tokio::join!(ending, tokio::time::sleep(linger));
     served.unwrap_or(Ok(()))
