@@ -90,6 +90,9 @@ impl Namespace {
     }
 
     /// Connects, sends `ask`, and reads to the end.
+    ///
+    /// # Errors
+    /// The connection failed or broke.
     pub fn dial(&self, address: &str, ask: &'static [u8]) -> Result<String, ErrorKind> {
         let address: SocketAddr = address.parse().unwrap();
         self.inside(move || {

@@ -55,7 +55,7 @@ impl Doors {
         self,
         cluster: Cluster,
         certificates: &Certificates,
-        admin: Arc<Admin>,
+        admin: &Arc<Admin>,
         parts: &mut JoinSet<()>,
     ) {
         let (lead, leads) = watch::channel(false);
@@ -73,7 +73,7 @@ impl Doors {
         parts.spawn(webhook::serve(self.webhooks, web, webhook));
         let remote = Arc::new(Remote {
             client: client.clone(),
-            admin: Arc::clone(&admin),
+            admin: Arc::clone(admin),
         });
         let web = Arc::clone(&certificates.web);
         parts.spawn(remote::serve(self.remote, web, remote));

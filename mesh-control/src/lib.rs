@@ -130,7 +130,7 @@ pub async fn run(
         .as_ref()
         .map(|cluster| Attestor::new(cluster.client.clone()));
     if let (Some(cluster), Some(doors)) = (cluster, doors) {
-        doors.open(cluster, &certificates, Arc::clone(&door), &mut parts);
+        doors.open(cluster, &certificates, &door, &mut parts);
     }
     let leases = Arc::clone(&publisher);
     parts.spawn(async move { leases.expire_leases().await });
@@ -201,12 +201,13 @@ pub fn run_until_signal(bootstrap: Bootstrap) -> Result<(), Error> {
     runtime.block_on(async move {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("start", here))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("start", here))?;
-        run(bootstrap, None, async move {
+        // Boxed: one large future, once.
+        Box::pin(run(bootstrap, None, async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-        })
+        }))
         .await
     })
 }

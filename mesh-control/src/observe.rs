@@ -117,11 +117,13 @@ impl Observed {
             "gauge",
             "Resources that are refused.",
         ));
-        text.push_str(&format!("mesh_control_resources_refused {refused}\n"));
+        let line = format!("mesh_control_resources_refused {refused}\n");
+        text.push_str(&line);
         text
     }
 }
 
 fn write_sample(text: &mut String, name: &str, watch: &str, value: u64) {
-    text.push_str(&format!("{name}{{watch=\"{watch}\"}} {value}\n"));
+    let line = format!("{name}{{watch=\"{watch}\"}} {value}\n");
+    text.push_str(&line);
 }

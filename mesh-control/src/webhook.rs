@@ -104,14 +104,13 @@ impl Webhook {
             };
             self.publisher.read(labels)
         });
-        let labels = match labels {
-            Some(labels) => labels,
-            None => {
-                let api: Api<core::Namespace> = Api::all(self.client.clone());
-                let found = api.get_metadata(name).await;
-                let found = found.map_err(failed(format!("read namespace {name}")))?;
-                found.metadata.labels.unwrap_or_default()
-            }
+        let labels = if let Some(labels) = labels {
+            labels
+        } else {
+            let api: Api<core::Namespace> = Api::all(self.client.clone());
+            let found = api.get_metadata(name).await;
+            let found = found.map_err(failed(format!("read namespace {name}")))?;
+            found.metadata.labels.unwrap_or_default()
         };
         Ok(Namespace {
             name: name.to_owned(),

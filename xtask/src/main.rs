@@ -2,7 +2,11 @@
 //!
 //! Modules form a list, as in every crate: see `tidy/order.rs`.
 
-#![allow(clippy::print_stdout, reason = "a tool speaks on its standard output")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool speaks on its standard output, and tells its progress beside it"
+)]
 
 mod archive;
 mod cache;

@@ -106,11 +106,11 @@ pub fn authorise<'a>(inbound: &'a Inbound, port: Port, peer: Option<&Identity>) 
         peer,
     };
     let all = || inbound.authorizations.iter();
-    let verdict = call.decide(all().filter(|policy| !policy.audit));
+    let verdict = call.decide(|| all().filter(|policy| !policy.audit));
     let audited = match verdict {
         Verdict::Deny(_) => None,
         Verdict::Open | Verdict::Allow(_) => {
-            let enforced = call.decide(all());
+            let enforced = call.decide(all);
             Authorised {
                 verdict: enforced,
                 audited: None,
@@ -128,11 +128,11 @@ struct Call<'c> {
 }
 
 impl Call<'_> {
-    fn decide<'a>(&self, policies: impl Iterator<Item = &'a Authorization> + Clone) -> Verdict<'a> {
-        let of = |action| {
-            let policies = policies.clone();
-            policies.filter(move |policy| policy.action == action)
-        };
+    fn decide<'a, I>(&self, policies: impl Fn() -> I) -> Verdict<'a>
+    where
+        I: Iterator<Item = &'a Authorization>,
+    {
+        let of = |action| policies().filter(move |policy| policy.action == action);
         let found = |action| of(action).find_map(|policy| self.find(policy));
         if let Some(place) = found(Action::Deny) {
             return Verdict::Deny(Denial::ByRule(place));

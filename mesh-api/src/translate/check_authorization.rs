@@ -177,6 +177,10 @@ fn parse<T: std::str::FromStr<Err = crate::name::BadName>>(
     faults.take(text.parse())
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "an element of a list of numbers"
+)]
 fn number(given: &i64, faults: &mut Faults) -> Option<Port> {
     port(*given, faults)
 }
