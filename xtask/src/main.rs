@@ -3,6 +3,10 @@
 //! Modules form a list, as in every crate: see `tidy/order.rs`.
 
 #![allow(clippy::print_stdout, reason = "a tool speaks on its standard output")]
+#![allow(
+    clippy::print_stderr,
+    reason = "progress does not mix with results that others read"
+)]
 
 mod archive;
 mod cache;

@@ -4,7 +4,7 @@
 //! and whoever talks to the cluster enters it. May use `binary`, `cache`, `debian` and `step`.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -145,7 +145,7 @@ impl Own {
         Ok(())
     }
 
-    fn spawn(&self, log: &std::path::Path) -> anyhow::Result<()> {
+    fn spawn(&self, log: &Path) -> anyhow::Result<()> {
         let output = std::fs::File::create(log)?;
         let mut command = inside();
         // A session of its own: it outlives this program.
@@ -191,7 +191,7 @@ fn inside() -> Command {
 /// server with the weight of one process is so late that requests to it end.
 fn give_weight() -> anyhow::Result<()> {
     let group = PathBuf::from("/sys/fs/cgroup/cpu").join(GROUP);
-    let is_first_version = group.parent().is_some_and(|cpu| cpu.is_dir());
+    let is_first_version = group.parent().is_some_and(Path::is_dir);
     if is_first_version {
         std::fs::create_dir_all(&group)?;
         std::fs::write(group.join("cpu.shares"), WEIGHT)?;

@@ -24,9 +24,10 @@ pub(super) fn files() -> anyhow::Result<Vec<Generated>> {
     let mut files = Vec::new();
     for path in within(&out)? {
         let name = path.strip_prefix(&out)?;
-        let place = match name == Path::new(PAGE) {
-            true => Path::new("docs/reference").join(PAGE),
-            false => Path::new("charts/mesh").join(name),
+        let place = if name == Path::new(PAGE) {
+            Path::new("docs/reference").join(PAGE)
+        } else {
+            Path::new("charts/mesh").join(name)
         };
         files.push(Generated {
             text: std::fs::read_to_string(&path).with_context(|| path.display().to_string())?,
