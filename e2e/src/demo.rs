@@ -37,6 +37,23 @@ pub fn meshctl() -> anyhow::Result<PathBuf> {
         .context("meshctl is not built: cargo build --release -p mesh-ctl")
 }
 
+/// Where the proxy's own binary is: what `MESH_PROXY_BIN` names, else beside [`meshctl`].
+///
+/// # Errors
+///
+/// If there is none.
+pub fn mesh_proxy() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("MESH_PROXY_BIN") {
+        return Ok(root()?.join(named));
+    }
+    let beside = meshctl()?.with_file_name("mesh-proxy");
+    anyhow::ensure!(
+        beside.is_file(),
+        "mesh-proxy is not built: cargo build --release -p mesh-proxy"
+    );
+    Ok(beside)
+}
+
 /// Where cargo puts what it builds.
 ///
 /// # Errors

@@ -6,6 +6,8 @@
 
 pub mod demo;
 
+pub mod namespace;
+
 pub mod page;
 
 pub mod yaml;

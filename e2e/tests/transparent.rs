@@ -5,28 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::demo;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-/// What may be missing on a machine, and its package.
-const PROGRAMS: [(&str, &str, &str); 3] = [
-    ("ip", "-V", "iproute2"),
-    ("nft", "-v", "nftables"),
-    ("curl", "-V", "curl"),
-];
-/// How long anything here may take to come about.
-const PATIENCE: Duration = Duration::from_secs(30);
+use e2e::namespace::{Namespace, PATIENCE, Running, greet, missing, start};
 
 const MANIFESTS: &str = "
 apiVersion: mesh.dev/v1alpha1
@@ -205,49 +194,6 @@ impl World {
     }
 }
 
-/// Why the test cannot run here; what is missing is installed where that is possible.
-fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("it needs root".into());
-    }
-    for (program, version, package) in PROGRAMS {
-        if has(program, version) {
-            continue;
-        }
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-y", "--no-install-recommends", package]);
-        let installed = quiet(&mut install).status();
-        if !installed.is_ok_and(|status| status.success()) || !has(program, version) {
-            return Some(format!(
-                "{program} is missing and {package} cannot be installed"
-            ));
-        }
-    }
-    let probe = Namespace::new("probe");
-    let rules = "table inet probe {\n chain c {\n type nat hook output priority -100;\n }\n}\n";
-    let mut nft = probe.command("nft");
-    let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    nft.stdin
-        .take()
-        .unwrap()
-        .write_all(rules.as_bytes())
-        .unwrap();
-    let works = nft.wait().unwrap().success();
-    (!works).then(|| "the kernel lacks nftables with NAT".into())
-}
-
-fn has(program: &str, version: &str) -> bool {
-    let ran = quiet(Command::new(program).arg(version)).status();
-    ran.is_ok_and(|status| status.success())
-}
-
-fn quiet(command: &mut Command) -> &mut Command {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-}
-
 /// Two machines, the wire between them, and a control plane.
 struct World {
     control: Running,
@@ -355,15 +301,6 @@ fn start_control(net: &Namespace, folder: &Path) -> Running {
     running
 }
 
-fn start(command: &mut Command, log: &Path) -> Running {
-    let log = File::options().create(true).append(true).open(log).unwrap();
-    let command = command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log);
-    Running(command.spawn().unwrap())
-}
-
 /// Waits until `text` is `times` in the file: the log is written a little later.
 fn await_lines(log: &Path, text: &str, times: usize) {
     let began = Instant::now();
@@ -377,152 +314,5 @@ fn await_lines(log: &Path, text: &str, times: usize) {
             "{text} is not {times} times in\n{lines}"
         );
         thread::yield_now();
-    }
-}
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Running {
-    fn end(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = self.0.wait().unwrap();
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Ended already, mostly.
-        self.0.kill().unwrap_or_default();
-        self.0.wait().map(drop).unwrap_or_default();
-    }
-}
-
-/// A network namespace of this test's own.
-struct Namespace {
-    name: String,
-}
-
-impl Namespace {
-    fn new(name: &str) -> Self {
-        let name = format!("mesh-e2e-{}-{name}", std::process::id());
-        let added = Command::new("ip")
-            .args(["netns", "add", &name])
-            .status()
-            .unwrap();
-        assert!(added.success(), "ip netns add {name}");
-        let namespace = Self { name };
-        namespace.ip("link set lo up");
-        namespace
-    }
-
-    fn ip(&self, arguments: &str) {
-        let mut command = Command::new("ip");
-        command.args(["-n", &self.name]).args(arguments.split(' '));
-        assert!(command.status().unwrap().success(), "{command:?}");
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
-        command
-    }
-
-    /// Runs `work` on a thread inside; sockets it makes stay there.
-    fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let file = File::open(Path::new("/run/netns").join(&self.name)).unwrap();
-        let entered = move || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            work()
-        };
-        thread::spawn(entered).join().unwrap()
-    }
-
-    fn curl(&self, url: &str) -> String {
-        let output = self
-            .command("curl")
-            .args(["-sS", "-m", "10", url])
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        String::from_utf8(said).unwrap()
-    }
-
-    /// As `curl`, once the workloads have found each other.
-    fn await_curl(&self, url: &str) -> String {
-        let began = Instant::now();
-        loop {
-            let answer = self.curl(url);
-            if answer == "hello" || began.elapsed() > PATIENCE {
-                return answer;
-            }
-        }
-    }
-
-    /// Connects, sends `ask`, and reads to the end.
-    fn dial(&self, address: &str, ask: &'static [u8]) -> Result<String, ErrorKind> {
-        let address: SocketAddr = address.parse().unwrap();
-        self.inside(move || {
-            let talk = || {
-                let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(ask)?;
-                stream.shutdown(Shutdown::Write)?;
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer)?;
-                Ok(answer)
-            };
-            let answer: std::io::Result<String> = talk();
-            answer.map_err(|error| match error.kind() {
-                // A reset may overtake what we write.
-                ErrorKind::BrokenPipe | ErrorKind::NotConnected => ErrorKind::ConnectionReset,
-                kind => kind,
-            })
-        })
-    }
-
-    /// A web server on 8080 and one that speaks first on 7000, until the test ends.
-    fn serve(&self) {
-        self.inside(|| {
-            let web = TcpListener::bind("[::]:8080").unwrap();
-            let raw = TcpListener::bind("[::]:7000").unwrap();
-            thread::spawn(move || {
-                for mut stream in web.incoming().flatten() {
-                    thread::spawn(move || {
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-                        let mut head = [0; 4096];
-                        while stream.read(&mut head).is_ok_and(|read| read > 0) {
-                            stream.write_all(answer).unwrap_or_default();
-                        }
-                    });
-                }
-            });
-            thread::spawn(move || greet(&raw));
-        });
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let mut delete = Command::new("ip");
-        quiet(delete.args(["netns", "del", &self.name]))
-            .status()
-            .map(drop)
-            .unwrap_or_default();
-    }
-}
-
-/// Speaks first, then says what it hears.
-fn greet(listener: &TcpListener) {
-    for mut stream in listener.incoming().flatten() {
-        thread::spawn(move || {
-            stream.write_all(b"220 hi ").unwrap_or_default();
-            let mut heard = Vec::new();
-            if stream.read_to_end(&mut heard).is_ok() {
-                stream.write_all(&heard).unwrap_or_default();
-            }
-        });
     }
 }

@@ -4,6 +4,7 @@
 //! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
 //! above it; does no I/O.
 
+pub mod authorise;
 pub mod balance;
 pub mod budget;
 pub mod change;

@@ -3,6 +3,7 @@
 //! Nothing here is checked beyond its shape; meaning is given by `translate`. May use `error` and
 //! `name`.
 
+pub mod authorization;
 pub mod duration;
 pub mod grpcroute;
 pub mod httproute;
@@ -24,6 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::error::Invalid;
 use crate::name::{Name, Namespace, ObjectName};
+pub use authorization::AuthorizationPolicy;
 pub use grpcroute::GRPCRoute;
 pub use httproute::HTTPRoute;
 pub use mesh::Mesh;
@@ -66,11 +68,13 @@ pub enum Kind {
     TrafficPolicy,
     /// The receiving side's mTLS mode.
     MutualTLSPolicy,
+    /// Who may call.
+    AuthorizationPolicy,
 }
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
@@ -83,6 +87,7 @@ impl Kind {
         Self::TCPRoute,
         Self::TrafficPolicy,
         Self::MutualTLSPolicy,
+        Self::AuthorizationPolicy,
     ];
 
     /// As `kind` says it.
@@ -100,6 +105,7 @@ impl Kind {
             Self::TCPRoute => "TCPRoute",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MutualTLSPolicy => "MutualTLSPolicy",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
         }
     }
 
@@ -111,9 +117,11 @@ impl Kind {
             Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => {
                 GATEWAY_API_VERSION
             }
-            Self::Mesh | Self::Workload | Self::TrafficPolicy | Self::MutualTLSPolicy => {
-                MESH_API_VERSION
-            }
+            Self::Mesh
+            | Self::Workload
+            | Self::TrafficPolicy
+            | Self::MutualTLSPolicy
+            | Self::AuthorizationPolicy => MESH_API_VERSION,
         }
     }
 
@@ -182,10 +190,9 @@ impl FromStr for Kind {
 }
 
 /// Kinds that are planned or belong to the Gateway API, refused with a reason of their own.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 13] = [
     "ExternalService",
     "RateLimitPolicy",
-    "AuthorizationPolicy",
     "RequestAuthentication",
     "Telemetry",
     "RouteMatch",
@@ -264,6 +271,8 @@ pub enum Resource {
     TrafficPolicy(Box<TrafficPolicy>),
     /// The receiving side's mTLS mode.
     MutualTLSPolicy(Box<MutualTLSPolicy>),
+    /// Who may call.
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
 }
 
 impl Resource {
@@ -302,6 +311,7 @@ impl Resource {
             Kind::TCPRoute => Self::TCPRoute(Box::deserialize(from)?),
             Kind::TrafficPolicy => Self::TrafficPolicy(Box::deserialize(from)?),
             Kind::MutualTLSPolicy => Self::MutualTLSPolicy(Box::deserialize(from)?),
+            Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
         })
     }
 
@@ -320,6 +330,7 @@ impl Resource {
             Self::TCPRoute(_) => Kind::TCPRoute,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MutualTLSPolicy(_) => Kind::MutualTLSPolicy,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
         }
     }
 
@@ -338,6 +349,7 @@ impl Resource {
             Self::TCPRoute(object) => &object.metadata,
             Self::TrafficPolicy(object) => &object.metadata,
             Self::MutualTLSPolicy(object) => &object.metadata,
+            Self::AuthorizationPolicy(object) => &object.metadata,
         }
     }
 

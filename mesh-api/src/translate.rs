@@ -6,6 +6,7 @@
 mod backend;
 mod catalog;
 mod check;
+mod check_authorization;
 mod check_connection;
 mod check_filter;
 mod check_grpc;

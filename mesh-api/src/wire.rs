@@ -9,6 +9,7 @@ pub mod features;
 pub mod generated;
 
 mod address;
+mod authorization;
 mod backend;
 mod conditions;
 mod connection;

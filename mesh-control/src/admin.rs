@@ -9,7 +9,7 @@
 //! | `GET /resources/{kind}/{namespace or -}/{name}` | one of them, with its object |
 //! | `GET /services` | list of `index::ServiceRow` |
 //! | `GET /workloads` | list of `index::WorkloadRow` |
-//! | `GET` or `POST /proxy/{namespace}/{workload}/{path}` | the proxy's own answer |
+//! | `GET` or `POST /proxy/{namespace}/{workload}/{path}` | the proxy's own answer; also below `/proxies` |
 //! | `POST /tokens` with [`TokenRequest`] | `{"token","expires","identity"}` |
 //!
 //! Errors are `{"error"}` with a fitting status. May use all but `lib`.
@@ -20,11 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_api::name::{Identity, Name, Namespace, ObjectName};
 use mesh_api::token::Claims;
@@ -38,6 +36,7 @@ use crate::error::Error;
 use crate::index::Index;
 use crate::serve::proxies::NoAnswer;
 use crate::serve::session::Shared;
+use crate::web::{self, Answer, Refusal, ok, read_body, respond};
 
 /// What the door shows and does.
 pub struct Admin {
@@ -149,13 +148,13 @@ pub async fn serve(socket: Socket, admin: Arc<Admin>) {
 }
 
 impl Admin {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.route(request)
-            .await
-            .unwrap_or_else(|Refusal(status, text)| reply(status, &json!({ "error": text })))
+    /// Answers one request of somebody who may ask.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let answered = self.route(request).await;
+        answered.unwrap_or_else(|refusal| web::refuse(&refusal))
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
+    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let path = request.uri().path().to_owned();
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let get = request.method() == Method::GET;
@@ -175,12 +174,12 @@ impl Admin {
             ["resources", kind, namespace, name] if get => self.resource(kind, namespace, name),
             ["services"] if get => Ok(ok(&self.shared.publisher.read(Index::services))),
             ["workloads"] if get => Ok(ok(&self.shared.publisher.read(Index::workloads))),
-            ["proxy", namespace, workload, ..] => {
+            ["proxy" | "proxies", namespace, workload, ..] => {
                 let workload = format!("{namespace}/{workload}");
                 self.relay(&workload, &parts, request).await
             }
             ["tokens"] if request.method() == Method::POST => {
-                let body = read_body(request).await?;
+                let body = read_body(request, MAX_BODY).await?;
                 self.mint(&body)
             }
             [
@@ -204,12 +203,7 @@ impl Admin {
         })
     }
 
-    fn resource(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
+    fn resource(&self, kind: &str, namespace: &str, name: &str) -> Result<Answer, Refusal> {
         let namespace = (namespace != "-").then_some(namespace);
         let statuses = self.shared.publisher.read(Index::objects);
         statuses
@@ -231,7 +225,7 @@ impl Admin {
         workload: &str,
         parts: &[&str],
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
+    ) -> Result<Answer, Refusal> {
         let workload: ObjectName = workload
             .parse()
             .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("workload: {error}")))?;
@@ -240,7 +234,7 @@ impl Admin {
             path.push('?');
             path.push_str(query);
         }
-        let body = read_body(request).await?;
+        let body = read_body(request, MAX_BODY).await?;
         let answer = self
             .shared
             .proxies
@@ -255,10 +249,10 @@ impl Admin {
                 Refusal(status, format!("{workload}: {none}"))
             })?;
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        Ok(respond(status, answer.body.into()))
+        Ok(respond(status, "application/json", answer.body.into()))
     }
 
-    fn mint(&self, body: &[u8]) -> Result<Response<Full<Bytes>>, Refusal> {
+    fn mint(&self, body: &[u8]) -> Result<Answer, Refusal> {
         let bad = |text: String| Refusal(StatusCode::BAD_REQUEST, text);
         let failed = |text: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, text);
         let wish: TokenRequest =
@@ -300,41 +294,6 @@ impl Admin {
             "identity": identity.to_string(),
         })))
     }
-}
-
-/// Why a request got no answer.
-struct Refusal(StatusCode, String);
-
-async fn read_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    Limited::new(request.into_body(), MAX_BODY)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Refusal(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))
-}
-
-fn ok(value: &impl Serialize) -> Response<Full<Bytes>> {
-    reply(StatusCode::OK, value)
-}
-
-fn reply(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_vec(value) {
-        Ok(body) => respond(status, body.into()),
-        Err(error) => respond(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("{{\"error\":\"{error}\"}}").into(),
-        ),
-    }
-}
-
-fn respond(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    response
 }
 
 fn one_hour() -> u32 {

@@ -7,12 +7,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::bootstrap::Kubernetes;
 use crate::certificate::Certificates;
 use crate::error::Error;
-use crate::kubernetes::{Synced, bundle, leader};
+use crate::kubernetes::{Synced, bundle, leader, write};
 use crate::observe::{self, Observed};
-use crate::serve::session::Shared;
+use crate::remote::{self, Remote};
 use crate::web::bind;
 use crate::webhook::{self, Webhook};
 use crate::world::Cluster;
@@ -21,6 +22,7 @@ use crate::world::Cluster;
 pub(crate) struct Doors {
     observed: Arc<Observed>,
     webhooks: TcpListener,
+    remote: TcpListener,
     injection: PathBuf,
 }
 
@@ -43,6 +45,7 @@ impl Doors {
         Ok(Self {
             observed,
             webhooks: bind(settings.webhooks).await?,
+            remote: bind(settings.remote_admin).await?,
             injection: settings.injection.clone(),
         })
     }
@@ -52,10 +55,11 @@ impl Doors {
         self,
         cluster: Cluster,
         certificates: &Certificates,
-        shared: &Shared,
+        admin: Arc<Admin>,
         parts: &mut JoinSet<()>,
     ) {
         let (lead, leads) = watch::channel(false);
+        let shared = &admin.shared;
         let Cluster {
             client, settings, ..
         } = cluster;
@@ -67,6 +71,12 @@ impl Doors {
         });
         let web = Arc::clone(&certificates.web);
         parts.spawn(webhook::serve(self.webhooks, web, webhook));
+        let remote = Arc::new(Remote {
+            client: client.clone(),
+            admin: Arc::clone(&admin),
+        });
+        let web = Arc::clone(&certificates.web);
+        parts.spawn(remote::serve(self.remote, web, remote));
         let stopping = shared.stopping.clone();
         parts.spawn(leader::seek(
             client.clone(),
@@ -74,6 +84,8 @@ impl Doors {
             lead,
             stopping,
         ));
+        let publisher = Arc::clone(&shared.publisher);
+        parts.spawn(write::keep(client.clone(), publisher, leads.clone()));
         parts.spawn(bundle::keep(client, Arc::clone(&shared.authority), leads));
         // Set once: nobody else does.
         drop(self.observed.serving.set(shared.clone()));

@@ -8,7 +8,7 @@ mod document;
 mod object;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::error::Invalid;
@@ -23,7 +23,8 @@ use crate::status::{Fault, ResourceStatus};
 use crate::telemetry;
 use crate::watch::Scan;
 use document::{Document, Documents};
-pub use object::{ObjectChange, ObjectState};
+use object::Unreadable;
+pub use object::{Judged, ObjectChange, ObjectState};
 use view::Objects;
 pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 
@@ -34,7 +35,9 @@ pub struct Index {
     registrations: BTreeMap<ObjectName, Registered>,
     held: BTreeMap<ResourceKey, Held>,
     /// Objects of the cluster that cannot be read now.
-    unreadable: BTreeMap<ResourceKey, Fault>,
+    unreadable: BTreeMap<ResourceKey, Unreadable>,
+    /// Those of which something else than the catalogue judged anew.
+    judged: BTreeSet<ResourceKey>,
     /// Documents that lost against another of the same key.
     shadowed: Vec<Shadowed>,
 }
@@ -90,6 +93,7 @@ impl Index {
             registrations: BTreeMap::new(),
             held: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            judged: BTreeSet::new(),
             shadowed: Vec::new(),
         }
     }

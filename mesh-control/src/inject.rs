@@ -95,6 +95,9 @@ pub fn inject(
     };
     place(&mut next, &built);
     mark(&mut next, &probes);
+    if settings.mode == Mode::Cni {
+        say_exclusions(&mut next, &asked.exclusions);
+    }
     if next == *pod {
         return Ok(Outcome::Unchanged("it has its proxy already".to_owned()));
     }
@@ -206,6 +209,20 @@ fn mark(pod: &mut Value, probes: &Probes) {
                 annotations.remove(annotation::PROBES);
             } else if let Ok(text) = serde_json::to_string(probes) {
                 annotations.insert(annotation::PROBES.to_owned(), json!(text));
+            }
+        });
+    });
+}
+
+/// Writes down what the installation leaves out of every pod: the node reads nothing but the pod.
+fn say_exclusions(pod: &mut Value, exclusions: &Exclusions) {
+    let Some(pod) = pod.as_object_mut() else {
+        return;
+    };
+    edit(pod, "metadata", |metadata| {
+        edit(metadata, "annotations", |annotations| {
+            for (name, list) in exclusions.annotations() {
+                annotations.insert(name.to_owned(), json!(list));
             }
         });
     });

@@ -44,7 +44,9 @@ pub mod leader;
 mod object;
 pub mod secrets;
 mod topic;
+mod wanted;
 mod watch;
+pub mod write;
 
 use std::path::Path;
 use std::time::Duration;

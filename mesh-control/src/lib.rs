@@ -2,6 +2,7 @@
 //!
 //! Modules form a list: each uses only those above it.
 
+pub mod crd;
 pub mod error;
 pub mod telemetry;
 
@@ -36,8 +37,11 @@ mod webhook;
 
 pub mod admin;
 
-mod doors;
+mod remote;
+
 mod world;
+
+mod doors;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -126,7 +130,7 @@ pub async fn run(
         .as_ref()
         .map(|cluster| Attestor::new(cluster.client.clone()));
     if let (Some(cluster), Some(doors)) = (cluster, doors) {
-        doors.open(cluster, &certificates, &shared, &mut parts);
+        doors.open(cluster, &certificates, Arc::clone(&door), &mut parts);
     }
     let leases = Arc::clone(&publisher);
     parts.spawn(async move { leases.expire_leases().await });
@@ -146,10 +150,23 @@ pub async fn run(
         () = &mut shutdown => {}
     }
     stop.send_replace(true);
-    match tokio::time::timeout(STOP_TIME, serving).await {
-        Ok(served) => served,
-        Err(_) => Ok(()),
-    }
+    drain(serving, bootstrap.kubernetes.is_some()).await
+}
+
+/// Past a stop: streams are told to go elsewhere, and in a cluster, where this replica is not ready
+/// any more and gives the lead up, the other servers go on until nobody is sent here.
+async fn drain(
+    serving: impl Future<Output = Result<(), Error>>,
+    is_in_cluster: bool,
+) -> Result<(), Error> {
+    let linger = if is_in_cluster {
+        LINGER
+    } else {
+        Duration::ZERO
+    };
+    let ending = tokio::time::timeout(STOP_TIME, serving);
+    let (served, ()) = tokio::join!(ending, tokio::time::sleep(linger));
+    served.unwrap_or(Ok(()))
 }
 
 /// Keys and resources, complete, and what else a cluster gets.
@@ -203,6 +220,9 @@ pub fn abort_on_panic() {
     }));
 }
 
+/// How long webhooks and administrators are served past a stop in a cluster: its API server and the
+/// nodes learn of it meanwhile.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long a stop waits for streams to end.
 const STOP_TIME: Duration = Duration::from_secs(5);
 

@@ -1,13 +1,15 @@
 //! Entries as published: one per name and consumer namespace, shared by all who subscribe, replaced
 //! only when its content changed. May use `index`, `lease` and `watch`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mesh_api::model::entry::{Entry, EntryName};
 use mesh_api::name::{Identity, Name, Namespace, ObjectName};
+use mesh_api::resource::ResourceKey;
+use mesh_api::translate::Touched;
 use mesh_api::wire;
 use tokio::sync::{Notify, watch};
 
@@ -37,6 +39,18 @@ pub struct Publisher {
     store: Mutex<LeaseFiles>,
     generation: watch::Sender<u64>,
     dirty: Notify,
+    /// Resources whose status may have changed, for the one who follows them.
+    verdicts: Mutex<Option<Verdicts>>,
+    judged: Notify,
+}
+
+/// Resources whose verdict may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Every one.
+    pub everything: bool,
+    /// These.
+    pub keys: BTreeSet<ResourceKey>,
 }
 
 struct World {
@@ -103,6 +117,8 @@ impl Publisher {
             store: Mutex::new(store),
             generation: watch::Sender::new(0),
             dirty: Notify::new(),
+            verdicts: Mutex::new(None),
+            judged: Notify::new(),
         })
     }
 
@@ -261,6 +277,8 @@ impl Publisher {
     pub fn publish(&self) -> usize {
         let mut world = self.lock();
         let touched = world.index.take_touched();
+        let judged = world.index.take_judged();
+        self.note_verdicts(&touched, judged);
         let keys = world.slots.keys();
         let keys: Vec<Key> = keys
             .filter(|(name, _)| touched.concerns(name))
@@ -282,6 +300,48 @@ impl Publisher {
             self.generation.send_modify(|generation| *generation += 1);
         }
         changed
+    }
+
+    /// Waits until verdicts may have changed, and takes which; the first time at once, all.
+    pub async fn next_verdicts(&self) -> Verdicts {
+        loop {
+            if let Some(verdicts) = self.take_verdicts() {
+                return verdicts;
+            }
+            self.judged.notified().await;
+        }
+    }
+
+    fn take_verdicts(&self) -> Option<Verdicts> {
+        let mut held = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(verdicts) = held.as_mut() else {
+            *held = Some(Verdicts::default());
+            let everything = true;
+            return Some(Verdicts {
+                everything,
+                ..Verdicts::default()
+            });
+        };
+        let taken = std::mem::take(verdicts);
+        (taken != Verdicts::default()).then_some(taken)
+    }
+
+    /// Nobody follows verdicts any more; who does next begins with all.
+    pub fn forget_verdicts(&self) {
+        *self.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note_verdicts(&self, touched: &Touched, judged: BTreeSet<ResourceKey>) {
+        let mut held = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(verdicts) = held.as_mut() else {
+            return;
+        };
+        verdicts.everything |= touched.is_everything();
+        verdicts.keys.extend(judged);
+        verdicts.keys.extend(touched.verdicts().cloned());
+        if *verdicts != Verdicts::default() {
+            self.judged.notify_one();
+        }
     }
 
     fn expire(&self, now: Instant) -> Result<(), Error> {

@@ -113,6 +113,14 @@ pub fn refused(fault: &Fault) -> Condition {
     }
 }
 
+/// The condition of an object that is not of the shape that its kind has here.
+pub fn unsupported(fault: &Fault) -> Condition {
+    Condition {
+        reason: "UnsupportedValue",
+        ..refused(fault)
+    }
+}
+
 /// The further condition of a document that another one beats.
 pub fn conflicted(fault: &Fault) -> Condition {
     Condition {

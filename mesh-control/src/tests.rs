@@ -147,7 +147,8 @@ fn the_first_trust_domain_stays() {
     ] {
         bootstrap.trust_domain = Some(own.parse().unwrap());
         std::fs::write(manifests.join("mesh.yaml"), mesh(file)).unwrap();
-        let (index, _) = load_files(&bootstrap, &mut Folder::new(&manifests)).unwrap();
+        let (index, _) =
+            world::load_files(&bootstrap, &mut watch::Folder::new(&manifests)).unwrap();
         assert_eq!(index.facts().trust_domain.as_str(), "first.example");
         let statuses = index.statuses();
         let is_refused = statuses

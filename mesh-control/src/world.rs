@@ -174,7 +174,10 @@ async fn follow_files(
 
 /// The first look at the folder of manifests. The trust domain of the first one stays for good:
 /// certificates and peers carry it.
-fn load_files(bootstrap: &Bootstrap, folder: &mut Folder) -> Result<(Index, LastGood), Error> {
+pub(crate) fn load_files(
+    bootstrap: &Bootstrap,
+    folder: &mut Folder,
+) -> Result<(Index, LastGood), Error> {
     let last_good = LastGood::open(&bootstrap.state)?;
     let before = read_trust_domain(&bootstrap.state)?;
     let is_first = before.is_none();

@@ -85,7 +85,8 @@ again: it succeeds only if nothing is left.")]
     #[command(after_long_help = "\
 Examples:
   meshctl demo                     until Ctrl-C; prints the address of a page
-  meshctl demo --check -o json     proves what the mesh promises, and ends")]
+  meshctl demo --check -o json     proves what the mesh promises, and ends
+  meshctl demo --kubernetes        the same apps as pods of a cluster that has a mesh")]
     Demo(demo::show::DemoArgs),
     /// Run a process as a workload of the mesh, with its sidecar.
     #[command(after_long_help = "\
@@ -291,6 +292,9 @@ async fn dispatch_async(command: Command, origin: &Origin) -> anyhow::Result<u8>
         Command::Install(arguments) => install::run(*arguments, &origin.cluster).await,
         Command::Upgrade(arguments) => upgrade::run(*arguments, &origin.cluster).await,
         Command::Uninstall(arguments) => uninstall::run(arguments, &origin.cluster).await,
+        Command::Demo(arguments) if arguments.kubernetes => {
+            demo::kubernetes::run(arguments, &origin.cluster).await
+        }
         Command::Demo(arguments) => demo::show::run(arguments, &origin.state).await,
         Command::Run(arguments) => run::run(*arguments, &origin.state).await,
         Command::Control(arguments) => control::run(arguments, &origin.state).await,

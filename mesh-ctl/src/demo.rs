@@ -1,4 +1,4 @@
-//! A whole mesh on this machine: apps, load and checks. May use `source`, `render`, `command`.
+//! A whole mesh on this machine, or its apps in a cluster that has one: apps, load and checks. May use `source`, `render`, `command`.
 
 pub(crate) mod digest;
 pub(crate) mod pricing;
@@ -10,3 +10,5 @@ pub(crate) mod child;
 pub(crate) mod generate;
 pub(crate) mod mesh;
 pub(crate) mod show;
+
+pub(crate) mod kubernetes;

@@ -30,6 +30,7 @@ fn offline() {
         "token",
         "errors",
         "what-if",
+        "install",
     ] {
         session.check(name);
     }

@@ -17,8 +17,8 @@ use mesh_api::pod::Probes;
 use serde::{Deserialize, Serialize};
 
 pub use crate::bootstrap::section::{
-    AccessLog, AppAddress, Capture, JoinTokenSource, Registration, RootHash, ServiceAccountToken,
-    TokenUnreadable, UpstreamListener,
+    AccessLog, AppAddress, Capture, Ends, JoinTokenSource, Registration, RootHash,
+    ServiceAccountToken, TokenUnreadable, UpstreamListener,
 };
 
 /// Where the forward proxy listens when asked for without an address.
@@ -87,6 +87,9 @@ pub struct Bootstrap {
         with = "section::seconds"
     )]
     pub drain: Duration,
+    /// Whether its app is still there when it stops.
+    #[serde(default)]
+    pub ends: Ends,
     /// The lease this proxy keeps for its workload; absent: a manifest names the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
@@ -139,6 +142,7 @@ impl Bootstrap {
             workers: default_workers(),
             access_log: AccessLog::Off,
             drain: default_drain(),
+            ends: Ends::default(),
             registration: None,
         }
     }

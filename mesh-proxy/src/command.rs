@@ -8,15 +8,18 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::cni;
 
 /// What can be asked.
 const USAGE: &str = "\
 usage: mesh-proxy run BOOTSTRAP.json     a proxy, as the file says
        mesh-proxy pod                    a pod's proxy, as its environment says
        mesh-proxy init [EXCLUSIONS]      write the rules that redirect a pod's connections, and end
+       mesh-proxy cni-node               keep the CNI plug-in on this node (which is this binary)
        mesh-proxy admin PATH [BODY]      ask the proxy beside this process
        mesh-proxy wait [SECONDS]         until it is ready
        mesh-proxy --version
@@ -29,12 +32,16 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let (true, Ok(command)) = (words.is_empty(), std::env::var("CNI_COMMAND")) {
+        return cni::plug_in(&command);
+    }
     let done = match words.as_slice() {
         ["run", path] => serve(Bootstrap::load(Path::new(path))),
         ["pod"] => serve(Bootstrap::of_pod(
             |name| std::env::var(name).ok(),
             has_ipv6(),
         )),
+        ["cni-node"] => serve_node(),
         ["init", ..] => init::run(arguments.get(1..).unwrap_or_default()),
         ["admin", path] => return admin::ask(path, ""),
         ["admin", path, body] => return admin::ask(path, body),
@@ -61,23 +68,36 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 /// Runs the proxy until SIGTERM or SIGINT, on this thread's runtime.
-fn serve(bootstrap: Result<Bootstrap, crate::bootstrap::BootstrapError>) -> Done {
+fn serve(bootstrap: Result<Bootstrap, BootstrapError>) -> Done {
     log();
     let bootstrap = bootstrap?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        };
-        crate::run(bootstrap, shutdown).await?;
+    runtime()?.block_on(async {
+        let told = told_to_stop()?;
+        crate::run(bootstrap, told).await?;
         Ok(())
+    })
+}
+
+/// Runs the node's side of the CNI plug-in, likewise.
+fn serve_node() -> Done {
+    log();
+    runtime()?.block_on(async { cni::serve(told_to_stop()?).await })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Completes on SIGTERM or SIGINT, which are heard from now on.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
     })
 }
 

@@ -10,12 +10,15 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mesh_api::decide::Random;
+use mesh_api::decide::authorise::{self, Denial};
+use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::Budget;
-use mesh_api::name::{DestinationName, TrustDomain};
+use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
 use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
 
@@ -27,7 +30,9 @@ use crate::capture::Check;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
-use crate::telemetry::{ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed};
+use crate::telemetry::{
+    Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
+};
 use crate::upstream::{self, Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
@@ -45,6 +50,8 @@ pub struct Shared {
     pub drain: drain::Watch,
     /// Whether connections are redirected here, where that is checked.
     pub redirect: Option<Arc<Check>>,
+    open_inbound: AtomicUsize,
+    open_outbound: AtomicUsize,
     limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
@@ -67,9 +74,27 @@ impl Shared {
             endpoints,
             drain,
             redirect,
+            open_inbound: AtomicUsize::new(0),
+            open_outbound: AtomicUsize::new(0),
             limits,
             budgets,
             start,
+        }
+    }
+
+    /// How far the shutdown of one direction is.
+    pub fn drain_of(&self, direction: Direction) -> drain::Watch {
+        match direction {
+            Direction::Inbound => self.drain.inbound(),
+            Direction::Outbound => self.drain.clone(),
+        }
+    }
+
+    /// Connections that are open in one direction.
+    pub fn open(&self, direction: Direction) -> &AtomicUsize {
+        match direction {
+            Direction::Inbound => &self.open_inbound,
+            Direction::Outbound => &self.open_outbound,
         }
     }
 
@@ -198,6 +223,33 @@ impl Context {
             peer: Some(peer),
         };
         self.shared.telemetry().connection_refused(&event);
+    }
+
+    /// Decides whether `peer` may call `port` of the workload of `entry`, and counts what a policy that
+    /// only audits would refuse.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn authorise<'e>(
+        &self,
+        entry: &'e Inbound,
+        port: Port,
+        peer: Option<&Identity>,
+    ) -> Result<(), Denial<'e>> {
+        let authorised = authorise::authorise(entry, port, peer);
+        if let Some(denial) = authorised.denial() {
+            tracing::debug!(?peer, %port, reason = %denial, "caller denied");
+            return Err(denial);
+        }
+        if let Some(denial) = authorised.audited {
+            let policy = denial.policy().to_string();
+            self.shared.telemetry().audited(&Audited {
+                policy: &policy,
+                peer,
+                detail: &denial,
+            });
+        }
+        Ok(())
     }
 
     /// Records a peer's handshake that failed.

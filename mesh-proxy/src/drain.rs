@@ -1,6 +1,7 @@
 //! Shutdown in two steps, and the owner of every task of a worker. May use `error`.
 //!
-//! Draining stops new work and lets what is open finish; cutting ends what is left.
+//! Draining stops new work and lets what is open finish; cutting ends what is left. What comes in is
+//! drained first: the app that answers it may have to call others.
 
 use tokio::sync::watch;
 
@@ -9,6 +10,8 @@ use tokio::sync::watch;
 pub enum Phase {
     /// Everything is served.
     Serving,
+    /// What comes in drains; what goes out is served.
+    Leaving,
     /// No new connections; open ones end after the exchange in hand.
     Draining,
     /// Whatever is left ends now.
@@ -21,7 +24,11 @@ pub struct Drain(watch::Sender<Phase>);
 
 /// The side that follows one; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Watch(watch::Receiver<Phase>);
+pub struct Watch {
+    phase: watch::Receiver<Phase>,
+    /// The phase that begins its drain.
+    begins: Phase,
+}
 
 impl Default for Drain {
     fn default() -> Self {
@@ -32,7 +39,10 @@ impl Default for Drain {
 impl Drain {
     /// A follower.
     pub fn watch(&self) -> Watch {
-        Watch(self.0.subscribe())
+        Watch {
+            phase: self.0.subscribe(),
+            begins: Phase::Draining,
+        }
     }
 
     /// Moves on to `phase`; never back.
@@ -48,14 +58,23 @@ impl Drain {
 }
 
 impl Watch {
+    /// A follower for what comes in.
+    #[must_use]
+    pub fn inbound(&self) -> Self {
+        Self {
+            phase: self.phase.clone(),
+            begins: Phase::Leaving,
+        }
+    }
+
     /// True once a drain has begun.
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        *self.phase.borrow() >= self.begins
     }
 
     /// Returns when a drain begins, at once if one has.
     pub async fn draining(&mut self) {
-        self.reached(Phase::Draining).await;
+        self.reached(self.begins).await;
     }
 
     /// Returns when what is left must end.
@@ -65,7 +84,7 @@ impl Watch {
 
     async fn reached(&mut self, phase: Phase) {
         // The sender is gone only when the whole proxy is: that is a cut.
-        self.0
+        self.phase
             .wait_for(|current| *current >= phase)
             .await
             .map(drop)
@@ -81,7 +100,10 @@ mod tests {
     async fn phases_only_go_forward() {
         let drain = Drain::default();
         let mut watch = drain.watch();
+        let inbound = watch.inbound();
         assert!(!watch.is_draining());
+        drain.enter(Phase::Leaving);
+        assert!(inbound.is_draining() && !watch.is_draining());
         drain.enter(Phase::Cut);
         drain.enter(Phase::Draining);
         watch.draining().await;

@@ -69,6 +69,8 @@ pub enum Kind {
     DownstreamGone,
     /// Plaintext on a port that requires mutual TLS.
     TlsRequired,
+    /// An `AuthorizationPolicy` refuses the caller.
+    Denied,
     /// The address or port is not this workload's.
     NotHere,
     /// What is spoken is not supported on this port.
@@ -121,6 +123,7 @@ impl Kind {
             Self::PerTryTimeout => (504, "per-try-timeout"),
             Self::DownstreamGone => (499, "downstream-gone"),
             Self::TlsRequired => (403, "tls-required"),
+            Self::Denied => (403, "denied"),
             Self::NotHere => (404, "not-here"),
             Self::UnsupportedProtocol => (501, "unsupported-protocol"),
             Self::BadClientHello => (400, "bad-client-hello"),

@@ -129,9 +129,23 @@ enum Next {
     Abort(Reason),
 }
 
+impl Outcome {
+    /// True if the connection should take no more after this exchange: its direction drains.
+    fn is_last(&self, context: &Context) -> bool {
+        let drain = &context.shared.drain;
+        if self.is_inbound {
+            drain.inbound().is_draining()
+        } else {
+            drain.is_draining()
+        }
+    }
+}
+
 /// What an exchange came to, for its record.
 #[derive(Default)]
 struct Outcome {
+    /// True for a call to the local app.
+    is_inbound: bool,
     status: u16,
     reason: Option<&'static str>,
     destination: Option<DestinationName>,
@@ -163,7 +177,7 @@ pub async fn serve<T>(
 where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    while await_request(context, &mut downstream).await {
+    while await_request(context, &mut downstream, scope).await {
         let read = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
         let head = match read.await {
             Ok(Ok(Some(head))) => head,
@@ -212,7 +226,7 @@ where
         None => Resets::Cost,
     };
     let scope = Rc::new(scope);
-    let mut drain = context.shared.drain.clone();
+    let mut drain = context.shared.drain_of(scope.direction());
     let draining = async move { drain.draining().await };
     let handler = |received: server::Received, mut stream: ServerStream| {
         let (context, scope) = (Rc::clone(context), Rc::clone(&scope));
@@ -248,11 +262,11 @@ where
 }
 
 /// True when a request's first bytes are there; false when the connection should end.
-async fn await_request<T>(context: &Context, downstream: &mut Connection<T>) -> bool
+async fn await_request<T>(context: &Context, downstream: &mut Connection<T>, scope: &Scope) -> bool
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut drain = context.shared.drain.clone();
+    let mut drain = context.shared.drain_of(scope.direction());
     let draining = async {
         drain.draining().await;
         tokio::time::sleep(DRAIN_LINGER).await;
@@ -273,7 +287,10 @@ async fn handle(
     scope: &Scope,
 ) -> Next {
     let started = Instant::now();
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        is_inbound: scope.direction() == Direction::Inbound,
+        ..Outcome::default()
+    };
     let next = match carry_out(context, downstream, head, (scope, started), &mut outcome).await {
         Ok(next) => next,
         Err(error) => respond::refuse(context, downstream, head, scope, &error, &mut outcome).await,

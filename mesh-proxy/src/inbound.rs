@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::StatusCode;
+use mesh_api::decide::refusal::{INBOUND, mesh_error_value};
 use mesh_api::decide::version::{self, HttpVersion};
-use mesh_api::model::inbound::{Inbound, InboundPort};
 use mesh_api::model::policy::MutualTls;
 use mesh_api::name::{Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,10 +47,10 @@ pub async fn serve_tunnel(
         Ok(Err(error)) => return context.handshake_failed(peer_address, "refused", &error),
         Err(_) => return context.handshake_failed(peer_address, "timeout", &"over 10 s"),
     };
-    let mut drain = context.shared.drain.clone();
+    let mut drain = context.shared.drain_of(Direction::Inbound);
     let handler = |request: ConnectRequest| {
         let (context, workload) = (Rc::clone(context), workload.clone());
-        async move { connect(&context, request, &workload).await }
+        async move { connect(&context, request, peer_address, &workload).await }
     };
     tracing::debug!(%peer_address, %peer, "tunnel open");
     let draining = async move { drain.draining().await };
@@ -60,13 +60,18 @@ pub async fn serve_tunnel(
 }
 
 /// One CONNECT: checks that it is for this workload, reaches the app, then carries what follows.
-async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &ObjectName) {
+async fn connect(
+    context: &Rc<Context>,
+    request: ConnectRequest,
+    peer_address: SocketAddr,
+    workload: &ObjectName,
+) {
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(workload);
     let own = request.authority.ip();
     let port = entry
         .filter(|entry| entry.addresses.contains(&own))
-        .and_then(|entry| find_port(entry, request.authority.port()));
+        .and_then(|entry| entry.port(Port::new(request.authority.port())?));
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(
             StatusCode::NOT_FOUND,
@@ -74,6 +79,12 @@ async fn connect(context: &Rc<Context>, request: ConnectRequest, workload: &Obje
         );
     };
     let peer = Some(Identity::clone(&request.peer));
+    if let Err(denial) = context.authorise(entry, port.port, peer.as_ref()) {
+        context.refuse_connection(Direction::Inbound, Kind::Denied.reason(), peer_address);
+        let policy = denial.policy().to_string();
+        let said = mesh_error_value(INBOUND, Kind::Denied.reason(), Some(&policy));
+        return request.refuse(StatusCode::FORBIDDEN, Some(&said));
+    }
     let receiving = Receiving::new(context, entry, (own, port.port), peer);
     let hint = request
         .hint()
@@ -128,19 +139,24 @@ pub async fn serve_plain(
 ) {
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(workload);
-    let accepts = entry.and_then(|entry| Some((entry, find_port(entry, port.number())?)));
+    let accepts = entry.and_then(|entry| Some((entry, entry.port(port)?)));
     let Some((entry, accepts)) = accepts else {
         stream.reset();
         let reason = Kind::NotHere.reason();
         return context.refuse_connection(Direction::Inbound, reason, peer_address);
     };
-    let receiving = Receiving::new(context, entry, (own, port), None);
     if accepts.mutual_tls.value == MutualTls::Strict {
         let mut first = BytesMut::new();
         let spoken = detect::protocol(context, Direction::Inbound, &mut stream, &mut first).await;
         context.refuse_connection(Direction::Inbound, Kind::TlsRequired.reason(), peer_address);
         return exchange::refuse_plaintext(stream, spoken == Spoken::Http1).await;
     }
+    if context.authorise(entry, port, None).is_err() {
+        stream.reset();
+        let reason = Kind::Denied.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
+    }
+    let receiving = Receiving::new(context, entry, (own, port), None);
     let spoken = Spoken::declared(accepts.protocol);
     serve_port(context, stream, spoken, receiving, None).await;
 }
@@ -241,8 +257,4 @@ async fn serve_http<T>(
             drop(Box::pin(exchange::serve(context, connection, &scope)).await);
         }
     }
-}
-
-fn find_port(entry: &Inbound, port: u16) -> Option<&InboundPort> {
-    entry.ports.iter().find(|known| known.port.number() == port)
 }

@@ -43,6 +43,8 @@ mod probe;
 pub mod admin;
 mod run;
 
+mod cni;
+
 pub mod command;
 
 #[cfg(test)]

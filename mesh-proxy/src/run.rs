@@ -7,7 +7,8 @@ mod redirect;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use mesh_api::snapshot::{Known, Snapshot};
@@ -16,17 +17,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminSocket, Observe, ServeError, WaitingFor};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, Ends};
 use crate::capture::Check;
 use crate::config::{Config, ConfigError};
 use crate::context::Shared;
 use crate::drain::{Drain, Phase};
 use crate::listener::{self, Bound, Missing, Wanted, wanted};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Direction, Telemetry};
 use crate::worker::Workers;
 
 /// How long peers get to hear that the workload's lease is over, before it stops listening.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// Between looks at what is still open.
+const LOOK: Duration = Duration::from_millis(20);
+/// Share of the time to drain that what comes in may take.
+const LEAVING: f64 = 0.8;
 /// How long workers get to end once everything left was cut.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -82,19 +87,30 @@ pub async fn run(
     };
     tasks.spawn(control.run(admin.handler()));
     let orders = listeners.clone();
-    let following = tasks.spawn(follow(config.clone(), bootstrap.clone(), orders, shared));
+    let follows = follow(
+        config.clone(),
+        bootstrap.clone(),
+        orders,
+        Arc::clone(&shared),
+    );
+    let following = tasks.spawn(follows);
     shutdown.await;
 
     tracing::info!(workload = %bootstrap.workload, "draining");
+    let began = Instant::now();
     admin.draining();
-    config.deregister().await;
-    tokio::time::sleep(FAREWELL).await;
-    // Everything accepted reaches a worker before workers stop taking.
+    if bootstrap.registration.is_some() {
+        config.deregister().await;
+        tokio::time::sleep(FAREWELL).await;
+    }
     following.abort();
+    leave(&bootstrap, &shared, &listeners, &drain).await;
+    // Everything accepted reaches a worker before workers stop taking.
     drop(listeners);
     wait_for(vec![acceptor], LAST_WORDS).await;
     drain.enter(Phase::Draining);
-    finish(&drain, threads, bootstrap.drain).await;
+    let left = bootstrap.drain.saturating_sub(began.elapsed());
+    finish(&drain, threads, left).await;
     tasks.shutdown().await;
     telemetry.flush();
     Ok(())
@@ -113,6 +129,36 @@ fn start_acceptor(
     let body = move || runtime.block_on(listener::serve(wanted, workers, missing));
     let thread = thread::Builder::new().name("acceptor".into()).spawn(body);
     Ok((orders, thread.map_err(StartError::Thread)?))
+}
+
+/// Takes nothing new in, and lets what is open finish; where the app ends first, also what it still
+/// sends. Part of the time to drain is left for the way out.
+async fn leave(
+    bootstrap: &Bootstrap,
+    shared: &Shared,
+    listeners: &mpsc::Sender<Wanted>,
+    drain: &Drain,
+) {
+    let config = &shared.config;
+    let mut outbound = wanted(bootstrap, &config.snapshot(), |host, port| {
+        config.destination_of(host, port)
+    });
+    outbound.retain(|_, role| role.direction() == Direction::Outbound);
+    if listeners.send(outbound).await.is_err() {
+        return;
+    }
+    // What the kernel holds reaches a worker first.
+    tokio::time::sleep(LOOK).await;
+    drain.enter(Phase::Leaving);
+    let end = Instant::now() + bootstrap.drain.mul_f64(LEAVING);
+    let is_open = |direction| shared.open(direction).load(Ordering::Acquire) > 0;
+    while Instant::now() < end {
+        let outlives = bootstrap.ends == Ends::AfterApp;
+        if !is_open(Direction::Inbound) && !(outlives && is_open(Direction::Outbound)) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Opens and closes listeners, and forgets endpoints, as the configuration in force says.
@@ -172,7 +218,7 @@ fn waiting_for(bound: Bound, redirect: Option<Arc<Check>>) -> WaitingFor {
 /// What the admin socket tells of endpoints.
 fn health(shared: &Arc<Shared>) -> crate::admin::EndpointHealth {
     let shared = Arc::clone(shared);
-    Arc::new(move || json!({ "ejected": shared.endpoints.ejected(std::time::Instant::now()) }))
+    Arc::new(move || json!({ "ejected": shared.endpoints.ejected(Instant::now()) }))
 }
 
 /// Waits for the workers; cuts what is left after `limit`.

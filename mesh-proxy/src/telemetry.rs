@@ -20,8 +20,8 @@ use mesh_api::name::ObjectName;
 
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
-    ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction, Ejection,
-    EntryRefused, ExchangeEvent, TlsHandshakeFailed,
+    Audited, ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction,
+    Ejection, EntryRefused, ExchangeEvent, TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
 use crate::telemetry::series::Table;
@@ -142,6 +142,12 @@ impl Telemetry {
             vec![event.direction.as_str().into(), event.reason.into()],
         );
         tracing::debug!(direction = event.direction.as_str(), reason = event.reason, peer = ?event.peer, "connection refused");
+    }
+
+    /// Records a call that passed and that a policy would refuse.
+    pub fn audited(&self, event: &Audited<'_>) {
+        self.add(metric::AUDITED, vec![event.policy.into()]);
+        tracing::info!(policy = event.policy, peer = ?event.peer, detail = %event.detail, "call would be denied");
     }
 
     /// Records what an undeclared connection speaks.

@@ -51,7 +51,7 @@ pub enum Role {
 
 impl Role {
     /// Which way its connections go.
-    fn direction(&self) -> Direction {
+    pub fn direction(&self) -> Direction {
         match self {
             Self::Outbound(_) | Self::ForwardProxy | Self::CapturedOutbound => Direction::Outbound,
             Self::Inbound { .. } | Self::Tunnel(_) | Self::CapturedInbound(_) => Direction::Inbound,
@@ -236,6 +236,7 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
 /// An accepted connection, counted as open until it is dropped.
 struct Open<'c> {
     shard: &'c Shard,
+    all: &'c AtomicUsize,
     direction: Direction,
 }
 
@@ -243,13 +244,20 @@ impl<'c> Open<'c> {
     fn begin(context: &'c Context, direction: Direction) -> Self {
         let shard = &context.shard;
         shard.connection_opened(direction);
-        Self { shard, direction }
+        let all = context.shared.open(direction);
+        all.fetch_add(1, Ordering::AcqRel);
+        Self {
+            shard,
+            all,
+            direction,
+        }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.shard.connection_closed(self.direction);
+        self.all.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     steps.finish()
 }
 
-/// Builds meshctl as it is released.
+/// Builds the programs as they are released: the very packages of the images, since another choice
+/// would unify features otherwise and build everything twice.
 pub(crate) fn build() -> anyhow::Result<()> {
     step::run(&mut cargo([
         "build",
@@ -45,6 +46,10 @@ pub(crate) fn build() -> anyhow::Result<()> {
         "--locked",
         "--package",
         "mesh-ctl",
+        "--package",
+        "mesh-proxy",
+        "--package",
+        "mesh-control",
     ]))
 }
 

@@ -28,17 +28,17 @@ They are read as Kubernetes defines them. What the mesh uses:
 |---|---|
 | Namespace | its name |
 | Service | `spec.selector`, `spec.clusterIP`, `spec.clusterIPs`, and of `spec.ports[]`: `name`, `port`, `targetPort`, `protocol`, `appProtocol` |
-| EndpointSlice | the label `kubernetes.io/service-name`, `addressType`, `endpoints[]`, `ports[]` |
+| EndpointSlice | the label `kubernetes.io/service-name`, `addressType`, `ports[]`, and of `endpoints[]`: `addresses`, `conditions`, `targetRef` |
+| Pod | `metadata.labels`, `metadata.deletionTimestamp`, `spec.serviceAccountName`, `spec.hostNetwork`, the `ports` of containers, `status.phase`, `status.podIPs` |
 
 What is spoken on a port: [Protocols and detection](../concept/protocols.md).
 
 ";
 
 /// Kinds of ours that are planned, and kinds of the Gateway API: those that are read have a section.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 16] = [
     "ExternalService",
     "RateLimitPolicy",
-    "AuthorizationPolicy",
     "RequestAuthentication",
     "Telemetry",
     "RouteMatch",

@@ -1,7 +1,8 @@
 //! The kinds with their schemas, each with a small good object to ask questions with.
 
 use mesh_api::resource::{
-    GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy, TCPRoute, TLSRoute, TrafficPolicy, Workload,
+    AuthorizationPolicy, GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy, TCPRoute, TLSRoute,
+    TrafficPolicy, Workload,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -56,6 +57,13 @@ pub(crate) fn all() -> Vec<Described> {
             ..described::<MutualTLSPolicy>(
                 Kind::MutualTLSPolicy,
                 json!({ "selector": {}, "mode": "Strict" }),
+            )
+        },
+        Described {
+            names: &[("spec.targetRefs[].kind", &["Service"])],
+            ..described::<AuthorizationPolicy>(
+                Kind::AuthorizationPolicy,
+                json!({ "selector": {}, "rules": [{ "from": [{ "namespaces": ["a"] }], "to": [{ "ports": [80] }] }] }),
             )
         },
         route::<HTTPRoute>(Kind::HTTPRoute),

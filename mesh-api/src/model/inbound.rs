@@ -1,7 +1,9 @@
 //! What a workload accepts: one inbound entry per workload.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::model::authorization::Authorization;
 use crate::model::destination::Protocol;
 use crate::model::origin::Sourced;
 use crate::model::policy::MutualTls;
@@ -18,9 +20,34 @@ pub struct Inbound {
     pub addresses: Vec<IpAddr>,
     /// Where its tunnel listens.
     pub tunnel_port: Port,
-    /// Its ports, sorted. A port not listed is refused.
+    /// Its ports, sorted.
     pub ports: Vec<InboundPort>,
+    /// Whether plaintext is accepted on ports that are not listed; `None`: they are refused.
+    pub unlisted: Option<Sourced<MutualTls>>,
+    /// Who may call it, by policy.
+    pub authorizations: Vec<Authorization>,
 }
+
+impl Inbound {
+    /// What it accepts on `port`, if anything. The proxy's own ports are never the app's.
+    pub fn port(&self, port: Port) -> Option<Cow<'_, InboundPort>> {
+        if let Some(listed) = self.ports.iter().find(|listed| listed.port == port) {
+            return Some(Cow::Borrowed(listed));
+        }
+        let is_own = port == self.tunnel_port || PROXY_PORTS.contains(&port.number());
+        let mutual_tls = self.unlisted.clone().filter(|_| !is_own)?;
+        Some(Cow::Owned(InboundPort {
+            port,
+            protocol: Protocol::Detect,
+            mutual_tls,
+            has_http_policy: false,
+            services: Vec::new(),
+        }))
+    }
+}
+
+/// Where a proxy beside an app listens: capture, forward proxy, redirect check, tunnel, metrics, DNS.
+const PROXY_PORTS: [u16; 7] = [15001, 15002, 15003, 15006, 15008, 15020, 15053];
 
 /// One port of a workload.
 #[derive(Clone, Debug, PartialEq)]

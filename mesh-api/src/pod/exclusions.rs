@@ -70,16 +70,29 @@ impl Exclusions {
 
     /// As arguments of `mesh-proxy init`.
     pub fn arguments(&self) -> Vec<String> {
-        let ports = |ports: &[u16]| join(ports);
-        [
-            ("--exclude-outbound-ports", ports(&self.outbound_ports)),
-            ("--exclude-inbound-ports", ports(&self.inbound_ports)),
-            ("--exclude-outbound-cidrs", join(&self.outbound_ranges)),
-        ]
-        .into_iter()
-        .filter(|(_, list)| !list.is_empty())
-        .map(|(flag, list)| format!("{flag}={list}"))
-        .collect()
+        let lists = self.annotations();
+        let flag = |(name, list): (&str, String)| {
+            let name = name.strip_prefix("mesh.dev/").unwrap_or(name);
+            format!("--{name}={list}")
+        };
+        lists.into_iter().map(flag).collect()
+    }
+
+    /// As annotations; what leaves nothing out is not there.
+    pub fn annotations(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            (
+                annotation::EXCLUDE_OUTBOUND_PORTS,
+                join(&self.outbound_ports),
+            ),
+            (annotation::EXCLUDE_INBOUND_PORTS, join(&self.inbound_ports)),
+            (
+                annotation::EXCLUDE_OUTBOUND_CIDRS,
+                join(&self.outbound_ranges),
+            ),
+        ];
+        let said = all.into_iter().filter(|(_, list)| !list.is_empty());
+        said.collect()
     }
 
     /// Reads the arguments of `mesh-proxy init` back.

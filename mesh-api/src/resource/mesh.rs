@@ -14,9 +14,14 @@ pub type Mesh = Object<MeshSpec>;
 /// Every field is optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(oldSelf.trustDomain) || (has(self.trustDomain) && self.trustDomain == oldSelf.trustDomain)",
+    "message": "the trust domain of a running mesh cannot change yet",
+}]))]
 pub struct MeshSpec {
     /// The root of trust of every identity; `cluster.local` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
     pub trust_domain: Option<String>,
     /// Names it was or will be known by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

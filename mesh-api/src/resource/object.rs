@@ -29,19 +29,32 @@ pub struct Object<S> {
 /// What a policy applies to, in the policy's own namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!(has(self.sectionName) && has(self.port))",
+        "message": "sets one of sectionName and port",
+    },
+    {
+        "rule": "!has(self.port) || self.kind == 'Service'",
+        "message": "port is for a Service only",
+    },
+]))]
 pub struct TargetRef {
     /// The target's API group; follows from `kind` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The target's kind.
+    #[schemars(length(min = 1, max = 63))]
     pub kind: String,
     /// The target's name.
+    #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// A rule of a route, or a port of a Service, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
     /// A port of a Service, by number (1 to 65535).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u32>,
 }
 

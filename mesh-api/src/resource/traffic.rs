@@ -15,7 +15,8 @@ pub type TrafficPolicy = Object<TrafficPolicySpec>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TrafficPolicySpec {
-    /// What the policy applies to.
+    /// What the policy applies to, at least one and at most 16.
+    #[schemars(length(min = 1, max = 16))]
     pub target_refs: Vec<TargetRef>,
     /// Time allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

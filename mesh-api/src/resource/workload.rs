@@ -15,15 +15,24 @@ pub type Workload = Object<WorkloadSpec>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSpec {
     /// Its IP address.
+    #[schemars(extend("maxLength" = 45, "x-kubernetes-validations" = [{
+        "rule": "isIP(self)",
+        "message": "is not an IP address",
+    }]))]
     pub address: String,
     /// Its ports by the Service's port name; the Service's `targetPort` where absent.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = 256, "x-kubernetes-validations" = [{
+        "rule": "self.all(name, self[name] >= 1 && self[name] <= 65535)",
+        "message": "each value is a port (1 to 65535)",
+    }]))]
     pub ports: BTreeMap<String, i64>,
     /// `default` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
     /// Where its tunnel listens; 15008 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub tunnel_port: Option<i64>,
     /// `default` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,6 +42,7 @@ pub struct WorkloadSpec {
     pub locality: Option<serde_json::Value>,
     /// Its share, 1 to 10,000; 100 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
     pub weight: Option<i64>,
     /// HBONE where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,8 +5,8 @@ use crate::name::{Namespace, ObjectName};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::checked::Checked;
 use crate::translate::{
-    check_connection, check_grpc, check_pod, check_policy, check_route, check_service, check_slice,
-    check_workload,
+    check_authorization, check_connection, check_grpc, check_pod, check_policy, check_route,
+    check_service, check_slice, check_workload,
 };
 
 /// Checks a resource.
@@ -53,6 +53,10 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
         Resource::MutualTLSPolicy(policy) => {
             check_policy::mutual_tls(policy, &namespace(&key), &mut faults)
                 .map(Checked::MutualTLSPolicy)
+        }
+        Resource::AuthorizationPolicy(policy) => {
+            check_authorization::authorization(policy, &namespace(&key), &mut faults)
+                .map(Checked::AuthorizationPolicy)
         }
     };
     match (faults.is_empty(), checked) {

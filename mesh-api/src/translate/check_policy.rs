@@ -11,14 +11,21 @@ use crate::name::{Name, Namespace, Port};
 use crate::resource::duration::Duration;
 use crate::resource::mesh::{MeshIdentity, MeshSpec, UnknownDestinations as UnknownField};
 use crate::resource::mtls::MutualTLSMode;
+use crate::resource::object::WorkloadSelector;
 use crate::resource::traffic::RetryCondition;
-use crate::resource::{Kind, Mesh, MutualTLSPolicy, TargetRef, TrafficPolicy};
+use crate::resource::{Kind, Labels, Mesh, MutualTLSPolicy, TargetRef, TrafficPolicy};
 use crate::translate::check::{asks, not_yet};
+use crate::translate::check_reference::at_most;
 use crate::translate::check_section::sections;
 use crate::translate::checked::{
     CheckedMesh, CheckedMutualTls, CheckedTraffic, Sections, TrafficTarget,
 };
 use crate::translate::index::MESH_NAME;
+
+/// Most targets of a policy (Gateway API).
+const MAX_TARGETS: usize = 16;
+/// Most ports that have a mode of their own.
+const MAX_PORTS: usize = 64;
 
 /// Checks the Mesh.
 pub(super) fn mesh(mesh: &Mesh, faults: &mut Faults) -> Option<CheckedMesh> {
@@ -120,7 +127,8 @@ pub(super) fn traffic(
             if spec.target_refs.is_empty() {
                 faults.refuse("is empty: the policy would apply to nothing");
             }
-            for (index, target) in spec.target_refs.iter().enumerate() {
+            at_most(spec.target_refs.len(), MAX_TARGETS, "targets", faults);
+            for (index, target) in spec.target_refs.iter().enumerate().take(MAX_TARGETS) {
                 targets.extend(
                     faults.index(index, |faults| traffic_target(target, namespace, faults)),
                 );
@@ -279,15 +287,7 @@ pub(super) fn mutual_tls(
 ) -> Option<CheckedMutualTls> {
     let spec = &policy.spec;
     faults.field("spec", |faults| {
-        match (&spec.selector, spec.target_refs.is_empty()) {
-            (None, true) | (Some(_), false) => faults.refuse("sets one of selector and targetRefs"),
-            _ => {}
-        }
-        faults.field("targetRefs", |faults| {
-            for (index, target) in spec.target_refs.iter().enumerate() {
-                faults.index(index, |faults| namespace_target(target, namespace, faults));
-            }
-        });
+        let selector = selection(&spec.target_refs, spec.selector.as_ref(), namespace, faults);
         if let Some(until) = &spec.until {
             let date = until.parse::<jiff::civil::Date>();
             faults.field("until", |faults| {
@@ -297,21 +297,37 @@ pub(super) fn mutual_tls(
         }
         let mut ports = BTreeMap::new();
         faults.field("ports", |faults| {
+            at_most(spec.ports.len(), MAX_PORTS, "ports", faults);
             for (text, port) in &spec.ports {
                 let number = faults.field(text, |faults| faults.take(text.parse::<Port>()));
                 ports.extend(number.map(|number| (number, mode(port.mode))));
             }
         });
-        let selector = spec
-            .selector
-            .as_ref()
-            .map(|selector| selector.match_labels.clone());
         Some(CheckedMutualTls {
             selector,
             mode: mode(spec.mode),
             ports,
         })
     })
+}
+
+/// What a policy of the receiving side applies to: workloads by their labels, or the whole namespace.
+pub(super) fn selection(
+    targets: &[TargetRef],
+    selector: Option<&WorkloadSelector>,
+    namespace: &Namespace,
+    faults: &mut Faults,
+) -> Option<Labels> {
+    if selector.is_some() != targets.is_empty() {
+        faults.refuse("sets one of selector and targetRefs");
+    }
+    faults.field("targetRefs", |faults| {
+        at_most(targets.len(), MAX_TARGETS, "targets", faults);
+        for (index, target) in targets.iter().enumerate().take(MAX_TARGETS) {
+            faults.index(index, |faults| namespace_target(target, namespace, faults));
+        }
+    });
+    selector.map(|selector| selector.match_labels.clone())
 }
 
 fn namespace_target(target: &TargetRef, namespace: &Namespace, faults: &mut Faults) {

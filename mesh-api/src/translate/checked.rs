@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::model::authorization::{Action, AuthorizationRule};
 use crate::model::destination::Protocol;
 use crate::model::mesh::UnknownDestinations;
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
@@ -35,6 +36,8 @@ pub(super) enum Checked {
     TrafficPolicy(CheckedTraffic),
     /// A `MutualTLSPolicy`.
     MutualTLSPolicy(CheckedMutualTls),
+    /// An `AuthorizationPolicy`.
+    AuthorizationPolicy(CheckedAuthorization),
 }
 
 /// A checked `Mesh`.
@@ -283,4 +286,17 @@ pub(super) struct CheckedMutualTls {
     pub(super) mode: MutualTls,
     /// Other modes by port.
     pub(super) ports: BTreeMap<Port, MutualTls>,
+}
+
+/// A checked `AuthorizationPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedAuthorization {
+    /// The workloads; `None` for the whole namespace.
+    pub(super) selector: Option<Labels>,
+    /// What becomes of a call that a rule takes in.
+    pub(super) action: Action,
+    /// It only counts.
+    pub(super) audit: bool,
+    /// Its rules.
+    pub(super) rules: Vec<AuthorizationRule>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::authorization::Authorization;
 use crate::model::destination::Protocol;
 use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::origin::{Origin, Sourced};
@@ -18,11 +19,27 @@ struct Known {
     services: BTreeSet<ObjectName>,
 }
 
+impl Known {
+    fn nothing() -> Self {
+        Self {
+            protocol: Protocol::Detect,
+            services: BTreeSet::new(),
+        }
+    }
+}
+
 /// The receiving side of `workload`, if it is in the mesh.
 pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound> {
     let workload = view.index.workload(workload)?;
     let tunnel_port = workload.tunnel_port?;
-    let ports = ports(view.index, workload);
+    // A pod's containers need not declare where they listen, and everything is captured there.
+    let is_pod = view.index.pods.find(&workload.name).is_some();
+    let mut ports = ports(view.index, workload);
+    if is_pod {
+        for port in mutual_tls_ports(view.index, workload) {
+            ports.entry(port).or_insert_with(Known::nothing);
+        }
+    }
     Some(Inbound {
         workload: workload.name.clone(),
         identity: workload.identity(&view.trust_domain),
@@ -33,13 +50,45 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
             .map(|(port, known)| InboundPort {
                 port,
                 protocol: known.protocol,
-                mutual_tls: mutual_tls(view.index, workload, port),
+                mutual_tls: mutual_tls(view.index, workload, Some(port)),
                 // No kind of policy that is read is about the requests to a workload.
                 has_http_policy: false,
                 services: known.services.into_iter().collect(),
             })
             .collect(),
+        unlisted: is_pod.then(|| mutual_tls(view.index, workload, None)),
+        authorizations: authorizations(view.index, workload),
     })
+}
+
+/// The policies that say who may call a workload, by name.
+fn authorizations(index: &Index, workload: &Workload) -> Vec<Authorization> {
+    let namespace = &workload.name.namespace;
+    let policies = index.authorizations.within(namespace);
+    let applying = policies.filter(|(_, dated)| {
+        let selector = dated.value.selector.as_ref();
+        selector.is_none_or(|labels| carries(&workload.labels, labels))
+    });
+    applying
+        .map(|(name, dated)| Authorization {
+            policy: ObjectName::new(namespace.clone(), name.clone()),
+            action: dated.value.action,
+            audit: dated.value.audit,
+            rules: dated.value.rules.clone(),
+        })
+        .collect()
+}
+
+/// The ports that policies in force for a workload name.
+fn mutual_tls_ports(index: &Index, workload: &Workload) -> BTreeSet<Port> {
+    let policies = index.mutual_tls.within(&workload.name.namespace);
+    let applying = policies.filter(|(_, dated)| {
+        let selector = dated.value.selector.as_ref();
+        selector.is_none_or(|labels| carries(&workload.labels, labels))
+    });
+    applying
+        .flat_map(|(_, dated)| dated.value.ports.keys().copied())
+        .collect()
 }
 
 /// What a workload speaks on a port.
@@ -52,10 +101,6 @@ pub(super) fn protocol_at(index: &Index, workload: &Workload, port: Port) -> Pro
 /// declare a protocol for one port, the first by name counts.
 fn ports(index: &Index, workload: &Workload) -> BTreeMap<Port, Known> {
     let mut ports: BTreeMap<Port, Known> = BTreeMap::new();
-    let unknown = || Known {
-        protocol: Protocol::Detect,
-        services: BTreeSet::new(),
-    };
     for (name, dated) in index.services.within(&workload.name.namespace) {
         if !selects(&dated.value.selector, &workload.labels) {
             continue;
@@ -63,7 +108,7 @@ fn ports(index: &Index, workload: &Workload) -> BTreeMap<Port, Known> {
         let service = ObjectName::new(workload.name.namespace.clone(), name.clone());
         for port in &dated.value.ports {
             if let Some(number) = app_port(workload, port) {
-                let known = ports.entry(number).or_insert_with(unknown);
+                let known = ports.entry(number).or_insert_with(Known::nothing);
                 known.services.insert(service.clone());
                 if known.protocol == Protocol::Detect {
                     known.protocol = port.protocol;
@@ -74,7 +119,7 @@ fn ports(index: &Index, workload: &Workload) -> BTreeMap<Port, Known> {
     let named = workload.ports.iter().map(|(name, port)| (name, *port));
     let declared = workload.container_ports.iter();
     for (name, number) in named.chain(declared.map(|port| (&port.name, port.port))) {
-        let known = ports.entry(number).or_insert_with(unknown);
+        let known = ports.entry(number).or_insert_with(Known::nothing);
         if known.protocol == Protocol::Detect {
             known.protocol = protocol(None, name);
         }
@@ -82,9 +127,9 @@ fn ports(index: &Index, workload: &Workload) -> BTreeMap<Port, Known> {
     ports
 }
 
-/// The mode of a port: of policies that select the workload, else of its namespace, else of the
+/// The mode of a port, or of those that no policy names: of policies that select the workload, else of its namespace, else of the
 /// Mesh. Of several at one level the strictest.
-fn mutual_tls(index: &Index, workload: &Workload, port: Port) -> Sourced<MutualTls> {
+fn mutual_tls(index: &Index, workload: &Workload, port: Option<Port>) -> Sourced<MutualTls> {
     let level = |selecting: bool| {
         index
             .mutual_tls
@@ -94,8 +139,9 @@ fn mutual_tls(index: &Index, workload: &Workload, port: Port) -> Sourced<MutualT
                 None => !selecting,
             })
             .map(|(name, dated)| {
-                let (mode, path) = match dated.value.ports.get(&port) {
-                    Some(mode) => (*mode, format!("spec.ports.{port}.mode")),
+                let own = port.and_then(|port| Some((port, dated.value.ports.get(&port)?)));
+                let (mode, path) = match own {
+                    Some((port, mode)) => (*mode, format!("spec.ports.{port}.mode")),
                     None => (dated.value.mode, "spec.mode".to_owned()),
                 };
                 let object = ObjectName::new(workload.name.namespace.clone(), name.clone());

@@ -8,13 +8,11 @@ use ipnet::IpNet;
 
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{
-    DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain,
-};
+use crate::name::{DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
-    Checked, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute, CheckedService, CheckedSlice,
-    CheckedTraffic, RefTarget, ServicePort, SliceEndpoint,
+    Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute,
+    CheckedService, CheckedSlice, CheckedTraffic, RefTarget, ServicePort, SliceEndpoint,
 };
 
 /// The name of the one Mesh there may be.
@@ -149,6 +147,7 @@ pub(super) struct Index {
     pub(super) workloads: Shelf<Workload>,
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
+    pub(super) authorizations: Shelf<CheckedAuthorization>,
     routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
     /// Routes by a parent.
     routes_of: Shared<ObjectName, RouteKey>,
@@ -192,6 +191,7 @@ impl Index {
             Checked::Workload(value) => self.workloads.holds(&name, created, value),
             Checked::TrafficPolicy(value) => self.traffic.holds(&name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.holds(&name, created, value),
+            Checked::AuthorizationPolicy(value) => self.authorizations.holds(&name, created, value),
             Checked::Route(value) => {
                 let kind = value.kind;
                 let held = self.routes.get(&RouteKey { kind, name });
@@ -241,6 +241,9 @@ impl Index {
             }
             Checked::TrafficPolicy(value) => self.traffic.insert(name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.insert(name, created, value),
+            Checked::AuthorizationPolicy(value) => {
+                self.authorizations.insert(name, created, value);
+            }
             Checked::Route(value) => {
                 let key = RouteKey {
                     kind: value.kind,
@@ -312,6 +315,7 @@ impl Index {
             }
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
+            Kind::AuthorizationPolicy => drop(self.authorizations.remove(&name)),
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
                 self.remove_route(&RouteKey { kind, name });
             }

@@ -119,6 +119,12 @@ impl Touched {
                     self.add_selected(index, &name.namespace, selector);
                 }
             }
+            Kind::AuthorizationPolicy => {
+                if let Some(policy) = index.authorizations.find(&name) {
+                    let selector = policy.value.selector.as_ref();
+                    self.add_selected(index, &name.namespace, selector);
+                }
+            }
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
                 self.add_route(index, &RouteKey { kind, name });
             }

@@ -12,6 +12,7 @@ use crate::model::route::{Action, RouteKind, Rule};
 
 /// What this build knows, sorted.
 pub const KNOWN: &[&str] = &[
+    AUTHORIZATION,
     GRPC_RETRY,
     GRPC_ROUTE,
     HTTP_ROUTE,
@@ -25,8 +26,10 @@ pub const KNOWN: &[&str] = &[
     TCP_ROUTE,
     TIMEOUT,
     TLS_ROUTE,
+    UNLISTED_PORTS,
 ];
 
+const AUTHORIZATION: &str = "authorization";
 const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
@@ -40,14 +43,17 @@ const ROUND_ROBIN: &str = "round-robin";
 const TCP_ROUTE: &str = "tcp-route";
 const TIMEOUT: &str = "timeout";
 const TLS_ROUTE: &str = "tls-route";
+const UNLISTED_PORTS: &str = "unlisted-ports";
 
 /// The features `entry` needs, sorted.
 pub fn features_needed(entry: &Entry) -> Vec<String> {
     let mut needed = BTreeSet::new();
     match entry {
         Entry::Mesh(_) | Entry::Address(_) => {}
-        Entry::Inbound(_) => {
+        Entry::Inbound(inbound) => {
             needed.insert(INBOUND);
+            needed.extend(inbound.unlisted.as_ref().map(|_| UNLISTED_PORTS));
+            needed.extend((!inbound.authorizations.is_empty()).then_some(AUTHORIZATION));
         }
         Entry::Destination(destination) => of_destination(destination, &mut needed),
     }

@@ -5,7 +5,7 @@ use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::policy::MutualTls;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{destination, read};
+use crate::wire::{authorization, destination, read};
 
 pub(super) fn write(from: &Inbound) -> wire::Inbound {
     wire::Inbound {
@@ -14,6 +14,20 @@ pub(super) fn write(from: &Inbound) -> wire::Inbound {
         addresses: from.addresses.iter().map(ToString::to_string).collect(),
         tunnel_port: from.tunnel_port.into(),
         ports: from.ports.iter().map(write_port).collect(),
+        authorizations: from
+            .authorizations
+            .iter()
+            .map(authorization::write)
+            .collect(),
+        unlisted: from
+            .unlisted
+            .as_ref()
+            .map_or(wire::MutualTls::Unspecified, |mode| write_mode(mode.value))
+            .into(),
+        unlisted_origin: from
+            .unlisted
+            .as_ref()
+            .and_then(|mode| read::write_origin(&mode.origin)),
     }
 }
 
@@ -34,7 +48,23 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
     {
         faults.field("ports", |f| f.refuse("are not sorted, or one comes twice"));
     }
+    let authorizations = read::list(
+        "authorizations",
+        &from.authorizations,
+        MAX_POLICIES,
+        faults,
+        authorization::read,
+    );
+    let unlisted = if from.unlisted == 0 {
+        Some(None)
+    } else {
+        let mode = read::choice("unlisted", from.unlisted, faults, read_mode);
+        let origin = from.unlisted_origin.as_ref();
+        read::sourced(mode, "unlistedOrigin", origin, faults).map(Some)
+    };
     Some(Inbound {
+        unlisted: unlisted?,
+        authorizations: authorizations?,
         workload: workload?,
         identity: identity?,
         addresses: addresses?,
@@ -43,16 +73,28 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
     })
 }
 
-fn write_port(from: &InboundPort) -> wire::InboundPort {
-    let mutual_tls = match from.mutual_tls.value {
+fn write_mode(mode: MutualTls) -> wire::MutualTls {
+    match mode {
         MutualTls::Disabled => wire::MutualTls::Disabled,
         MutualTls::Permissive => wire::MutualTls::Permissive,
         MutualTls::Strict => wire::MutualTls::Strict,
-    };
+    }
+}
+
+fn read_mode(mode: wire::MutualTls) -> Option<MutualTls> {
+    match mode {
+        wire::MutualTls::Unspecified => None,
+        wire::MutualTls::Disabled => Some(MutualTls::Disabled),
+        wire::MutualTls::Permissive => Some(MutualTls::Permissive),
+        wire::MutualTls::Strict => Some(MutualTls::Strict),
+    }
+}
+
+fn write_port(from: &InboundPort) -> wire::InboundPort {
     wire::InboundPort {
         port: from.port.into(),
         protocol: destination::write_protocol(from.protocol).into(),
-        mutual_tls: mutual_tls.into(),
+        mutual_tls: write_mode(from.mutual_tls.value).into(),
         mutual_tls_origin: read::write_origin(&from.mutual_tls.origin),
         services: from.services.iter().map(ToString::to_string).collect(),
         has_http_policy: from.has_http_policy,
@@ -67,12 +109,7 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
         faults,
         destination::read_protocol,
     );
-    let mutual_tls = read::choice("mutualTLS", from.mutual_tls, faults, |value| match value {
-        wire::MutualTls::Unspecified => None,
-        wire::MutualTls::Disabled => Some(MutualTls::Disabled),
-        wire::MutualTls::Permissive => Some(MutualTls::Permissive),
-        wire::MutualTls::Strict => Some(MutualTls::Strict),
-    });
+    let mutual_tls = read::choice("mutualTLS", from.mutual_tls, faults, read_mode);
     let origin = from.mutual_tls_origin.as_ref();
     let mutual_tls = read::sourced(mutual_tls, "mutualTLSOrigin", origin, faults);
     let services = read::list(
@@ -92,5 +129,6 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
 }
 
 const MAX_ADDRESSES: usize = 16;
+const MAX_POLICIES: usize = 1024;
 const MAX_PORTS: usize = 1024;
 const MAX_SERVICES: usize = 1024;

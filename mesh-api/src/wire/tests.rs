@@ -1,6 +1,7 @@
 //! Entries there and back, and noise.
 
 mod faults;
+mod inbound;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::connection::*;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::grpc::GrpcCode;
-use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::mesh::{MeshFacts, UnknownDestinations};
 use crate::model::origin::{Origin, Sourced};
 use crate::model::policy::*;
@@ -345,41 +345,6 @@ fn any_connection_route() -> impl Strategy<Value = ConnectionRoute> {
         )
 }
 
-fn any_inbound() -> impl Strategy<Value = Inbound> {
-    let mode = prop::sample::select(vec![
-        MutualTls::Disabled,
-        MutualTls::Permissive,
-        MutualTls::Strict,
-    ]);
-    let ports = prop::collection::btree_map(
-        1u16..,
-        (sourced(mode), any::<bool>(), vec("[a-z]{1,5}", 0..3)),
-        0..4,
-    );
-    let addresses = vec(any::<std::net::IpAddr>(), 0..3);
-    (ports, addresses, 1u16..).prop_map(|(ports, addresses, tunnel)| Inbound {
-        workload: "demo/w".parse().unwrap(),
-        identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
-        addresses,
-        tunnel_port: Port::new(tunnel).unwrap(),
-        ports: ports
-            .into_iter()
-            .map(
-                |(port, (mutual_tls, has_http_policy, services))| InboundPort {
-                    port: Port::new(port).unwrap(),
-                    protocol: Protocol::Http,
-                    mutual_tls,
-                    has_http_policy,
-                    services: services
-                        .iter()
-                        .map(|name| format!("demo/{name}").parse().unwrap())
-                        .collect(),
-                },
-            )
-            .collect(),
-    })
-}
-
 fn facts() -> MeshFacts {
     MeshFacts {
         trust_domain: "cluster.local".parse().unwrap(),
@@ -424,7 +389,7 @@ proptest! {
     }
 
     #[test]
-    fn inbound_reads_back(inbound in any_inbound()) {
+    fn inbound_reads_back(inbound in inbound::any_inbound()) {
         let entry = Entry::Inbound(inbound);
         prop_assert_eq!(read_back(&entry), Ok(entry));
     }

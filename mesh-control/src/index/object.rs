@@ -1,14 +1,16 @@
 //! Objects of a cluster: one change at a time, each judged alone. May use `index`, `status` and
 //! `telemetry`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_api::error::Invalid;
 use mesh_api::resource::{Kind, Resource, ResourceKey};
+use serde_json::Value;
 
 use crate::index::{Held, Index, Place};
-use crate::status::Fault;
+use crate::status::{Condition, Fault, conditions, unsupported};
 use crate::telemetry;
 
 /// What became of one object.
@@ -25,10 +27,27 @@ pub struct ObjectChange {
 pub enum ObjectState {
     /// There.
     Present(Box<Resource>),
-    /// There, and not of the shape that its kind has here.
-    Unreadable(Invalid),
+    /// There, and not of the shape that its kind has here: why, and what its status needs of it.
+    Unreadable(Invalid, Value),
     /// Not there.
     Absent,
+}
+
+/// How an object stands.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The object, or what its status needs of it.
+    pub object: Value,
+    /// How it stands.
+    pub conditions: Vec<Condition>,
+}
+
+/// An object that cannot be read.
+pub(super) struct Unreadable {
+    /// Why.
+    pub(super) fault: Fault,
+    /// What its status needs of it.
+    outline: Value,
 }
 
 impl Index {
@@ -38,7 +57,9 @@ impl Index {
         for ObjectChange { key, state } in changes {
             match state {
                 ObjectState::Present(resource) => self.put_object(key, *resource),
-                ObjectState::Unreadable(fault) => self.keep_last_good(key, &fault),
+                ObjectState::Unreadable(fault, outline) => {
+                    self.keep_last_good(key, &fault, outline);
+                }
                 ObjectState::Absent => self.take_object_out(&key),
             }
         }
@@ -66,6 +87,11 @@ impl Index {
         self.catalog.resource(key)
     }
 
+    /// What was judged anew since the last call, beside what is touched.
+    pub fn take_judged(&mut self) -> BTreeSet<ResourceKey> {
+        std::mem::take(&mut self.judged)
+    }
+
     /// How many resources are refused as they stand.
     pub fn refused_count(&self) -> usize {
         let verdicts = self.held.keys().map(|key| self.catalog.verdict(key));
@@ -75,7 +101,9 @@ impl Index {
     }
 
     fn put_object(&mut self, key: ResourceKey, resource: Resource) {
-        self.unreadable.remove(&key);
+        if self.unreadable.remove(&key).is_some() {
+            self.judged.insert(key.clone());
+        }
         let same = self
             .catalog
             .resource(&key)
@@ -94,12 +122,42 @@ impl Index {
         self.held.insert(key, held);
     }
 
-    fn keep_last_good(&mut self, key: ResourceKey, fault: &Invalid) {
-        telemetry::record_refused(&key.to_string(), &fault.to_string());
+    fn keep_last_good(&mut self, key: ResourceKey, fault: &Invalid, outline: Value) {
+        let fault = Fault::of(fault);
+        let before = self.unreadable.get(&key);
+        if before.is_none_or(|before| before.fault != fault) {
+            telemetry::record_refused(&key.to_string(), &fault.reason);
+        }
         if let Some(held) = self.held.get_mut(&key) {
             held.outdated = true;
         }
-        self.unreadable.insert(key, Fault::of(fault));
+        self.judged.insert(key.clone());
+        self.unreadable.insert(key, Unreadable { fault, outline });
+    }
+
+    /// How an object of the cluster stands, with the object itself.
+    pub fn judged(&self, key: &ResourceKey) -> Option<Judged> {
+        if let Some(unreadable) = self.unreadable.get(key) {
+            return Some(Judged {
+                object: unreadable.outline.clone(),
+                conditions: vec![unsupported(&unreadable.fault)],
+            });
+        }
+        self.held
+            .get(key)
+            .filter(|held| held.place == Place::Cluster)?;
+        Some(Judged {
+            object: serde_json::to_value(&**self.catalog.resource(key)?).ok()?,
+            conditions: conditions(&self.catalog.verdict(key)?),
+        })
+    }
+
+    /// Every object of the cluster.
+    pub fn all_object_keys(&self) -> Vec<ResourceKey> {
+        Kind::ALL
+            .into_iter()
+            .flat_map(|kind| self.object_keys(kind))
+            .collect()
     }
 
     /// A registration that the object hid takes its place again.

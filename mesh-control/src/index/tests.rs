@@ -108,7 +108,7 @@ fn files_and_registrations_are_one_world() {
     // A file of the same name beats the registration, which is back when the file goes.
     index.apply_leases(&[Change::SetStale(c2.clone(), false)]);
     index.apply_files(files(&[("c.yaml", &workload("c2", "10.0.0.3"))], &[]));
-    assert!(index.has_file_workload(&c2));
+    assert!(index.has_written_workload(&c2));
     assert_eq!(endpoints(&index), ["10.0.0.1:8080", "10.0.0.3:8080"]);
     index.apply_files(files(&[], &["c.yaml", "b.yaml"]));
     assert_eq!(endpoints(&index), ["10.0.0.2:8080"]);

@@ -10,6 +10,7 @@ use mesh_api::resource::{Kind, ResourceKey};
 use serde::Serialize;
 
 use crate::index::document::DocumentFault;
+use crate::index::object::Unreadable;
 use crate::index::{Index, Place};
 use crate::status::{Condition, Fault, ResourceStatus, conditions, conflicted, refused};
 
@@ -101,7 +102,7 @@ pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
             None => Fault::of(fault),
         };
         status.faults = verdict.faults.iter().map(place).collect();
-        if let Some(fault) = index.unreadable.get(key) {
+        if let Some(Unreadable { fault, .. }) = index.unreadable.get(key) {
             status.conditions = vec![refused(fault)];
             status.faults = vec![fault.clone()];
         }
@@ -129,7 +130,7 @@ pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
         .unreadable
         .iter()
         .filter(|(key, _)| !index.held.contains_key(key))
-        .map(|(key, fault)| {
+        .map(|(key, Unreadable { fault, .. })| {
             let mut status = of_key(key, &Place::Cluster, vec![refused(fault)]);
             status.faults.push(fault.clone());
             status

@@ -119,6 +119,16 @@ fn the_proxy_comes_first_again_after_another_webhook() {
 }
 
 #[test]
+fn the_node_finds_in_the_pod_what_the_installation_leaves_out() {
+    let mut case = read(&folder().join("cni.in.yaml"));
+    let said = annotation::EXCLUDE_OUTBOUND_PORTS;
+    case.pod["metadata"]["annotations"] = json!({ said: "3306, 25" });
+    case.settings.exclude.outbound_ports = vec![123];
+    let pod = tell(&case).pod.unwrap();
+    assert_eq!(pod["metadata"]["annotations"][said], "25,123,3306");
+}
+
+#[test]
 fn what_is_no_pod_is_refused_and_not_touched() {
     let namespace = Namespace {
         name: "demo".to_owned(),

@@ -86,6 +86,11 @@ impl Object {
         texts.filter_map(Value::as_str).collect()
     }
 
+    /// The object as it came.
+    pub(super) fn into_value(self) -> Value {
+        self.value
+    }
+
     /// The object as a type of its own.
     pub(super) fn decode<T: serde::de::DeserializeOwned>(self) -> serde_json::Result<T> {
         serde_json::from_value(self.value)
@@ -94,9 +99,10 @@ impl Object {
     /// The change that its presence is; `None` if its name is none of ours.
     pub(super) fn present(self, kind: Kind) -> Option<ObjectChange> {
         let key = self.key(kind)?;
+        let outline = outline(&self.value);
         let state = match read(kind, self.value) {
             Ok(resource) => ObjectState::Present(Box::new(resource)),
-            Err(fault) => ObjectState::Unreadable(fault),
+            Err(fault) => ObjectState::Unreadable(fault, outline),
         };
         Some(ObjectChange { key, state })
     }
@@ -155,7 +161,25 @@ fn read(kind: Kind, mut value: Value) -> Result<Resource, Invalid> {
     Resource::from_value(value)
 }
 
-/// Of these the index reads what others say of them; of our own kinds the writer of status compares.
+/// What the status of an object needs of it.
+fn outline(value: &Value) -> Value {
+    let of = |section: &str, field: &str| value.get(section)?.get(field).cloned();
+    let metadata = ["name", "namespace", "generation"].map(|field| (field, of("metadata", field)));
+    let spec = ["parentRefs", "targetRefs"].map(|field| (field, of("spec", field)));
+    let object = |fields: Vec<(&str, Option<Value>)>| -> Value {
+        let present = fields.into_iter();
+        let present = present.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(present.collect())
+    };
+    let whole = vec![
+        ("metadata", Some(object(metadata.to_vec()))),
+        ("spec", Some(object(spec.to_vec()))),
+        ("status", value.get("status").cloned()),
+    ];
+    object(whole)
+}
+
+/// Of pods the index reads it; of what we write status of, the writer compares.
 fn has_status(kind: Kind) -> bool {
     !matches!(kind, Kind::Namespace | Kind::Service | Kind::EndpointSlice)
 }
@@ -190,7 +214,7 @@ mod tests {
         assert_eq!(before, state(later), "nothing that means anything changed");
         let mut bad = good;
         bad["spec"]["ports"] = json!("none");
-        let ObjectState::Unreadable(fault) = state(bad) else {
+        let ObjectState::Unreadable(fault, _) = state(bad) else {
             panic!("is readable");
         };
         assert!(fault.to_string().contains("invalid type"), "{fault}");

@@ -111,12 +111,12 @@ impl Uninstall {
             if names.is_empty() {
                 return;
             }
-            text.push_str(&format!("\n{}{what}:", names.len()));
+            text.extend([format!("\n{}{what}:", names.len())]);
             for name in names.iter().take(SHOWN) {
-                text.push_str(&format!("\n  {name}"));
+                text.extend([format!("\n  {name}")]);
             }
             if names.len() > SHOWN {
-                text.push_str(&format!("\n  and {} more", names.len() - SHOWN));
+                text.extend([format!("\n  and {} more", names.len() - SHOWN)]);
             }
         };
         list(
@@ -148,9 +148,11 @@ impl Outcome {
         if !self.users.pods.is_empty() {
             text.push_str("Restart what still has a sidecar:\n");
             for namespace in self.users.pod_namespaces() {
-                text.push_str(&format!(
-                    "  kubectl rollout restart -n {namespace} deployment,statefulset,daemonset\n"
-                ));
+                text.extend([
+                    "  kubectl rollout restart -n ",
+                    namespace,
+                    " deployment,statefulset,daemonset\n",
+                ]);
             }
         }
         text

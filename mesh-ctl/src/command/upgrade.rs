@@ -41,9 +41,10 @@ pub(crate) async fn run(upgrade: Upgrade, cluster: &ClusterArg) -> anyhow::Resul
         bail!("this mesh is installed by Helm; change it with `helm upgrade`");
     }
     step::supported(&found.record.version, VERSION)?;
-    let base = match upgrade.reset_values {
-        true => Vec::new(),
-        false => vec![carried(&found.record)?],
+    let base = if upgrade.reset_values {
+        Vec::new()
+    } else {
+        vec![carried(&found.record)?]
     };
     let values = upgrade.settings.values(&base)?;
     let objects = render(&values);

@@ -10,13 +10,16 @@ mod shop;
 mod stock;
 mod tee;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::{Args, Subcommand};
 
 /// `meshctl demo-app`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoApp {
+    /// Do not end with standard input: a container has none.
+    #[arg(long)]
+    stay: bool,
     #[command(subcommand)]
     app: App,
 }
@@ -42,15 +45,19 @@ enum App {
 /// Where an app listens.
 #[derive(Clone, Copy, Debug, Args)]
 struct Listen {
-    /// Port on 127.0.0.1.
+    /// Its address.
+    #[arg(long, env = "MESH_DEMO_HOST", default_value_t = Ipv4Addr::LOCALHOST)]
+    host: Ipv4Addr,
+    /// Its port.
     #[arg(long, env = "PORT")]
     port: u16,
 }
 
 /// Runs the app until its standard input closes or it is told to stop.
-pub(crate) async fn run(app: DemoApp) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: DemoApp) -> anyhow::Result<u8> {
+    let DemoApp { stay, app } = arguments;
     let serving = async {
-        match app.app {
+        match app {
             App::Catalog(settings) => catalog::run(settings).await,
             App::Stock(settings) => stock::run(settings).await,
             App::Shop(settings) => shop::run(settings).await,
@@ -62,7 +69,7 @@ pub(crate) async fn run(app: DemoApp) -> anyhow::Result<u8> {
     };
     tokio::select! {
         result = serving => result?,
-        () = crate::command::signal::parent_gone() => {}
+        () = crate::command::signal::parent_gone(), if !stay => {}
         _ = crate::command::signal::stop() => {}
     }
     Ok(0)
@@ -70,6 +77,6 @@ pub(crate) async fn run(app: DemoApp) -> anyhow::Result<u8> {
 
 impl Listen {
     fn address(self) -> SocketAddr {
-        (std::net::Ipv4Addr::LOCALHOST, self.port).into()
+        (self.host, self.port).into()
     }
 }

@@ -20,12 +20,23 @@ const START: Duration = Duration::from_secs(5);
 pub(crate) struct DemoArgs {
     /// Prove what the mesh promises, print the list of checks, and end: 0 if all hold, else 1.
     #[arg(long)]
-    check: bool,
+    pub(super) check: bool,
     /// With --check: only checks whose name contains this; repeatable.
-    #[arg(long = "only", value_name = "TEXT", requires = "check")]
+    #[arg(
+        long = "only",
+        value_name = "TEXT",
+        requires = "check",
+        conflicts_with = "kubernetes"
+    )]
     only: Vec<String>,
+    /// In the cluster of the kubeconfig, which has a mesh: apps as pods of a namespace `demo`.
+    #[arg(long)]
+    pub(crate) kubernetes: bool,
+    /// With --kubernetes: leave the namespace when it ends.
+    #[arg(long, requires = "kubernetes")]
+    pub(super) keep: bool,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 #[derive(Serialize)]

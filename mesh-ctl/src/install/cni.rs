@@ -23,16 +23,13 @@ fn account() -> Value {
     json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(CNI, CNI) })
 }
 
-/// It sees the pods of its node, and taints or evicts those that started without it.
+/// It looks for pods of its node that started without it.
 fn role() -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": cluster_metadata(CNI, CNI),
-        "rules": [
-            { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch"] },
-            { "apiGroups": [""], "resources": ["pods/eviction"], "verbs": ["create"] },
-        ],
+        "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"] }],
     })
 }
 
@@ -71,6 +68,7 @@ fn pod() -> Value {
         "serviceAccountName": CNI,
         "priorityClassName": "system-node-critical",
         "hostNetwork": true,
+        "hostPID": true,
         "dnsPolicy": "ClusterFirstWithHostNet",
         "nodeSelector": { "kubernetes.io/os": "linux" },
         // Every node runs pods of the mesh, whatever its taints.
@@ -81,24 +79,34 @@ fn pod() -> Value {
             "name": CNI,
             "image": "${image.registry}/mesh-proxy:${image.tag}",
             "imagePullPolicy": "${image.pullPolicy}",
-            "args": ["cni-install"],
+            "args": ["cni-node"],
             "env": [
                 { "name": "MESH_NODE_NAME", "valueFrom": { "fieldRef": {
                     "apiVersion": "v1", "fieldPath": "spec.nodeName",
                 } } },
+                { "name": "MESH_LOG", "value": "${proxy.logLevel}" },
             ],
             "resources": "${cni.resources}",
-            "securityContext": { "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true },
+            // Not privileged: rules in the network namespaces of pods, and files on the node.
+            "securityContext": {
+                "runAsUser": 0,
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {
+                    "drop": ["ALL"],
+                    "add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE", "DAC_OVERRIDE"],
+                },
+            },
             "volumeMounts": [
                 { "name": "configuration", "mountPath": "/host/etc/cni/net.d" },
                 { "name": "programs", "mountPath": "/host/opt/cni/bin" },
-                { "name": "namespaces", "mountPath": "/var/run/netns", "mountPropagation": "HostToContainer" },
+                { "name": "run", "mountPath": "/run/mesh-cni" },
             ],
         }],
         "volumes": [
             host("configuration", "${cni.configurationDir}"),
             host("programs", "${cni.programDir}"),
-            host("namespaces", "/var/run/netns"),
+            host("run", "/run/mesh-cni"),
         ],
     })
 }

@@ -24,7 +24,7 @@ pub(crate) fn chart() -> anyhow::Result<Vec<File>> {
         file("Chart.yaml", yaml(&about())?),
         file("README.md", README.to_owned()),
         file("values.schema.json", schema()?),
-        file("values.md", super::page::values()?),
+        file("values.md", super::page::values()),
         file("values.yaml", defaults(Profile::Default)?),
     ];
     for profile in [Profile::Ha, Profile::Minimal] {
@@ -218,10 +218,10 @@ mod tests {
 
     #[test]
     fn a_switch_becomes_a_block() {
-        let template = Template::when("cni.enabled", json!({"kind": "A", "n": "${x}"}));
+        let template = Template::when("cni.enabled", json!({"kind": "A", "name": "${x}"}));
         assert_eq!(
             print(&template).unwrap(),
-            "{{- if .Values.cni.enabled }}\n---\nkind: A\nn: {{ toJson .Values.x }}\n{{- end }}\n"
+            "{{- if .Values.cni.enabled }}\n---\nkind: A\nname: {{ toJson .Values.x }}\n{{- end }}\n"
         );
         let clash = Template::always(json!({"n": "{{"}));
         assert!(print(&clash).is_err());

@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 use super::values::{Profile, Values};
 
 /// `docs/reference/values.md`.
-pub(crate) fn values() -> anyhow::Result<String> {
+pub(crate) fn values() -> String {
     let schema = schemars::schema_for!(Values).to_value();
     let defaults: BTreeMap<&str, Value> = Profile::ALL
         .map(|profile| (profile.as_str(), Values::of(profile).tree()))
         .into();
     let mut rows = Vec::new();
     walk(&schema, &schema, "", &defaults, &mut rows);
-    Ok(format!("{HEAD}{}\n", rows.join("\n")))
+    format!("{HEAD}{}\n", rows.join("\n"))
 }
 
 /// One row per value below `schema`, which stands at `path`.
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_value_is_listed_with_its_comment() {
-        let page = values().unwrap();
+        let page = values();
         for expected in [
             "| `control.replicas` | `2`; ha `3`; minimal `1` | Replicas; each serves. |",
             "| `cni.enabled` | `false` | Whether to use it. |",

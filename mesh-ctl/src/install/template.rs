@@ -148,7 +148,8 @@ fn fill_text(text: &str, values: &Value) -> Value {
 /// SHA-256 as hexadecimal digits.
 fn hash(text: &str) -> String {
     let digits = Sha256::digest(text.as_bytes());
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 #[cfg(test)]

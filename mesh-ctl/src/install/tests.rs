@@ -21,9 +21,9 @@ fn texts(value: &Value, found: &mut Vec<String>) {
 fn no_hole_is_left_and_every_hole_leads_to_a_value() {
     let values = Values::of(Profile::Default).tree();
     let mut all = Vec::new();
-    templates()
-        .iter()
-        .for_each(|template| texts(&template.body, &mut all));
+    for template in templates() {
+        texts(&template.body, &mut all);
+    }
     for text in all {
         for part in template::parts(&text) {
             let path = match part {

@@ -31,7 +31,11 @@ pub(crate) enum Mesh {
 }
 
 /// What there is to choose from.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a sign, and all are weighed"
+)]
 struct Signs {
     names_cluster: bool,
     names_folder: bool,

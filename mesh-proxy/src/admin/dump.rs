@@ -1,6 +1,7 @@
 //! The configuration in force as JSON, for people and `meshctl proxy-config`.
 
 use mesh_api::decide::route::{path_text, value_text};
+use mesh_api::model::authorization::{self, Authorization};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::connection::ConnectionRoute;
 use mesh_api::model::inbound::Inbound;
@@ -69,6 +70,33 @@ fn inbound(held: &Inbound) -> Value {
         "addresses": held.addresses,
         "tunnelPort": held.tunnel_port,
         "ports": ports.collect::<Vec<_>>(),
+        "unlisted": held.unlisted.as_ref().map(|unlisted| sourced(unlisted, |value| json!(mode(*value)))),
+        "authorizations": held.authorizations.iter().map(authorization).collect::<Vec<_>>(),
+    })
+}
+
+fn authorization(held: &Authorization) -> Value {
+    let rules = held.rules.iter().map(|rule| {
+        let from = rule.callers.iter().map(|callers| {
+            json!({
+                "identities": callers.identities,
+                "namespaces": callers.namespaces,
+                "not": { "identities": callers.not_identities, "namespaces": callers.not_namespaces },
+            })
+        });
+        let to = rule.operations.iter().map(|operations| {
+            json!({ "ports": operations.ports, "not": { "ports": operations.not_ports } })
+        });
+        json!({ "from": from.collect::<Vec<_>>(), "to": to.collect::<Vec<_>>() })
+    });
+    json!({
+        "policy": held.policy,
+        "action": match held.action {
+            authorization::Action::Allow => "Allow",
+            authorization::Action::Deny => "Deny",
+        },
+        "enforcement": if held.audit { "Audit" } else { "Enforce" },
+        "rules": rules.collect::<Vec<_>>(),
     })
 }
 

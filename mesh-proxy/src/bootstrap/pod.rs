@@ -12,7 +12,7 @@ use mesh_api::pod::{
     TOKEN_FILE, TOKEN_FOLDER, env,
 };
 
-use super::{AppAddress, Bootstrap, BootstrapError, Capture, RootHash, ServiceAccountToken};
+use super::{AppAddress, Bootstrap, BootstrapError, Capture, Ends, RootHash, ServiceAccountToken};
 
 /// Most addresses of a pod: one of each family.
 const MAX_ADDRESSES: usize = 2;
@@ -75,6 +75,7 @@ impl<V: Fn(&str) -> Option<String>> Read<V> {
         let every = unspecified(has_ipv6);
         bootstrap.observe = Some(SocketAddr::new(every, OBSERVE_PORT));
         bootstrap.probes = probes;
+        bootstrap.ends = Ends::AfterApp;
         if let Some(seconds) = drain {
             bootstrap.drain = Duration::from_secs(seconds);
         }

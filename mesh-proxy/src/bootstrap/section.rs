@@ -153,6 +153,17 @@ impl From<AppAddress> for String {
 
 const DIALLED: &str = "dialled";
 
+/// Which of the two ends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ends {
+    /// The proxy: its app ends once it has drained.
+    #[default]
+    BeforeApp,
+    /// The app, as in a pod: whatever of it is left may call others until it is gone.
+    AfterApp,
+}
+
 /// A pod's way to its first certificate. The token's file is read at each try: it is renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,8 +1,10 @@
 //! The program `nft`, which hands rules to the kernel.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// Rules that are not in place.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,14 @@ pub enum NftError {
     /// It did not run.
     #[error("nft did not run")]
     Run(#[from] io::Error),
+    /// The network cannot be entered.
+    #[error("cannot enter the network {path}")]
+    Enter {
+        /// Its handle.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The kernel, or nft, refuses.
     #[error("nft refuses the rules: {said}{advice}")]
     Refused {
@@ -28,22 +38,7 @@ pub enum NftError {
 /// # Errors
 /// They are not in place; what was there before still is.
 pub fn apply(rules: &str) -> Result<(), NftError> {
-    run(Command::new("nft"), rules)
-}
-
-/// As [`apply`], in the network that `namespace` (such as `/proc/1234/ns/net`) is a handle of.
-///
-/// # Errors
-/// As [`apply`]; or the network cannot be entered.
-pub fn apply_in(namespace: &Path, rules: &str) -> Result<(), NftError> {
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net={}", namespace.display()));
-    command.args(["--", "nft"]);
-    run(command, rules)
-}
-
-fn run(mut command: Command, rules: &str) -> Result<(), NftError> {
-    let started = command
+    let started = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -63,6 +58,42 @@ fn run(mut command: Command, rules: &str) -> Result<(), NftError> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let advice = advice(&said);
     Err(NftError::Refused { said, advice })
+}
+
+/// As [`apply`], in the network that `namespace` (such as `/proc/1234/ns/net`) is a handle of.
+///
+/// # Errors
+/// As [`apply`]; or the network cannot be entered.
+#[cfg(target_os = "linux")]
+pub fn apply_in(namespace: &Path, rules: &str) -> Result<(), NftError> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    use std::os::fd::AsFd;
+
+    let entered = |source| NftError::Enter {
+        path: namespace.display().to_string(),
+        source,
+    };
+    let file = File::open(namespace).map_err(entered)?;
+    // A thread of its own enters, and what it starts is there as well; the others stay where they are.
+    let outcome = thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(file.as_fd(), network)
+                .map_err(|error| entered(error.into()))?;
+            apply(rules)
+        });
+        inside.join()
+    });
+    outcome.unwrap_or_else(|_| Err(entered(io::Error::other("the thread failed"))))
+}
+
+/// As [`apply`]: other systems have one network.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn apply_in(_namespace: &Path, _rules: &str) -> Result<(), NftError> {
+    Err(NftError::Run(io::ErrorKind::Unsupported.into()))
 }
 
 fn advice(said: &str) -> &'static str {

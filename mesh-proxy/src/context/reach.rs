@@ -246,13 +246,13 @@ impl Context {
                 place,
             })
             .map_err(|error| {
-                self.observe(
-                    backend,
-                    index,
-                    AttemptOutcome::ConnectFailed,
-                    started.elapsed(),
-                );
-                Error::upstream(kind_of(&error)).because(error)
+                let kind = kind_of(&error);
+                // A caller that may not call says nothing of the endpoint.
+                if kind != Kind::Denied {
+                    let outcome = AttemptOutcome::ConnectFailed;
+                    self.observe(backend, index, outcome, started.elapsed());
+                }
+                Error::upstream(kind).because(error)
             })
     }
 
@@ -385,7 +385,15 @@ fn kind_of(error: &ConnectError) -> Kind {
             Kind::ConnectTimeout
         }
         ConnectError::Tunnel(TunnelError::WrongIdentity { .. }) => Kind::WrongIdentity,
-        ConnectError::Tunnel(TunnelError::Refused { .. }) => Kind::RefusedUnsent,
+        ConnectError::Tunnel(TunnelError::Refused { reason, .. }) => {
+            let parts = reason.iter().flat_map(|reason| reason.split(';'));
+            let is_denial = parts.map(str::trim).any(|part| part == "reason=denied");
+            if is_denial {
+                Kind::Denied
+            } else {
+                Kind::RefusedUnsent
+            }
+        }
         ConnectError::Tcp { .. } | ConnectError::NoIdentity | ConnectError::Tunnel(_) => {
             Kind::ConnectFailed
         }

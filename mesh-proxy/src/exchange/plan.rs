@@ -84,18 +84,24 @@ pub(super) async fn gather<'h>(
     })
 }
 
-/// A plaintext connection is served only while the mode in force takes plaintext.
+/// A connection is served only while what is in force takes its caller, and plaintext if that is what
+/// came.
 fn check_still_open(context: &Context, receiving: &Receiving) -> Result<(), Error> {
-    if receiving.peer.is_some() {
-        return Ok(());
-    }
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(&receiving.entry.workload);
-    let ports = entry.map_or(&[][..], |entry| &entry.ports);
-    let port = ports.iter().find(|known| known.port == receiving.port);
-    match port.map(|known| known.mutual_tls.value) {
-        Some(MutualTls::Disabled | MutualTls::Permissive) => Ok(()),
-        Some(MutualTls::Strict) | None => Err(Error::downstream(Kind::TlsRequired)),
+    let peer = receiving.peer.as_ref();
+    if peer.is_none() {
+        let port = entry.and_then(|entry| entry.port(receiving.port));
+        match port.map(|known| known.mutual_tls.value) {
+            Some(MutualTls::Disabled | MutualTls::Permissive) => {}
+            Some(MutualTls::Strict) | None => return Err(Error::downstream(Kind::TlsRequired)),
+        }
+    }
+    // The same entry decided when the connection came.
+    let changed = entry.filter(|entry| !Arc::ptr_eq(entry, &receiving.entry));
+    match changed.map(|entry| context.authorise(entry, receiving.port, peer)) {
+        Some(Err(denial)) => Err(Error::downstream(Kind::Denied).because(denial.to_string())),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn relay(
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");
     }
-    let close = !head.keep_alive() || context.shared.drain.is_draining() || !body.is_read();
+    let close = !head.keep_alive() || outcome.is_last(context) || !body.is_read();
     let framing = framing_down(head, response.framing());
     // An app cannot speak for the mesh; a peer's proxy can, over its tunnel.
     let strip: &[&str] = if reached.tunnelled {
@@ -181,7 +181,7 @@ pub(super) async fn refuse(
         _ => format!("{}\n", kind.reason()),
     };
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str())];
-    let close = !may_keep(context, head);
+    let close = outcome.is_last(context) || !may_keep(head);
     send_reply(
         downstream,
         head,
@@ -258,7 +258,7 @@ pub(super) async fn respond(
         .iter()
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
-    let close = !may_keep(context, head);
+    let close = outcome.is_last(context) || !may_keep(head);
     send_reply(
         downstream,
         head,
@@ -269,8 +269,8 @@ pub(super) async fn respond(
 }
 
 /// True if the connection can carry another request after a reply that read none of this one's body.
-fn may_keep(context: &Context, head: &RequestHead) -> bool {
-    head.keep_alive() && head.framing() == Framing::Empty && !context.shared.drain.is_draining()
+fn may_keep(head: &RequestHead) -> bool {
+    head.keep_alive() && head.framing() == Framing::Empty
 }
 
 async fn send_reply(

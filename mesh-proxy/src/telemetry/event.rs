@@ -163,6 +163,17 @@ pub struct ConnectionRefused {
     pub peer: Option<SocketAddr>,
 }
 
+/// A call passed that a policy would refuse if it were enforced.
+#[derive(Clone, Copy)]
+pub struct Audited<'a> {
+    /// The policy, `namespace/name`.
+    pub policy: &'a str,
+    /// Who called, as authenticated.
+    pub peer: Option<&'a Identity>,
+    /// For the log.
+    pub detail: &'a dyn fmt::Display,
+}
+
 /// An endpoint was taken out.
 #[derive(Clone, Copy, Debug)]
 pub struct Ejection<'a> {

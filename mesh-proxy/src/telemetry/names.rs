@@ -180,6 +180,13 @@ pub mod metric {
         &["direction", "reason"],
         "Connections closed unserved.",
     );
+    /// Calls that a policy would refuse.
+    pub const AUDITED: Metric = metric(
+        Kind::Counter,
+        "mesh_authorization_audited_total",
+        &["policy"],
+        "Calls that passed and that an AuthorizationPolicy with enforcement Audit would have refused.",
+    );
     /// Messages that break HTTP/1.1.
     pub const MESSAGES_REFUSED: Metric = metric(
         Kind::Counter,
@@ -259,9 +266,10 @@ pub mod metric {
     );
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 8] = [
+    pub const COLD: [Metric; 9] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
+        AUDITED,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
         MESSAGES_REFUSED,

@@ -15,7 +15,7 @@ use mesh_api::{fixture, wire};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::bootstrap::{AppAddress, Bootstrap, UpstreamListener};
+use crate::bootstrap::{AppAddress, Bootstrap, Ends, UpstreamListener};
 use crate::identity::fixture::Authority;
 
 /// The port of the callers' outbound listener.
@@ -68,6 +68,17 @@ impl Proxy {
         }
     }
 
+    /// Ends it, and starts it again from its own disk.
+    fn restart(&mut self, adjust: impl FnOnce(&mut Bootstrap)) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        adjust(&mut self.bootstrap);
+        let (stop, thread) = launch(self.bootstrap.clone());
+        (self.stop, self.thread) = (Some(stop), Some(thread));
+    }
+
     /// Begins the drain.
     pub(super) fn stop(&mut self) {
         drop(self.stop.take());
@@ -103,6 +114,15 @@ impl Mesh {
     pub(super) fn start_speaking(apps: &[SocketAddr], port: &str, extra: &str) -> Self {
         let authority = Authority::new();
         Self::start_all(apps, (port, extra), &authority, &authority, "catalog")
+    }
+
+    /// As `start`, with a caller whose app ends before it.
+    pub(super) fn start_outliving(apps: &[SocketAddr]) -> Self {
+        let mut mesh = Self::start(apps, "");
+        mesh.caller
+            .restart(|bootstrap| bootstrap.ends = Ends::AfterApp);
+        mesh.wait(&[]);
+        mesh
     }
 
     /// As `start`, with authorities and an account of the servers' of the test's choice.
@@ -241,22 +261,26 @@ fn proxy(
     );
     let credentials = authority.credentials("demo", account);
     crate::identity::save(&bootstrap.identity_dir, &credentials).unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let own = bootstrap.clone();
-    let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let shutdown = async { drop(stopped.await) };
-        runtime.block_on(crate::run(own, shutdown)).unwrap();
-    });
+    let (stop, thread) = launch(bootstrap.clone());
     Proxy {
         stop: Some(stop),
         thread: Some(thread),
         bootstrap,
         _folder: folder,
     }
+}
+
+fn launch(bootstrap: Bootstrap) -> (oneshot::Sender<()>, thread::JoinHandle<()>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let shutdown = async { drop(stopped.await) };
+        runtime.block_on(crate::run(bootstrap, shutdown)).unwrap();
+    });
+    (stop, thread)
 }
 
 fn versioned(entry: &Entry) -> VersionedEntry {

@@ -238,6 +238,30 @@ fn a_draining_caller_finishes_what_is_open() {
 }
 
 #[test]
+fn an_app_that_ends_first_calls_others_to_its_end() {
+    let app = App::ok();
+    let mut mesh = Mesh::start_outliving(&[app.address]);
+    let tunnel = std::net::SocketAddr::new(mesh.outbound.ip(), 15008);
+    let mut held = mesh.dial();
+    held.write_all(b"GET / HTTP/1.1\r\nhost: catalog\r\n\r\n")
+        .unwrap();
+    held.read_exact(&mut [0; 17]).unwrap();
+    mesh.caller.stop();
+    while std::net::TcpStream::connect(tunnel).is_ok() {
+        std::thread::yield_now();
+    }
+    // Nobody is taken in any more, and the app's calls still go through.
+    for _ in 0..3 {
+        let answer = mesh.ask(GET);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    drop(held);
+    while std::net::TcpStream::connect(mesh.outbound).is_ok() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_truncated_answer_never_looks_whole() {
     let app = App::start(|head| {
         if head.contains("/unasked") {

@@ -42,9 +42,10 @@ const MONITORS: [(&str, &str); 2] = [
 /// What is known of a cluster; rights are asked for only before an installation.
 pub(super) async fn facts(cluster: &Cluster, before: bool) -> anyhow::Result<facts::Cluster> {
     let version = cluster.version().await?;
-    let missing_rights = match before {
-        true => Some(missing(cluster).await?),
-        false => None,
+    let missing_rights = if before {
+        Some(missing(cluster).await?)
+    } else {
+        None
     };
     let objects = objects(cluster).await?;
     let is_definition = |one: &&Value| one["kind"] == "CustomResourceDefinition";
@@ -80,9 +81,9 @@ async fn objects(cluster: &Cluster) -> anyhow::Result<Objects> {
         for (kind, path) in kinds {
             let mut found = cluster.list(path).await?;
             // Items of a list do not say their kind.
-            found
-                .iter_mut()
-                .for_each(|one| one["kind"] = (*kind).into());
+            for one in &mut found {
+                one["kind"] = (*kind).into();
+            }
             all.append(&mut found);
         }
         anyhow::Ok(all)

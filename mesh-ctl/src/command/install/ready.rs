@@ -20,7 +20,7 @@ pub(crate) async fn wait(
     deadline: Instant,
 ) -> anyhow::Result<()> {
     let mut told = String::new();
-    let mut troubles: Vec<Trouble> = Vec::new();
+    let mut known = Vec::new();
     loop {
         let Some(missing) = missing(cluster, values).await? else {
             return Ok(());
@@ -31,13 +31,14 @@ pub(crate) async fn wait(
             told.clone_from(&missing);
         }
         for trouble in &found {
-            if !troubles.contains(trouble) {
+            // One pod's trouble is told once, though its words change from try to try.
+            if !known.contains(&trouble.kind()) {
                 note(&format!("  {trouble}"));
+                known.push(trouble.kind());
             }
         }
-        troubles = found;
         if Instant::now() >= deadline {
-            bail!("{}", failure(cluster, &missing, &troubles).await);
+            bail!("{}", failure(cluster, &missing, &found).await);
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -123,13 +124,13 @@ async fn look(cluster: &Cluster) -> anyhow::Result<Vec<Trouble>> {
 async fn failure(cluster: &Cluster, missing: &str, troubles: &[Trouble]) -> String {
     let mut text = format!("the mesh is applied but not ready: {missing}");
     for trouble in troubles {
-        text.push_str(&format!("\n{trouble}"));
+        text.extend([format!("\n{trouble}")]);
         let Some((pod, container)) = &trouble.crashed else {
             continue;
         };
         let lines = last_lines(cluster, pod, container).await;
         for line in &lines {
-            text.push_str(&format!("\n    | {line}"));
+            text.extend([format!("\n    | {line}")]);
         }
     }
     text.push_str("\nMend it and run the same command again; what is applied already is kept");

@@ -17,6 +17,13 @@ pub(crate) struct Trouble {
     pub(crate) crashed: Option<(String, String)>,
 }
 
+impl Trouble {
+    /// What it is apart from its words.
+    pub(crate) fn kind(&self) -> (String, &'static str) {
+        (self.who.clone(), self.fix)
+    }
+}
+
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.who, self.what)?;

@@ -152,9 +152,10 @@ impl Printer {
             return None;
         }
         let text = follow::render(source, &self.filter, self.as_json, line)?;
-        Some(match self.is_named {
-            true => format!("{}/{} {text}\n", container.pod, container.name),
-            false => format!("{text}\n"),
+        Some(if self.is_named {
+            format!("{}/{} {text}\n", container.pod, container.name)
+        } else {
+            format!("{text}\n")
         })
     }
 }
@@ -165,9 +166,10 @@ fn source(container: &str, line: &str) -> Source {
         return Source::App;
     }
     let exchange: Option<Value> = serde_json::from_str(line).ok();
-    match exchange.is_some_and(|line| line["direction"].is_string()) {
-        true => Source::Access,
-        false => Source::Proxy,
+    if exchange.is_some_and(|line| line["direction"].is_string()) {
+        Source::Access
+    } else {
+        Source::Proxy
     }
 }
 
@@ -209,9 +211,12 @@ fn containers(pod: &Value, wanted: &[Source]) -> Vec<Container> {
     let all = list(spec, "initContainers").iter().filter(stays).chain(own);
     let all: Vec<&str> = all.map(|container| text(container, "name")).collect();
     let has_sidecar = all.contains(&SIDECAR);
-    let is_wanted = |container: &&&str| match **container == SIDECAR {
-        true => wanted.iter().any(|source| *source != Source::App),
-        false => !has_sidecar || wanted.contains(&Source::App),
+    let is_wanted = |container: &&&str| {
+        if **container == SIDECAR {
+            wanted.iter().any(|source| *source != Source::App)
+        } else {
+            !has_sidecar || wanted.contains(&Source::App)
+        }
     };
     let of = |container: &&str| Container {
         namespace: namespace.to_owned(),

@@ -233,7 +233,10 @@ mod tests {
     async fn echo_shows_the_head_as_sent_and_stats_find_duplicates() {
         let port = crate::source::address::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
         let settings = Settings {
-            listen: Listen { port },
+            listen: Listen {
+                host: Ipv4Addr::LOCALHOST,
+                port,
+            },
             version: "v2".into(),
             instance: 3,
             stock: None,

@@ -1,6 +1,6 @@
 //! `ledger`: a line protocol over plain TCP in which the server speaks first.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use clap::Args;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -34,7 +34,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     match settings.raw_port {
         Some(port) => {
-            let raw = (Ipv4Addr::LOCALHOST, port).into();
+            let raw = (settings.listen.host, port).into();
             tokio::try_join!(serve(settings.listen.address()), serve(raw)).map(drop)
         }
         None => serve(settings.listen.address()).await,
