@@ -104,6 +104,10 @@ async fn cluster_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
 async fn cluster_turns_of_a_node_cost_no_request() -> anyhow::Result<()> {
     // The load itself has to stay: it is on the other node, as the control plane is.
     let ended = undisturbed("cluster-drain", "e2e-drain", async |space| {
+        // Without a budget a drain ends every pod at once, and nobody is left to answer.
+        let budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: { name: shop }\n\
+             spec: { minAvailable: 2, selector: { matchLabels: { app: shop } } }\n";
+        space.apply(budget).await?;
         kubectl([
             "taint",
             "node",

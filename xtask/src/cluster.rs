@@ -12,7 +12,6 @@ mod node;
 mod teardown;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -231,9 +230,6 @@ fn exec(command: &[OsString]) -> anyhow::Result<()> {
 /// Becomes `command`: signals and the exit status are its own.
 fn hand_over(mut command: Command) -> anyhow::Result<()> {
     use std::os::unix::process::CommandExt as _;
-    if std::io::stdout().is_terminal() {
-        eprintln!("in the network of the cluster:");
-    }
     Err(command.exec().into())
 }
 

@@ -12,7 +12,7 @@ pub const IMAGE: &str = "mesh.dev/e2e-app:dev";
 /// An app to run.
 #[derive(Clone, Debug)]
 pub struct App<'a> {
-    /// The name of the Deployment, its Service, its ServiceAccount, and the label `app`.
+    /// The name of the Deployment, its Service, its `ServiceAccount`, and the label `app`.
     pub name: &'a str,
     /// What it answers as `version`.
     pub version: &'a str,
@@ -36,7 +36,7 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Its manifests: ServiceAccount, Service (`http` on 80, `greet` on 9000) and Deployment.
+    /// Its manifests: `ServiceAccount`, Service (`http` on 80, `greet` on 9000) and Deployment.
     pub fn manifests(&self) -> String {
         let Self {
             name,
