@@ -18,6 +18,9 @@ pub mod tool;
 
 pub mod mesh;
 
+pub mod apiserver;
+pub mod cluster;
+
 pub mod envoy;
 pub mod frame;
 

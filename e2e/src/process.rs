@@ -2,6 +2,7 @@
 //!
 //! May use nothing of this crate.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -111,6 +112,16 @@ impl Drop for Process {
         // Whatever became of it, nothing of its group may stay behind.
         self.stop().ok();
     }
+}
+
+/// A command that runs `program` and ends it when this process dies, however it dies: a [`Process`]
+/// holds its standard input open.
+pub fn bound(program: impl AsRef<OsStr>) -> Command {
+    let script = "exec 3<&0; \"$@\" </dev/null & program=$!; \
+                  (cat <&3 >/dev/null; kill -TERM $program) & wait $program";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(program);
+    command
 }
 
 /// Runs `command` to its end, for at most `limit`; its standard output and error as text.

@@ -78,6 +78,7 @@ pub mod fixture;
 pub mod manifest;
 pub mod model;
 pub mod name;
+pub mod pod;
 pub mod resource;
 pub mod snapshot;
 pub mod token;

@@ -1,11 +1,12 @@
 //! Settings that a control plane starts with. May use `error`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use mesh_api::model::policy::DEFAULTS;
-use mesh_api::name::TrustDomain;
+use mesh_api::name::{Hostname, Name, Namespace, TrustDomain};
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -20,8 +21,12 @@ pub struct Bootstrap {
     /// Where proxies connect; port 0 takes a free one.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// The folder of manifests.
-    pub manifests: PathBuf,
+    /// The folder of manifests; this or `kubernetes`.
+    #[serde(default)]
+    pub manifests: Option<PathBuf>,
+    /// The cluster whose objects are read; this or `manifests`.
+    #[serde(default)]
+    pub kubernetes: Option<Kubernetes>,
     /// The folder of keys, certificates and leases.
     pub state: PathBuf,
     /// The administrators' Unix socket; at most 100 bytes.
@@ -41,12 +46,51 @@ pub struct Bootstrap {
     pub leaf_lifetime: Duration,
 }
 
+/// What a control plane in a cluster starts with; every field has its default there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// Its own namespace: Secrets and leases are there.
+    pub namespace: Namespace,
+    /// The Service that leads to it, in that namespace.
+    pub service: Name,
+    /// A kubeconfig; the pod's own account where absent.
+    pub kubeconfig: Option<PathBuf>,
+    /// The suffix of names in the cluster, until a Mesh names one.
+    pub cluster_domain: Option<Hostname>,
+    /// Where the API server calls webhooks; port 0 takes a free one.
+    pub webhooks: SocketAddr,
+    /// Where remote administrators call.
+    pub remote_admin: SocketAddr,
+    /// Metrics and readiness, in the clear.
+    pub observe: SocketAddr,
+    /// The settings of injection, JSON.
+    pub injection: PathBuf,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        let at = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        Self {
+            namespace: DEFAULT_NAMESPACE.clone(),
+            service: DEFAULT_SERVICE.clone(),
+            kubeconfig: None,
+            cluster_domain: None,
+            webhooks: at(15017),
+            remote_admin: at(15014),
+            observe: at(15020),
+            injection: PathBuf::from("/etc/mesh/injection.json"),
+        }
+    }
+}
+
 impl Bootstrap {
     /// The defaults with everything kept under `state`.
     pub fn new(manifests: PathBuf, state: PathBuf) -> Self {
         Self {
             listen: default_listen(),
-            manifests,
+            manifests: Some(manifests),
+            kubernetes: None,
             admin_socket: state.join("admin.sock"),
             state,
             trust_domain: None,
@@ -72,6 +116,10 @@ impl Bootstrap {
     /// # Errors
     /// A lifetime out of range, or a socket path too long for the system.
     pub fn check(&self) -> Result<(), Error> {
+        if self.manifests.is_some() == self.kubernetes.is_some() {
+            let text = "give one of manifests (a folder) and kubernetes ({} is enough in a pod)";
+            return Err(Error::Bootstrap(text.into()));
+        }
         let lease = self.lease.as_millis();
         if !(100..=3_600_000).contains(&lease) {
             return Err(Error::Bootstrap("lease: must be 100 ms to 1 h".into()));
@@ -113,3 +161,10 @@ fn default_lease() -> Duration {
 fn default_leaf() -> Duration {
     DEFAULTS.leaf_lifetime
 }
+
+#[expect(clippy::expect_used, reason = "the text is a name")]
+static DEFAULT_NAMESPACE: LazyLock<Namespace> =
+    LazyLock::new(|| "mesh-system".parse().expect("mesh-system is a name"));
+#[expect(clippy::expect_used, reason = "the text is a name")]
+static DEFAULT_SERVICE: LazyLock<Name> =
+    LazyLock::new(|| "mesh-control".parse().expect("mesh-control is a name"));

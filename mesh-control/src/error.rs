@@ -30,6 +30,14 @@ pub enum Error {
     /// The manifest folder cannot be watched.
     #[error("cannot watch the manifests")]
     Watch(#[from] notify::Error),
+    /// The API server could not be asked, or refused.
+    #[error("cannot {action}: {reason}")]
+    Cluster {
+        /// What was tried: `read Secret mesh-system/mesh-ca-root`.
+        action: String,
+        /// Why, and how to mend it.
+        reason: String,
+    },
     /// The gRPC server failed.
     #[error("the server of proxies failed")]
     Serve(#[from] tonic::transport::Error),

@@ -1,9 +1,11 @@
-//! Resources in memory: files and registrations as one world, and what it means for each proxy.
+//! Resources in memory: files or objects of a cluster, and registrations, as one world, and what it
+//! means for each proxy.
 //!
 //! No I/O: what was read is applied, and entries and statuses are asked for. May use `lease`,
 //! `status` and `watch`.
 
 mod document;
+mod object;
 mod view;
 
 use std::collections::BTreeMap;
@@ -12,15 +14,16 @@ use std::sync::Arc;
 use mesh_api::error::Invalid;
 use mesh_api::model::entry::{Entry, EntryName};
 use mesh_api::model::mesh::MeshFacts;
-use mesh_api::name::{Name, Namespace, ObjectName, TrustDomain};
+use mesh_api::name::{Hostname, Name, Namespace, ObjectName, TrustDomain};
 use mesh_api::resource::{Kind, Resource, ResourceKey};
-use mesh_api::translate::Catalog;
+use mesh_api::translate::{Catalog, Touched};
 
 use crate::lease::{Change, Registration};
 use crate::status::{Fault, ResourceStatus};
 use crate::telemetry;
 use crate::watch::Scan;
 use document::{Document, Documents};
+pub use object::{ObjectChange, ObjectState};
 use view::Objects;
 pub use view::{EndpointRow, PortRow, ServiceRow, WorkloadRow};
 
@@ -30,6 +33,8 @@ pub struct Index {
     documents: BTreeMap<String, Documents>,
     registrations: BTreeMap<ObjectName, Registered>,
     held: BTreeMap<ResourceKey, Held>,
+    /// Objects of the cluster that cannot be read now.
+    unreadable: BTreeMap<ResourceKey, Fault>,
     /// Documents that lost against another of the same key.
     shadowed: Vec<Shadowed>,
 }
@@ -56,11 +61,13 @@ struct Wanted {
 
 /// Where a resource comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    /// `None` for a registration.
-    file: Option<String>,
-    /// From 1; 0 without a file.
-    line: u32,
+enum Place {
+    /// A file, and the line from 1.
+    File(String, u32),
+    /// The cluster's API server.
+    Cluster,
+    /// A workload that registered itself.
+    Registration,
 }
 
 #[derive(PartialEq, Eq)]
@@ -82,8 +89,14 @@ impl Index {
             documents: BTreeMap::new(),
             registrations: BTreeMap::new(),
             held: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             shadowed: Vec::new(),
         }
+    }
+
+    /// Puts `domain` in force, the suffix of names in a cluster, until a Mesh names one.
+    pub fn set_cluster_domain(&mut self, domain: Hostname) {
+        self.catalog.set_cluster_domain(domain);
     }
 
     /// Keeps the trust domain that is in force: a Mesh that names another is refused.
@@ -150,6 +163,11 @@ impl Index {
         }
     }
 
+    /// What changes since the last call may have altered.
+    pub fn take_touched(&mut self) -> Touched {
+        self.catalog.take_touched()
+    }
+
     /// The entry `name` as `consumer` sees it, if there is such a thing.
     pub fn entry(&self, name: &EntryName, consumer: Option<&Namespace>) -> Option<Entry> {
         match name {
@@ -179,11 +197,11 @@ impl Index {
         Some(workload.service_account.clone())
     }
 
-    /// True if a file gives this workload.
-    pub fn has_file_workload(&self, workload: &ObjectName) -> bool {
+    /// True if a file or an object gives this workload.
+    pub fn has_written_workload(&self, workload: &ObjectName) -> bool {
         self.held
             .get(&workload_key(workload))
-            .is_some_and(|held| held.place.file.is_some())
+            .is_some_and(|held| held.place != Place::Registration)
     }
 
     /// Where a workload comes from.
@@ -191,10 +209,16 @@ impl Index {
         let pod = ResourceKey::namespaced(Kind::Pod, workload.clone());
         if self.catalog.resource(&pod).is_some() {
             "pod"
-        } else if self.has_file_workload(workload) {
-            "file"
         } else {
-            "registration"
+            match self
+                .held
+                .get(&workload_key(workload))
+                .map(|held| &held.place)
+            {
+                Some(Place::File(..)) => "file",
+                Some(Place::Cluster) => "cluster",
+                Some(Place::Registration) | None => "registration",
+            }
         }
     }
 
@@ -235,10 +259,7 @@ impl Index {
         let mut shadowed = Vec::new();
         for (file, documents) in &self.documents {
             for document in documents.all() {
-                let place = Place {
-                    file: Some(file.clone()),
-                    line: document.line(),
-                };
+                let place = Place::File(file.clone(), document.line());
                 if let Some(winner) = wanted.get(&document.key) {
                     let fault = document.place(&duplicate(&winner.held.place, &place));
                     let key = document.key.clone();
@@ -269,12 +290,8 @@ impl Index {
     fn add_unwritten(&self, wanted: &mut BTreeMap<ResourceKey, Wanted>) {
         let mut add = |resource: Arc<Resource>| {
             if let Ok(key) = resource.key() {
-                let place = Place {
-                    file: None,
-                    line: 0,
-                };
                 let held = Held {
-                    place,
+                    place: Place::Registration,
                     document: None,
                     outdated: false,
                 };
@@ -286,11 +303,18 @@ impl Index {
         }
     }
 
-    /// Moves the catalogue from what it holds to `wanted`.
+    /// Moves the catalogue from what it holds to `wanted`. Objects of the cluster stay as they are
+    /// and beat what is wanted of their name.
     fn put(&mut self, wanted: BTreeMap<ResourceKey, Wanted>) {
         let mut before = std::mem::take(&mut self.held);
+        self.held = before
+            .extract_if(.., |_, held| held.place == Place::Cluster)
+            .collect();
         for (key, Wanted { held, resource }) in wanted {
             before.remove(&key);
+            if self.held.contains_key(&key) {
+                continue;
+            }
             let same = self
                 .catalog
                 .resource(&key)
@@ -314,20 +338,22 @@ impl Index {
 
     fn mark_stale(&mut self) {
         for (name, registered) in &self.registrations {
-            let from_file = self
+            let is_written = self
                 .held
                 .get(&workload_key(name))
-                .is_some_and(|held| held.place.file.is_some());
-            self.catalog.set_stale(name, registered.stale && !from_file);
+                .is_some_and(|held| held.place != Place::Registration);
+            self.catalog
+                .set_stale(name, registered.stale && !is_written);
         }
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.file {
-            Some(file) => write!(f, "{file}:{}", self.line),
-            None => f.write_str("no file"),
+        match self {
+            Self::File(file, line) => write!(f, "{file}:{line}"),
+            Self::Cluster => f.write_str("the cluster"),
+            Self::Registration => f.write_str("a registration"),
         }
     }
 }

@@ -13,6 +13,9 @@ pub mod lease;
 
 pub mod ca;
 pub mod status;
+
+pub mod inject;
+
 pub mod watch;
 
 pub mod index;
@@ -21,33 +24,42 @@ pub mod last_good;
 
 pub mod publish;
 
+pub mod kubernetes;
+
+pub mod certificate;
+
 pub mod serve;
 
+mod web;
+
+mod observe;
+mod webhook;
+
 pub mod admin;
+
+mod doors;
+mod world;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use mesh_api::name::{Identity, TrustDomain};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch as watching};
 use tokio::task::JoinSet;
 
 use admin::{Admin, Socket};
 use bootstrap::Bootstrap;
-use ca::Authority;
 use ca::token::Tokens;
+use certificate::Certificates;
+use doors::Doors;
 use error::Error;
-use index::Index;
-use last_good::LastGood;
-use lease::LeaseFiles;
-use publish::Publisher;
-use serve::acceptor::SharedTls;
+use kubernetes::attest::Attestor;
+use serve::proof::Proof;
 use serve::session::Shared;
-use watch::{Folder, Watcher};
+use web::bind;
+use world::World;
 
 /// Told once, when proxies and administrators are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,30 +80,31 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     bootstrap.check()?;
-    let now = SystemTime::now();
-    let authority = Arc::new(Authority::open(
-        &bootstrap.state,
-        bootstrap.leaf_lifetime,
-        now,
-    )?);
+    let mut parts = JoinSet::new();
+    tokio::pin!(shutdown);
+    let opening = open(&bootstrap, &mut parts);
+    let opened = tokio::select! {
+        opened = opening => opened?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let Opened { world, doors } = opened;
+    let World {
+        authority,
+        publisher,
+        cluster,
+    } = world;
     let tokens = Arc::new(Tokens::open(&bootstrap.state)?);
-    let watcher = Watcher::new(&bootstrap.manifests)?;
-    let mut folder = Folder::new(&bootstrap.manifests);
-    let (index, last_good) = load_files(&bootstrap, &mut folder)?;
-    let store = LeaseFiles::open(&bootstrap.state)?;
-    let publisher = Arc::new(Publisher::new(
-        index,
-        store,
-        bootstrap.lease,
-        Instant::now(),
-    )?);
-    let tls = SharedTls::new(RwLock::new(Arc::new(own_tls(&authority, &publisher)?)));
+    let place = bootstrap.kubernetes.clone().unwrap_or_default();
+    let certificates = Certificates::new(
+        Arc::clone(&authority),
+        Arc::clone(&publisher),
+        cluster.as_ref().map(|cluster| cluster.secrets.clone()),
+        (place.namespace, place.service),
+    )?;
     let socket = Socket::bind(&bootstrap.admin_socket)?;
-    let at = Path::new("tcp").join(bootstrap.listen.to_string());
-    let listener = TcpListener::bind(bootstrap.listen)
-        .await
-        .map_err(Error::io("bind", &at))?;
-    let listen = listener.local_addr().map_err(Error::io("bind", &at))?;
+    let listener = bind(bootstrap.listen).await?;
+    let bound = listener.local_addr();
+    let listen = bound.map_err(Error::io("bind", Path::new("tcp")))?;
 
     let (stop, stopping) = watching::channel(false);
     let (roots_changed, roots) = watching::channel(0);
@@ -109,22 +122,20 @@ pub async fn run(
     });
     let resources = publisher.read(|index| index.statuses().len());
     telemetry::record_started(listen, resources, publisher.lease_count());
-    let mut parts = JoinSet::new();
+    let tls = Arc::clone(&certificates.proxies);
+    let attestor = cluster
+        .as_ref()
+        .map(|cluster| Attestor::new(cluster.client.clone()));
+    if let (Some(cluster), Some(doors)) = (cluster, doors) {
+        doors.open(cluster, &certificates, &shared, &mut parts);
+    }
     let leases = Arc::clone(&publisher);
     parts.spawn(async move { leases.expire_leases().await });
-    let changes = Arc::clone(&publisher);
-    parts.spawn(async move { changes.publish_changes().await });
-    let files = (watcher, folder, last_good);
-    parts.spawn(follow_files(files, Arc::clone(&publisher)));
-    parts.spawn(renew_tls(
-        Arc::clone(&authority),
-        publisher,
-        Arc::clone(&tls),
-        roots_changed,
-    ));
+    parts.spawn(async move { publisher.publish_changes().await });
+    parts.spawn(certificates.keep(roots_changed));
     parts.spawn(admin::serve(socket, door));
-    let serving = serve::serve(listener, tls, shared, tokens);
-    tokio::pin!(serving, shutdown);
+    let serving = serve::serve(listener, tls, shared, Proof { tokens, attestor });
+    tokio::pin!(serving);
     if let Some(started) = started
         && started.send(Started { listen }).is_err()
     {
@@ -140,6 +151,24 @@ pub async fn run(
         Ok(served) => served,
         Err(_) => Ok(()),
     }
+}
+
+/// Keys and resources, complete, and what else a cluster gets.
+struct Opened {
+    world: World,
+    doors: Option<Doors>,
+}
+
+async fn open(bootstrap: &Bootstrap, parts: &mut JoinSet<()>) -> Result<Opened, Error> {
+    let world = World::open(bootstrap, parts).await?;
+    let doors = match (&bootstrap.kubernetes, &world.cluster) {
+        (Some(settings), Some(cluster)) => {
+            Some(Doors::bind(settings, cluster.synced.clone(), parts).await?)
+        }
+        _ => None,
+    };
+    world.wait().await;
+    Ok(Opened { world, doors })
 }
 
 /// Runs on a runtime of its own until SIGINT or SIGTERM.
@@ -175,104 +204,6 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// Applies what changes in the folder of manifests; never returns.
-async fn follow_files(
-    (mut watcher, mut folder, last_good): (Watcher, Folder, LastGood),
-    publisher: Arc<Publisher>,
-) {
-    let mut wait = watch::POLL;
-    loop {
-        watcher.changed(wait).await;
-        wait = watch::POLL;
-        match folder.scan() {
-            Ok(scan) => {
-                if scan.unsettled {
-                    wait = watch::SETTLE;
-                }
-                publisher.apply_files(scan.clone());
-                publisher.read(|index| last_good.keep(&scan, index));
-            }
-            Err(error) => telemetry::record_failure("manifests", &error.chain()),
-        }
-    }
-}
-
-/// Renews the own certificate from a third of its life, and takes in changed roots; never returns.
-async fn renew_tls(
-    authority: Arc<Authority>,
-    publisher: Arc<Publisher>,
-    tls: SharedTls,
-    roots_changed: watching::Sender<u64>,
-) {
-    let third = authority.leaf_lifetime() / 3;
-    let mut renewed = Instant::now();
-    loop {
-        tokio::time::sleep(ROOTS_POLL.min(third)).await;
-        let changed = authority.reload_roots().unwrap_or_else(|error| {
-            telemetry::record_failure("roots", &error.chain());
-            false
-        });
-        if !changed && renewed.elapsed() < third {
-            continue;
-        }
-        match own_tls(&authority, &publisher) {
-            Ok(config) => {
-                *tls.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-                renewed = Instant::now();
-            }
-            Err(error) => telemetry::record_failure("own certificate", &error.chain()),
-        }
-        if changed {
-            roots_changed.send_modify(|count| *count += 1);
-        }
-    }
-}
-
-/// The first look at the folder of manifests. The trust domain of the first one stays for good:
-/// certificates and peers carry it.
-fn load_files(bootstrap: &Bootstrap, folder: &mut Folder) -> Result<(Index, LastGood), Error> {
-    let last_good = LastGood::open(&bootstrap.state)?;
-    let before = read_trust_domain(&bootstrap.state)?;
-    let is_first = before.is_none();
-    let mut index = Index::new(before.or_else(|| bootstrap.trust_domain.clone()));
-    if !is_first {
-        index.fix_trust_domain();
-    }
-    last_good.start(folder, &mut index)?;
-    if is_first {
-        index.fix_trust_domain();
-        let domain = index.facts().trust_domain.to_string();
-        state::write(&bootstrap.state.join(TRUST_DOMAIN), domain.as_bytes())?;
-    }
-    Ok((index, last_good))
-}
-
-/// The trust domain that this control plane first ran with, if it ran before.
-fn read_trust_domain(state: &Path) -> Result<Option<TrustDomain>, Error> {
-    let Some(text) = state::read(&state.join(TRUST_DOMAIN))? else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(&text);
-    let domain = text.trim().parse();
-    domain
-        .map(Some)
-        .map_err(|fault| Error::Authority(format!("{TRUST_DOMAIN}: {fault}")))
-}
-
-fn own_tls(authority: &Authority, publisher: &Publisher) -> Result<rustls::ServerConfig, Error> {
-    let wrong = |_| Error::Authority("the own identity is malformed".into());
-    let identity = Identity {
-        trust_domain: publisher.read(|index| index.facts().trust_domain),
-        namespace: "mesh-system".parse().map_err(wrong)?,
-        service_account: "mesh-control".parse().map_err(wrong)?,
-    };
-    authority.server_config(&identity, SystemTime::now())
-}
-
-/// The file of the state folder with the trust domain.
-const TRUST_DOMAIN: &str = "trust-domain";
-/// How often the folder of trusted roots is looked at.
-const ROOTS_POLL: Duration = Duration::from_secs(10);
 /// How long a stop waits for streams to end.
 const STOP_TIME: Duration = Duration::from_secs(5);
 

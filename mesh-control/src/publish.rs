@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use mesh_api::model::entry::{Entry, EntryName};
 use mesh_api::name::{Identity, Name, Namespace, ObjectName};
 use mesh_api::wire;
 use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
-use crate::index::Index;
+use crate::index::{Index, ObjectChange};
 use crate::lease::{Change, LeaseFiles, Leases, Refused, Registration};
 use crate::telemetry;
 use crate::watch::Scan;
@@ -123,6 +124,25 @@ impl Publisher {
         }
     }
 
+    /// Takes what changed among the objects of the cluster.
+    pub fn apply_objects(&self, changes: Vec<ObjectChange>) {
+        if !changes.is_empty() {
+            self.lock().index.apply_objects(changes);
+            self.dirty.notify_one();
+        }
+    }
+
+    /// Takes the address ranges of the cluster's Services and pods.
+    pub fn set_ranges(&self, ranges: Vec<IpNet>) {
+        self.lock().index.set_ranges(ranges);
+        self.dirty.notify_one();
+    }
+
+    /// Keeps the trust domain that is in force: a Mesh that names another is refused.
+    pub fn fix_trust_domain(&self) {
+        self.lock().index.fix_trust_domain();
+    }
+
     /// Creates or refreshes a lease; `allowed` names the Services it may back, empty: any.
     ///
     /// # Errors
@@ -154,7 +174,7 @@ impl Publisher {
         world.index.apply_leases(&changes);
         let registered = Registered {
             lifetime: world.leases.lifetime(),
-            shadowed_by_file: world.index.has_file_workload(&workload),
+            shadowed_by_file: world.index.has_written_workload(&workload),
         };
         drop(world);
         self.keep(&store, &changes).map_err(NotRegistered::Store)?;
@@ -236,10 +256,16 @@ impl Publisher {
         world.slots.get(&key(name, consumer))?.published.clone()
     }
 
-    /// Computes every subscribed entry anew and wakes subscribers if any changed.
+    /// Computes the subscribed entries that changes may have altered, and wakes subscribers if any
+    /// did.
     pub fn publish(&self) -> usize {
         let mut world = self.lock();
-        let keys: Vec<Key> = world.slots.keys().cloned().collect();
+        let touched = world.index.take_touched();
+        let keys = world.slots.keys();
+        let keys: Vec<Key> = keys
+            .filter(|(name, _)| touched.concerns(name))
+            .cloned()
+            .collect();
         let mut changed = 0;
         for key in &keys {
             let now = world.compute(key);

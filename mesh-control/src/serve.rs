@@ -15,11 +15,11 @@ pub mod acceptor;
 #[rustfmt::skip]
 pub mod generated;
 pub mod peer;
+pub mod proof;
 pub mod proxies;
 pub mod session;
 pub mod subscriptions;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_api::error::Invalid;
@@ -33,14 +33,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::ca::Issued;
 use crate::ca::request::Refused as RequestRefused;
-use crate::ca::token::{Refused as TokenRefused, Tokens};
+use crate::certificate::SharedTls;
 use crate::error::Error;
 use crate::lease::Registration;
 use crate::publish::NotRegistered;
 use crate::telemetry;
-use acceptor::SharedTls;
 use generated::control_server::{Control, ControlServer};
 use peer::{Certified, Peer};
+use proof::Proof;
 use session::{Session, Shared};
 
 /// Serves proxies on `listener` until `shared.stopping`.
@@ -51,14 +51,14 @@ pub async fn serve(
     listener: TcpListener,
     tls: SharedTls,
     shared: Shared,
-    tokens: Arc<Tokens>,
+    proof: Proof,
 ) -> Result<(), Error> {
     let (connections, accepted) = mpsc::channel(ACCEPTED);
     let (sessions, mut arriving) = mpsc::channel::<Session>(ACCEPTED);
     let mut stopping = shared.stopping.clone();
     let service = Service {
         shared,
-        tokens,
+        proof,
         sessions,
     };
     let service = ControlServer::new(service).max_decoding_message_size(MAX_MESSAGE);
@@ -87,7 +87,7 @@ pub async fn serve(
 
 struct Service {
     shared: Shared,
-    tokens: Arc<Tokens>,
+    proof: Proof,
     sessions: mpsc::Sender<Session>,
 }
 
@@ -99,17 +99,15 @@ impl Control for Service {
         &self,
         request: Request<wire::JoinRequest>,
     ) -> Result<Response<wire::Certificate>, Status> {
-        let wire::JoinRequest {
-            token,
-            certificate_request,
-        } = request.into_inner();
+        let request = request.into_inner();
         let now = SystemTime::now();
-        let seconds = seconds(now);
-        let claims = self.tokens.check(&token, seconds).map_err(refuse_token)?;
-        let identity = self.identity(claims.namespace.clone(), claims.service_account.clone());
-        // Signed first: a bad request must not use the token up.
-        let issued = self.issue(&certificate_request, &identity, now)?;
-        self.tokens.spend(&claims, seconds).map_err(refuse_token)?;
+        let asks = self.proof.check(&request, seconds(now)).await?;
+        let identity = self.identity(asks.namespace, asks.service_account);
+        // Signed first: a bad request must not use a token up.
+        let issued = self.issue(&request.certificate_request, &identity, now)?;
+        if let Some(claims) = asks.claims {
+            self.proof.spend(&claims, seconds(now))?;
+        }
         Ok(Response::new(self.certificate(&issued, &identity)))
     }
 
@@ -134,7 +132,7 @@ impl Control for Service {
         let peer = self.authenticate(&request)?;
         let registration = Registration::check(request.into_inner(), &peer.identity)
             .map_err(|faults| Status::invalid_argument(join_faults(&faults)))?;
-        let allowed = self.tokens.granted(&peer.identity);
+        let allowed = self.proof.tokens.granted(&peer.identity);
         let registered = self
             .shared
             .publisher
@@ -249,20 +247,6 @@ impl Service {
             roots: roots.iter().map(|der| der.to_vec()).collect(),
             identity: identity.to_string(),
         }
-    }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn refuse_token(refused: TokenRefused) -> Status {
-    let text = refused.to_string();
-    match refused {
-        TokenRefused::Malformed(_) => Status::invalid_argument(text),
-        TokenRefused::Forged | TokenRefused::Expired => Status::unauthenticated(text),
-        TokenRefused::Used => Status::permission_denied(text),
-        TokenRefused::Failed(_) => Status::internal(text),
     }
 }
 

@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Does nothing if the process already has a subscriber.
 pub fn install() {
-    let filter = EnvFilter::try_from_env("MESH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("MESH_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     let result = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -55,4 +56,48 @@ pub(crate) fn record_issued(identity: &str, serial: &str) {
 /// Part of the background work failed and is tried again.
 pub(crate) fn record_failure(what: &str, error: &str) {
     tracing::error!(what, error, "failed; trying again");
+}
+
+/// The API server cannot be followed now.
+pub(crate) fn record_watch_failed(what: &str, reason: &str) {
+    tracing::warn!(what, reason, "watch failed; trying again");
+}
+
+/// The API server is followed again.
+pub(crate) fn record_watch_works(what: &str) {
+    tracing::info!(what, "watch works again");
+}
+
+/// A kind of the cluster is followed from now on.
+pub(crate) fn record_followed(kind: &str, version: &str) {
+    tracing::info!(kind, version, "following");
+}
+
+/// A kind is installed, but not in the version that is read.
+pub(crate) fn record_kind_outdated(definition: &str, version: &str) {
+    tracing::warn!(
+        definition,
+        version,
+        "installed, but not served in this version, so its objects are not read: install a release \
+         that serves it (Gateway API 1.6 or later, or `meshctl install` for kinds of ours)"
+    );
+}
+
+/// A start waits for the cluster.
+pub(crate) fn record_waiting(what: &str, reason: &str) {
+    tracing::warn!(
+        what,
+        reason,
+        "waiting for the first list; nobody is served before"
+    );
+}
+
+/// This replica leads now, or does no more.
+pub(crate) fn record_lead(leads: bool, identity: &str) {
+    tracing::info!(leads, identity, "lead among replicas");
+}
+
+/// Webhooks were told our roots.
+pub(crate) fn record_bundle(name: &str) {
+    tracing::info!(name, "webhook configuration has the roots");
 }

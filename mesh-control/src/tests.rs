@@ -82,6 +82,7 @@ impl Mesh {
                 wire::JoinRequest {
                     token,
                     certificate_request: request,
+                    ..wire::JoinRequest::default()
                 },
             )
             .await
@@ -180,6 +181,7 @@ async fn joining_needs_a_good_token_and_calls_need_a_certificate() {
             let join = wire::JoinRequest {
                 token,
                 certificate_request: request,
+                ..wire::JoinRequest::default()
             };
             let answer = stranger.call::<_, wire::Certificate>("Join", join).await;
             assert_eq!(answer.err().map_or(Code::Ok, |status| status.code()), code);

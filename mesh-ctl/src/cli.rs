@@ -6,12 +6,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 use crate::command::{
-    check, complete, control, diff, explain, get, logs, man, proxy, proxy_config, proxy_status,
-    reference, run, test, token, validate, version,
+    check, complete, control, diff, explain, get, inject, install, logs, man, proxy, proxy_config,
+    proxy_status, reference, run, test, token, uninstall, upgrade, validate, version,
 };
 use crate::demo;
 use crate::render::{Colour, Output, ReaderGone, note, print, report};
-use crate::source::state::StateArg;
+use crate::source::origin::Origin;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -33,7 +33,7 @@ MESH_STATE, .mesh), but a socket in the runtime directory where the folder's pat
 )]
 struct Cli {
     #[command(flatten)]
-    state: StateArg,
+    origin: Origin,
     /// When to colour.
     #[arg(
         long,
@@ -50,6 +50,37 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a mesh of a Kubernetes cluster; mends one that is half there.
+    #[command(after_long_help = "\
+Examples:
+  meshctl install                          of the kubeconfig's current context
+  meshctl install --profile ha --set image.registry=registry.example.com/mesh
+  meshctl install -f values.yaml --dry-run > mesh.yaml
+  meshctl install --cni                    for pods that allow no init container with rights
+
+Nothing is touched if the cluster is too old or these credentials lack a right. It can be run
+again at any time: what differs is mended, by server-side apply as the field manager meshctl.")]
+    Install(Box<install::Install>),
+    /// Bring an installed mesh to the version of this meshctl.
+    #[command(after_long_help = "\
+Examples:
+  meshctl upgrade
+  meshctl upgrade --set control.replicas=3
+  meshctl upgrade --dry-run | kubectl diff -f -
+
+What was set at the installation stays. Replicas of the control plane roll one by one; pods keep
+their sidecar until they are restarted, and the ones with an older sidecar are named. One minor
+version at a time.")]
+    Upgrade(Box<upgrade::Upgrade>),
+    /// Take the mesh out of a cluster; nothing of it is left.
+    #[command(after_long_help = "\
+Examples:
+  meshctl uninstall
+  meshctl uninstall --yes --keep-crds
+
+What still uses the mesh is named before anything is removed. At the end everything is listed
+again: it succeeds only if nothing is left.")]
+    Uninstall(uninstall::Uninstall),
     /// Start a whole mesh on this machine: no root, no Kubernetes, no containers.
     #[command(after_long_help = "\
 Examples:
@@ -91,6 +122,15 @@ Examples:
   meshctl get services -o hosts            lines for /etc/hosts
   meshctl get routes --watch")]
     Get(Box<get::Get>),
+    /// Add the proxy to the pods of manifests, as the webhook does to those of a cluster.
+    #[command(after_long_help = "\
+Examples:
+  meshctl inject -f app.yaml --root-hash \"$HASH\" | kubectl apply -f -
+  kubectl get deploy -o yaml | meshctl inject -f - --root-hash \"$HASH\" -o json
+
+Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods and Lists of them. What is
+left alone, and why, is told on standard error.")]
+    Inject(Box<inject::Inject>),
     /// Show what every proxy runs: SYNCED, STALE or NACKED.
     #[command(after_long_help = "\
 Examples:
@@ -114,18 +154,20 @@ Examples:
   meshctl check --wait 30s                 after a start: until nothing fails
   meshctl check --strict -o short          warnings fail as well; only what is found is printed
   meshctl check --only proxies -o json
+  meshctl check --pre                      can this cluster have a mesh, and what would break
 
 Every check is explained in docs/reference/check.md.
 Exit codes: 0 nothing fails, 1 something does (with --strict, a warning as well), 2 the command
 line is wrong.")]
     Check(check::Check),
-    /// Print what a workload of the state folder wrote: exchanges, its sidecar's log, its app's output.
+    /// Print what a workload wrote: exchanges, its sidecar's log, its app's output.
     #[command(after_long_help = "\
 Examples:
   meshctl logs shop -f
   meshctl logs shop --status 5xx --since 10m
   meshctl logs shop --to catalog --path '/items/*' --tail 20 -o json
-  meshctl logs shop --source proxy")]
+  meshctl logs shop --source proxy
+  meshctl logs -n demo deploy/shop -f      in a cluster: of all its pods")]
     Logs(Box<logs::Logs>),
     /// Check manifests: every fault with file, line and field.
     #[command(after_long_help = "\
@@ -236,31 +278,36 @@ fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
         Command::Reference => reference::run(&mut Cli::command()),
         Command::Validate(arguments) => validate::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments, &cli.state),
+        Command::Inject(arguments) => inject::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments, &cli.origin.state),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Guard { parent, command } => run::guard(parent, &command),
-        command => block_on(dispatch_async(command, &cli.state)),
+        command => block_on(dispatch_async(command, &cli.origin)),
     }
 }
 
-async fn dispatch_async(command: Command, state: &StateArg) -> anyhow::Result<u8> {
+async fn dispatch_async(command: Command, origin: &Origin) -> anyhow::Result<u8> {
     match command {
-        Command::Demo(arguments) => demo::show::run(arguments, state).await,
-        Command::Run(arguments) => run::run(*arguments, state).await,
-        Command::Control(arguments) => control::run(arguments, state).await,
-        Command::Token(arguments) => token::run(*arguments, state).await,
-        Command::Get(arguments) => get::run(*arguments, state).await,
-        Command::ProxyStatus(arguments) => proxy_status::run(arguments, state).await,
-        Command::ProxyConfig(arguments) => proxy_config::run(*arguments, state).await,
-        Command::Check(arguments) => check::run(arguments, state).await,
-        Command::Logs(arguments) => logs::run(*arguments, state).await,
+        Command::Install(arguments) => install::run(*arguments, &origin.cluster).await,
+        Command::Upgrade(arguments) => upgrade::run(*arguments, &origin.cluster).await,
+        Command::Uninstall(arguments) => uninstall::run(arguments, &origin.cluster).await,
+        Command::Demo(arguments) => demo::show::run(arguments, &origin.state).await,
+        Command::Run(arguments) => run::run(*arguments, &origin.state).await,
+        Command::Control(arguments) => control::run(arguments, &origin.state).await,
+        Command::Token(arguments) => token::run(*arguments, &origin.state).await,
+        Command::Get(arguments) => get::run(*arguments, origin).await,
+        Command::ProxyStatus(arguments) => proxy_status::run(arguments, origin).await,
+        Command::ProxyConfig(arguments) => proxy_config::run(*arguments, origin).await,
+        Command::Check(arguments) => check::run(arguments, origin).await,
+        Command::Logs(arguments) => logs::run(*arguments, origin).await,
         Command::DemoApp(app) => demo::app::run(app).await,
         Command::Proxy(arguments) => proxy::run(arguments).await,
-        Command::Explain(arguments) => explain::run(arguments, state).await,
+        Command::Explain(arguments) => explain::run(arguments, origin).await,
         Command::Validate(_)
         | Command::Version { .. }
         | Command::Completion { .. }
         | Command::Man(_)
+        | Command::Inject(_)
         | Command::Test(_)
         | Command::Diff(_)
         | Command::Reference

@@ -13,6 +13,7 @@ mod serve;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mesh_api::model::entry::EntryName;
 use serde_json::{Value, json};
@@ -22,12 +23,13 @@ pub use crate::config::{AdminAnswer, AdminHandler};
 use crate::config::{Config, EntryState};
 
 pub use crate::admin::serve::{AdminSocket, Observe, ServeError};
+use crate::probe;
 
 /// Tells the health of every endpoint, as JSON.
 pub type EndpointHealth = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// Tells whether every listener of the data path is bound.
-pub type IsListening = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Tells what of the data path is waited for; empty once it can carry traffic.
+pub type WaitingFor = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -39,9 +41,13 @@ struct Inner {
     config: Config,
     bootstrap: Bootstrap,
     health: EndpointHealth,
-    is_listening: IsListening,
+    waiting_for: WaitingFor,
     is_draining: AtomicBool,
 }
+
+/// Longest wait on `/started`, and between looks.
+const STARTED_WAIT: Duration = Duration::from_secs(8);
+const STARTED_LOOK: Duration = Duration::from_millis(10);
 
 /// The paths and what they tell.
 const PATHS: [(&str, &str); 8] = [
@@ -68,18 +74,18 @@ const PATHS: [(&str, &str); 8] = [
 ];
 
 impl Admin {
-    /// Answers from `config`; `health` is asked on `/endpoints`, `is_listening` on `/ready`.
+    /// Answers from `config`; `health` is asked on `/endpoints`, `waiting_for` on `/ready`.
     pub fn new(
         config: Config,
         bootstrap: Bootstrap,
         health: EndpointHealth,
-        is_listening: IsListening,
+        waiting_for: WaitingFor,
     ) -> Self {
         let inner = Inner {
             config,
             bootstrap,
             health,
-            is_listening,
+            waiting_for,
             is_draining: AtomicBool::new(false),
         };
         Self {
@@ -96,6 +102,33 @@ impl Admin {
     pub fn handler(&self) -> AdminHandler {
         let admin = self.clone();
         Arc::new(move |path, body| admin.handle(path, body))
+    }
+
+    /// What the observe listener alone answers: a probe of the app, or readiness that is waited for.
+    async fn observe(&self, path: &str) -> Option<AdminAnswer> {
+        if path == "/started" {
+            return Some(self.started().await);
+        }
+        let bootstrap = &self.inner.bootstrap;
+        let wanted = bootstrap.probes.find(path)?;
+        let app = bootstrap.app_at(bootstrap.address);
+        let answer = probe::relay(wanted, app).await;
+        Some(AdminAnswer {
+            status: answer.status,
+            body: answer.body,
+        })
+    }
+
+    /// As `/ready`, once that is the case: who waits for the proxy need not ask again and again.
+    async fn started(&self) -> AdminAnswer {
+        let end = Instant::now() + STARTED_WAIT;
+        loop {
+            let answer = self.inner.ready();
+            if answer.status == 200 || Instant::now() >= end {
+                return answer;
+            }
+            tokio::time::sleep(STARTED_LOOK).await;
+        }
     }
 
     /// The answer to `path` (a query is passed over) with `body`.
@@ -133,9 +166,8 @@ impl Inner {
         let inbound = EntryName::Inbound(own.clone()).to_string();
         let state = status.entries.get(&inbound).map(|entry| entry.state);
         let is_answered = snapshot.inbound.contains_key(own) || state == Some(EntryState::Absent);
-        let mut waiting = Vec::new();
+        let mut waiting = (self.waiting_for)();
         for (is_there, what) in [
-            ((self.is_listening)(), "listeners"),
             (self.config.identity().current().is_some(), "certificate"),
             (snapshot.mesh.is_some(), "mesh"),
             (is_answered, "inbound"),

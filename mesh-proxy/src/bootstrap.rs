@@ -3,6 +3,7 @@
 //! One struct per section, each with its own check; [`Bootstrap::check`] only lists them, and every
 //! fault names its field. May use `mesh_api` and `telemetry`.
 
+mod pod;
 mod section;
 
 use std::fmt;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use mesh_api::error::{Faults, Invalid};
 use mesh_api::name::{Name, ObjectName};
+use mesh_api::pod::Probes;
 use serde::{Deserialize, Serialize};
 
 pub use crate::bootstrap::section::{
-    AccessLog, Capture, JoinTokenSource, Registration, TokenUnreadable, UpstreamListener,
+    AccessLog, AppAddress, Capture, JoinTokenSource, Registration, RootHash, ServiceAccountToken,
+    TokenUnreadable, UpstreamListener,
 };
 
 /// Where the forward proxy listens when asked for without an address.
@@ -39,6 +42,9 @@ pub struct Bootstrap {
     /// How it gets its first certificate; absent: one must be in `identityDir`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_token: Option<JoinTokenSource>,
+    /// How a pod gets it: by the token of its service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_token: Option<ServiceAccountToken>,
     /// Where key and chain live: memory-backed, mode 0700.
     pub identity_dir: PathBuf,
     /// Where the last good configuration lives.
@@ -47,9 +53,12 @@ pub struct Bootstrap {
     pub admin_socket: PathBuf,
     /// The workload's address, as peers reach it.
     pub address: IpAddr,
+    /// Its further addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_addresses: Vec<IpAddr>,
     /// Where the app listens.
-    #[serde(default = "loopback")]
-    pub app_address: IpAddr,
+    #[serde(default)]
+    pub app_address: AppAddress,
     /// Explicit outbound listeners.
     #[serde(default)]
     pub upstreams: Vec<UpstreamListener>,
@@ -62,6 +71,9 @@ pub struct Bootstrap {
     /// Metrics and readiness, read-only; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observe: Option<SocketAddr>,
+    /// Probes that are relayed to the app on the `observe` listener.
+    #[serde(default, skip_serializing_if = "no_probes")]
+    pub probes: Probes,
     /// Worker threads, 1 to 64.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -112,15 +124,18 @@ impl Bootstrap {
             service_account,
             control: None,
             join_token: None,
+            service_account_token: None,
             identity_dir: folder.join("identity"),
             state_dir: folder.join("state"),
             admin_socket: folder.join("admin.sock"),
             address,
-            app_address: loopback(),
+            more_addresses: Vec::new(),
+            app_address: AppAddress::default(),
             upstreams: Vec::new(),
             forward_proxy: None,
             capture: None,
             observe: None,
+            probes: Probes::default(),
             workers: default_workers(),
             access_log: AccessLog::Off,
             drain: default_drain(),
@@ -153,6 +168,14 @@ impl Bootstrap {
         if let Some(token) = &self.join_token {
             faults.field("joinToken", |f| token.check(f));
         }
+        if self.join_token.is_some() && self.service_account_token.is_some() {
+            faults.field("serviceAccountToken", |f| {
+                f.refuse("cannot stand beside `joinToken`: one way to the first certificate");
+            });
+        }
+        if let Some(token) = &self.service_account_token {
+            faults.field("serviceAccountToken", |f| token.check(f));
+        }
         if self.control.is_none() && self.join_token.is_none() && self.registration.is_some() {
             faults.field("registration", |f| {
                 f.refuse("needs `control` or `joinToken`: a lease is kept at a control plane");
@@ -176,6 +199,21 @@ impl Bootstrap {
             Ok(())
         } else {
             Err(BootstrapError::Invalid(faults.into_vec()))
+        }
+    }
+
+    /// The workload's addresses, the first one first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.address]
+            .into_iter()
+            .chain(self.more_addresses.iter().copied())
+    }
+
+    /// Where the app listens for what was dialled at `own`, an address of the workload.
+    pub fn app_at(&self, own: IpAddr) -> IpAddr {
+        match self.app_address {
+            AppAddress::Fixed(address) => address,
+            AppAddress::Dialled => own,
         }
     }
 
@@ -207,7 +245,17 @@ impl Bootstrap {
         if let Some(control) = &self.control {
             faults.field("control", |f| section::check_authority(control, f));
         }
-        for (field, address) in [("address", self.address), ("appAddress", self.app_address)] {
+        let app = match self.app_address {
+            AppAddress::Fixed(address) => Some(("appAddress", address)),
+            AppAddress::Dialled => None,
+        };
+        let more = self.more_addresses.iter();
+        let more = more.map(|address| ("moreAddresses", *address));
+        for (field, address) in [("address", self.address)]
+            .into_iter()
+            .chain(more)
+            .chain(app)
+        {
             if address.is_unspecified() || address.is_multicast() {
                 faults.field(field, |f| f.refuse("must be one host's address"));
             }
@@ -220,8 +268,8 @@ impl Bootstrap {
     }
 }
 
-fn loopback() -> IpAddr {
-    IpAddr::V4(Ipv4Addr::LOCALHOST)
+fn no_probes(probes: &Probes) -> bool {
+    probes.0.is_empty()
 }
 
 fn default_workers() -> usize {

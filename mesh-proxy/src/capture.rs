@@ -1,41 +1,14 @@
-//! Captured connections: the system redirected them here, and knows where they were going.
+//! Transparent capture: the kernel's rules that redirect connections to the proxy, where each was
+//! going, and the check that the rules are there.
 //!
-//! May use nothing of this crate.
+//! Only TCP is captured; everything else goes past the proxy. May use nothing of this crate.
 
-use std::io;
-use std::net::SocketAddr;
+mod check;
+mod nft;
+mod original;
+mod rules;
 
-use tokio::net::TcpStream;
-
-/// Where `stream` was going before the system redirected it.
-///
-/// # Errors
-/// It was not redirected: somebody dialled the capturing listener itself, and going on would lead
-/// back here.
-pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
-    let own = stream.local_addr()?;
-    let original = redirected_from(stream, own)?;
-    if original == own {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "dialled the capturing listener itself",
-        ));
-    }
-    Ok(original)
-}
-
-#[cfg(target_os = "linux")]
-fn redirected_from(stream: &TcpStream, own: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = socket2::SockRef::from(stream);
-    let original = match own {
-        SocketAddr::V4(_) => socket.original_dst_v4(),
-        SocketAddr::V6(_) => socket.original_dst_v6(),
-    };
-    let original = original?.as_socket();
-    original.ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn redirected_from(_stream: &TcpStream, _own: SocketAddr) -> io::Result<SocketAddr> {
-    Err(io::ErrorKind::Unsupported.into())
-}
+pub use check::{Check, NotRedirected};
+pub use nft::{NftError, apply, apply_in};
+pub use original::original_destination;
+pub use rules::{Rules, removal};

@@ -44,6 +44,7 @@ pub use crate::config::status::{EntryState, EntryStatus, LeaseStatus, Status};
 pub use crate::config::task::{AdminAnswer, AdminHandler, ControlTask};
 
 use crate::bootstrap::{Bootstrap, TokenUnreadable};
+use crate::config::credential::Proof;
 use crate::config::interest::Interest;
 use crate::identity::{self, IdentityCell};
 use crate::telemetry::Telemetry;
@@ -130,7 +131,8 @@ impl Config {
             },
             None => None,
         };
-        if token.is_none() && credentials.is_none() {
+        let pods = bootstrap.service_account_token.as_ref();
+        if token.is_none() && pods.is_none() && credentials.is_none() {
             let folder = bootstrap.identity_dir.clone();
             return Err(ConfigError::NoIdentity { folder });
         }
@@ -153,7 +155,11 @@ impl Config {
             lease_ended: watch::channel(false).0,
             facts: Mutex::default(),
         });
-        let task = ControlTask::new(Arc::clone(&shared), bootstrap, token);
+        let proof = match (token, pods) {
+            (Some(token), _) => Some(Proof::Token(Box::new(token))),
+            (None, pods) => pods.cloned().map(Proof::ServiceAccount),
+        };
+        let task = ControlTask::new(Arc::clone(&shared), bootstrap, proof);
         Ok((Self { shared }, task))
     }
 

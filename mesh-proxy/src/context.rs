@@ -25,6 +25,7 @@ use self::reach::Kept;
 pub use self::reach::{Counted, Reached, plain_backend};
 use crate::bootstrap::Bootstrap;
 use crate::buffer;
+use crate::capture::Check;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::Credentials;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub endpoints: Arc<Endpoints>,
     /// How far a shutdown is.
     pub drain: drain::Watch,
+    /// Whether connections are redirected here, where that is checked.
+    pub redirect: Option<Arc<Check>>,
     limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
@@ -60,11 +63,14 @@ impl Shared {
         let start = Instant::now();
         let endpoints = Arc::new(Endpoints::new(start));
         let (limits, budgets) = (Mutex::default(), Mutex::default());
+        let check_port = bootstrap.capture.as_ref().and_then(|c| c.check_port);
+        let redirect = check_port.map(|port| Arc::new(Check::new(port)));
         Self {
             bootstrap,
             config,
             endpoints,
             drain,
+            redirect,
             limits,
             budgets,
             start,

@@ -6,7 +6,7 @@
 mod plan;
 mod respond;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,14 +66,14 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    /// A call to `port` of the workload of `entry`, whose app listens there on `address`.
+    /// A call to `port` of the workload of `entry`, that was dialled at `own`, one of its addresses.
     pub fn new(
         context: &Context,
         entry: &Arc<Inbound>,
-        port: Port,
+        (own, port): (IpAddr, Port),
         peer: Option<Identity>,
     ) -> Self {
-        let app = SocketAddr::new(context.shared.bootstrap.app_address, port.number());
+        let app = SocketAddr::new(context.shared.bootstrap.app_at(own), port.number());
         let services = entry.ports.iter().find(|known| known.port == port);
         let protocol = services.map_or(Protocol::Detect, |known| known.protocol);
         let service = services.and_then(|known| known.services.first());

@@ -3,7 +3,7 @@
 //! May use everything above it. The receiver's own configuration decides what is spoken on a port;
 //! a peer's word is a hint at most.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,9 @@ async fn connect(
 ) {
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(workload);
+    let own = request.authority.ip();
     let port = entry
-        .filter(|entry| entry.addresses.contains(&request.authority.ip()))
+        .filter(|entry| entry.addresses.contains(&own))
         .and_then(|entry| entry.port(Port::new(request.authority.port())?));
     let (Some(entry), Some(port)) = (entry, port) else {
         return request.refuse(
@@ -84,7 +85,7 @@ async fn connect(
         let said = mesh_error_value(INBOUND, Kind::Denied.reason(), Some(&policy));
         return request.refuse(StatusCode::FORBIDDEN, Some(&said));
     }
-    let receiving = Receiving::new(context, entry, port.port, peer);
+    let receiving = Receiving::new(context, entry, (own, port.port), peer);
     let hint = request
         .hint()
         .filter(|hint| !port.has_http_policy || is_http(*hint));
@@ -119,21 +120,22 @@ pub async fn serve_captured(
     workload: &ObjectName,
 ) {
     let original = capture::original_destination(&stream).ok();
-    let Some(port) = original.and_then(|original| Port::new(original.port())) else {
+    let original = original.and_then(|to| Some((to.ip(), Port::new(to.port())?)));
+    let Some(to) = original else {
         stream.reset();
         let reason = Kind::NotHere.reason();
         return context.refuse_connection(Direction::Inbound, reason, peer_address);
     };
-    serve_plain(context, stream, peer_address, workload, port).await;
+    serve_plain(context, stream, peer_address, workload, to).await;
 }
 
-/// Serves a plaintext connection to `port` of `workload`, as its mutual TLS mode allows.
+/// Serves a plaintext connection to a port of `workload`, as its mutual TLS mode allows.
 pub async fn serve_plain(
     context: &Rc<Context>,
     mut stream: TcpStream,
     peer_address: SocketAddr,
     workload: &ObjectName,
-    port: Port,
+    (own, port): (IpAddr, Port),
 ) {
     let snapshot = context.snapshot();
     let entry = snapshot.inbound.get(workload);
@@ -154,7 +156,7 @@ pub async fn serve_plain(
         let reason = Kind::Denied.reason();
         return context.refuse_connection(Direction::Inbound, reason, peer_address);
     }
-    let receiving = Receiving::new(context, entry, port, None);
+    let receiving = Receiving::new(context, entry, (own, port), None);
     let spoken = Spoken::declared(accepts.protocol);
     serve_port(context, stream, spoken, receiving, None).await;
 }

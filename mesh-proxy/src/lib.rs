@@ -7,6 +7,8 @@ pub mod telemetry;
 
 pub mod drain;
 
+pub mod capture;
+
 pub mod bootstrap;
 pub mod identity;
 
@@ -29,7 +31,6 @@ pub mod attempt;
 pub mod exchange;
 pub mod tcp;
 
-pub mod capture;
 pub mod detect;
 pub mod inbound;
 pub mod outbound;
@@ -37,8 +38,12 @@ pub mod worker;
 
 pub mod listener;
 
+mod probe;
+
 pub mod admin;
 mod run;
+
+pub mod command;
 
 #[cfg(test)]
 mod tests;

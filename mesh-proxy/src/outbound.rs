@@ -76,6 +76,11 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
         let reason = Kind::NotHere.reason();
         return context.refuse_connection(Direction::Outbound, reason, peer);
     };
+    if let Some(check) = context.shared.redirect.as_deref()
+        && check.is_meant(original)
+    {
+        return check.answer(stream).await;
+    }
     let outside = match dialled(context, original).await {
         Dialled::Service(name) => {
             return serve_stream(context, stream, BytesMut::new(), &name).await;

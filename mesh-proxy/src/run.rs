@@ -2,6 +2,8 @@
 //!
 //! Wiring only. May use everything.
 
+mod redirect;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +15,13 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, AdminSocket, Observe, ServeError};
+use crate::admin::{Admin, AdminSocket, Observe, ServeError, WaitingFor};
 use crate::bootstrap::Bootstrap;
+use crate::capture::Check;
 use crate::config::{Config, ConfigError};
 use crate::context::Shared;
 use crate::drain::{Drain, Phase};
-use crate::listener::{self, Missing, Wanted, wanted};
+use crate::listener::{self, Bound, Missing, Wanted, wanted};
 use crate::telemetry::Telemetry;
 use crate::worker::Workers;
 
@@ -65,10 +68,13 @@ pub async fn run(
         Workers::start(bootstrap.workers, &shared).map_err(StartError::Thread)?;
     let (missing, bound) = Missing::first();
     let (listeners, acceptor) = start_acceptor(workers, missing)?;
-    let is_listening = Arc::new(move || bound.all());
     let health = health(&shared);
-    let admin = Admin::new(config.clone(), bootstrap.clone(), health, is_listening);
+    let waiting = waiting_for(bound, shared.redirect.clone());
+    let admin = Admin::new(config.clone(), bootstrap.clone(), health, waiting);
     let mut tasks = JoinSet::new();
+    if let (Some(check), Some(capture)) = (shared.redirect.clone(), bootstrap.capture.clone()) {
+        tasks.spawn(redirect::watch(check, capture));
+    }
     tasks.spawn(AdminSocket::bind(&bootstrap.admin_socket)?.serve(admin.clone()));
     let _observe = match bootstrap.observe {
         Some(address) => Some(Observe::start(address, admin.clone())?),
@@ -151,6 +157,16 @@ fn endpoints_of(snapshot: &Snapshot) -> HashSet<SocketAddr> {
         .flat_map(|backend| &backend.endpoints)
         .map(|endpoint| endpoint.address)
         .collect()
+}
+
+/// What readiness waits for besides configuration and identity.
+fn waiting_for(bound: Bound, redirect: Option<Arc<Check>>) -> WaitingFor {
+    Arc::new(move || {
+        let is_redirected = redirect.as_ref().is_none_or(|check| check.has_passed());
+        let all = [(bound.all(), "listeners"), (is_redirected, "redirect")];
+        let missing = all.into_iter().filter(|(is_there, _)| !is_there);
+        missing.map(|(_, what)| what).collect()
+    })
 }
 
 /// What the admin socket tells of endpoints.

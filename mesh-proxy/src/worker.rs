@@ -220,7 +220,8 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
         Role::Outbound(name) => Box::pin(outbound::serve(context, stream, &name)).await,
         Role::ForwardProxy => Box::pin(outbound::serve_forward_proxy(context, stream)).await,
         Role::Inbound { workload, port } => {
-            Box::pin(inbound::serve_plain(context, stream, peer, &workload, port)).await;
+            let to = (context.shared.bootstrap.address, port);
+            Box::pin(inbound::serve_plain(context, stream, peer, &workload, to)).await;
         }
         Role::Tunnel(workload) => {
             Box::pin(inbound::serve_tunnel(context, stream, peer, &workload)).await;

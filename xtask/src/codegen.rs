@@ -1,9 +1,10 @@
 //! Generated code: prost messages for mesh-api, tonic stubs for the proxy and the control plane, and
-//! the pages of `docs/reference` that code can tell better than people.
+//! the pages of `docs/reference` that code can tell better than people, and the Helm chart.
 //!
 //! It is committed, so that a build needs no generator, and `codegen --check` compares it.
 //! May use `source` and `step`.
 
+mod chart;
 pub(crate) mod errors;
 mod metrics;
 mod programs;
@@ -26,6 +27,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     // Code first: programs that print pages are built from it.
     let mut differing = settle(code()?, check)?;
     differing.extend(settle(pages()?, check)?);
+    differing.extend(settle(chart::files()?, check)?);
     match (check, differing.is_empty()) {
         (_, true) => println!("generated code is up to date"),
         (false, false) => println!("written: {}", differing.join(", ")),
@@ -44,6 +46,9 @@ fn settle(files: Vec<Generated>, check: bool) -> anyhow::Result<Vec<String>> {
         }
         differing.push(file.path.display().to_string());
         if !check {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            }
             std::fs::write(&path, file.text).with_context(|| path.display().to_string())?;
         }
     }

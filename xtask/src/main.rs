@@ -4,10 +4,16 @@
 
 #![allow(clippy::print_stdout, reason = "a tool speaks on its standard output")]
 
+mod archive;
+mod cache;
 mod ci;
+mod cluster;
 mod codegen;
+mod debian;
 mod dist;
+mod e2e;
 mod footprint;
+mod image;
 mod measure;
 mod prove;
 mod source;
@@ -30,14 +36,7 @@ enum Command {
     /// Builds meshctl, runs every unit test, then the demo's own check.
     Test,
     /// Runs the end-to-end cases; each installs the programs by others that it needs.
-    E2e {
-        /// Only cases whose names contain this.
-        #[arg(long, value_name = "NAME")]
-        filter: Option<String>,
-        /// Prints the names of the cases and runs none.
-        #[arg(long)]
-        list: bool,
-    },
+    E2e(e2e::Choice),
     /// Runs the proofs that are too long for every change, and writes docs/proofs/protocols.md.
     Prove {
         /// Only proofs whose names start with this.
@@ -61,6 +60,20 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Makes, removes and uses a Kubernetes cluster of two nodes on this machine (kind).
+    Cluster {
+        #[command(subcommand)]
+        verb: cluster::Verb,
+    },
+    /// Writes the images of the mesh, without a container engine.
+    Image {
+        /// How the programs are built.
+        #[arg(long, value_enum, default_value = "release")]
+        profile: image::Profile,
+        /// Names them by this version instead of the workspace's.
+        #[arg(long, value_name = "VERSION")]
+        tag: Option<String>,
+    },
     /// Builds the binaries for shipping and prints their sizes.
     Dist,
     /// Builds for shipping and measures an idle mesh-proxy: size, memory, time to ready.
@@ -74,12 +87,14 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Test => test::run(),
-        Command::E2e { filter, list } => test::end_to_end(filter.as_deref(), list),
+        Command::E2e(choice) => e2e::run(&choice),
         Command::Prove { name, list } => prove::run(name.as_deref(), list),
         Command::Ci => ci::run(),
         Command::Tidy { measure: false } => tidy::run(),
         Command::Tidy { measure: true } => measure::run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Cluster { verb } => cluster::run(verb),
+        Command::Image { profile, tag } => image::run(profile, tag.as_deref()),
         Command::Dist => dist::run(),
         Command::Measure { bootstrap } => footprint::run(bootstrap.as_deref()),
     }

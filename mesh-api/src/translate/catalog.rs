@@ -12,7 +12,7 @@ use crate::model::entry::VirtualAddress;
 use crate::model::inbound::Inbound;
 use crate::model::mesh::MeshFacts;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Namespace, ObjectName, TrustDomain};
+use crate::name::{DestinationName, Hostname, Namespace, ObjectName, TrustDomain};
 use crate::resource::{Resource, ResourceKey};
 use crate::translate::index::Index;
 use crate::translate::touched::Touched;
@@ -46,6 +46,13 @@ impl Catalog {
         self.touched = Touched::everything();
         self.index.trust_domain = Some(domain);
         self.index.trust_domain_is_fixed = is_fixed;
+    }
+
+    /// Puts `domain` in force, the suffix of names in a cluster, while no Mesh names one.
+    pub fn set_cluster_domain(&mut self, domain: Hostname) {
+        self.revision += 1;
+        self.index.cluster_domain = Some(domain);
+        self.touched = Touched::everything();
     }
 
     /// Takes `ranges`, where Services and pods have their addresses, for the mesh's own beside those that

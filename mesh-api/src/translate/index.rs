@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::error::Invalid;
 use crate::model::workload::Workload;
-use crate::name::{DestinationName, Name, Namespace, ObjectName, Port, TrustDomain};
+use crate::name::{DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute,
@@ -137,6 +137,8 @@ pub(super) struct Index {
     pub(super) trust_domain: Option<TrustDomain>,
     /// Addresses that belong to the mesh, whatever the Mesh says.
     pub(super) ranges: Vec<IpNet>,
+    /// The suffix of service names of a Mesh that names none.
+    pub(super) cluster_domain: Option<Hostname>,
     /// A Mesh that names another trust domain is refused.
     pub(super) trust_domain_is_fixed: bool,
     pub(super) services: Shelf<CheckedService>,

@@ -20,6 +20,7 @@ pub(super) fn facts(index: &Index) -> MeshFacts {
         cluster_domain: mesh
             .cluster_domain
             .clone()
+            .or_else(|| index.cluster_domain.clone())
             .unwrap_or_else(default_cluster_domain),
         ranges: ranges(index),
         unknown_destinations: mesh.unknown_destinations,

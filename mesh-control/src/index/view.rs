@@ -86,7 +86,7 @@ pub struct WorkloadRow {
     pub address: String,
     /// Services that select it.
     pub services: Vec<String>,
-    /// `file` or `registration`.
+    /// `pod`, `file`, `cluster` or `registration`.
     pub source: &'static str,
     /// Kept past its lease.
     pub stale: bool,
@@ -101,6 +101,10 @@ pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
             None => Fault::of(fault),
         };
         status.faults = verdict.faults.iter().map(place).collect();
+        if let Some(fault) = index.unreadable.get(key) {
+            status.conditions = vec![refused(fault)];
+            status.faults = vec![fault.clone()];
+        }
         status.stale = held.outdated
             || verdict.keeps_last_good
             || is_stale(index, key.object().as_ref(), key.kind);
@@ -121,7 +125,16 @@ pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
         let faults = documents.faults().iter();
         faults.map(|fault| of_document(file, fault))
     });
-    held.chain(shadowed).chain(bad).collect()
+    let unreadable = index
+        .unreadable
+        .iter()
+        .filter(|(key, _)| !index.held.contains_key(key))
+        .map(|(key, fault)| {
+            let mut status = of_key(key, &Place::Cluster, vec![refused(fault)]);
+            status.faults.push(fault.clone());
+            status
+        });
+    held.chain(shadowed).chain(bad).chain(unreadable).collect()
 }
 
 /// The status of a document that cannot be read, named as far as it says.
@@ -147,12 +160,16 @@ fn of_document(file: &str, bad: &DocumentFault) -> ResourceStatus {
 }
 
 fn of_key(key: &ResourceKey, place: &Place, conditions: Vec<Condition>) -> ResourceStatus {
+    let (file, line) = match place {
+        Place::File(file, line) => (Some(file.clone()), *line),
+        Place::Cluster | Place::Registration => (None, 0),
+    };
     ResourceStatus {
         kind: key.kind.to_string(),
         namespace: key.namespace.as_ref().map(ToString::to_string),
         name: key.name.to_string(),
-        file: place.file.clone(),
-        line: place.line,
+        file,
+        line,
         stale: false,
         conditions,
         faults: Vec::new(),
@@ -251,7 +268,7 @@ fn endpoint_row(endpoint: &mesh_api::model::backend::Endpoint) -> EndpointRow {
 fn is_stale(index: &Index, name: Option<&ObjectName>, kind: Kind) -> bool {
     kind == Kind::Workload
         && name.is_some_and(|name| {
-            !index.has_file_workload(name)
+            !index.has_written_workload(name)
                 && index
                     .registrations
                     .get(name)

@@ -1,6 +1,6 @@
-//! Accepts proxies: bounded handshakes and connections. May use `peer` and `ca`.
+//! Accepts proxies: bounded handshakes and connections. May use `peer` and `certificate`.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -8,10 +8,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::certificate::SharedTls;
 use crate::serve::peer::Connection;
-
-/// TLS settings in force; replaced when the own certificate or the roots change.
-pub type SharedTls = Arc<RwLock<Arc<rustls::ServerConfig>>>;
 
 /// Accepts connections until the receiving end closes; each goes out once its handshake is done.
 pub async fn accept(

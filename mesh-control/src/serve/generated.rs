@@ -12,7 +12,7 @@ pub mod control_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ControlServer.
     #[async_trait]
     pub trait Control: std::marker::Send + std::marker::Sync + 'static {
-        /// Trades a join token and a certificate request for a first certificate.
+        /// Trades a proof of who is asking and a certificate request for a first certificate.
         async fn join(
             &self,
             request: tonic::Request<::mesh_api::wire::generated::JoinRequest>,

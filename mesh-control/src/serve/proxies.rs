@@ -148,7 +148,7 @@ pub struct FaultRow {
 }
 
 /// How a proxy stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
     /// It took all that was sent.
@@ -241,6 +241,15 @@ impl Proxies {
             .iter()
             .map(|(workload, proxy)| proxy.row(workload))
             .collect()
+    }
+
+    /// How many proxies stand how.
+    pub fn counts(&self) -> BTreeMap<State, usize> {
+        let mut counts = BTreeMap::new();
+        for proxy in self.lock().values() {
+            *counts.entry(proxy.state()).or_default() += 1;
+        }
+        counts
     }
 
     /// Asks a proxy's admin side.

@@ -5,11 +5,14 @@
 
 mod authority;
 mod catalog;
+mod cluster;
 mod configuration;
 mod control;
 mod facts;
 mod finding;
+mod first_day;
 mod gather;
+mod gather_cluster;
 mod identity;
 mod policy;
 mod proxies;
@@ -24,7 +27,7 @@ use mesh_api::resource::duration;
 use tokio::time::{Instant, sleep};
 
 use crate::render::{json, print, yaml};
-use crate::source::state::StateArg;
+use crate::source::origin::Origin;
 use catalog::Category;
 use report::Report;
 
@@ -37,6 +40,9 @@ pub(crate) struct Check {
     /// Only checks of this category; repeatable.
     #[arg(long = "only", value_enum, value_name = "CATEGORY")]
     only: Vec<Category>,
+    /// Before an installation: whether the cluster can have a mesh, and what would stand in its way.
+    #[arg(long, conflicts_with = "wait")]
+    pre: bool,
     /// Warnings fail as well.
     #[arg(long)]
     strict: bool,
@@ -66,12 +72,17 @@ enum Form {
     Yaml,
 }
 
-/// Prints what was found; 1 if anything fails.
-pub(crate) async fn run(check: Check, state: &StateArg) -> anyhow::Result<u8> {
-    let state = state.folder()?;
+/// Looks, and prints what was found.
+pub(crate) async fn run(check: Check, origin: &Origin) -> anyhow::Result<u8> {
+    if check.pre {
+        let cluster = origin.cluster.connect().await?;
+        let report = Report::before(&gather::before(&cluster).await?, &check.only);
+        return check.show(&report);
+    }
+    let mesh = origin.mesh().await?;
     let limit = check.wait.map(|wait| Instant::now() + wait);
     let report = loop {
-        let facts = gather::facts(&state).await;
+        let facts = gather::facts(&mesh).await?;
         let report = Report::of(&facts, &check.only);
         let is_over = limit.is_none_or(|limit| Instant::now() >= limit);
         if is_over || !report.fails(check.strict) {
@@ -79,13 +90,20 @@ pub(crate) async fn run(check: Check, state: &StateArg) -> anyhow::Result<u8> {
         }
         sleep(ROUND).await;
     };
-    print(&match check.output {
-        Form::Table => report.text(report::Detail::All),
-        Form::Short => report.text(report::Detail::Trouble),
-        Form::Json => json(&report)?,
-        Form::Yaml => yaml(&report)?,
-    })?;
-    Ok(u8::from(report.fails(check.strict)))
+    check.show(&report)
+}
+
+impl Check {
+    /// Prints what was found; 1 if anything fails.
+    fn show(&self, report: &Report) -> anyhow::Result<u8> {
+        print(&match self.output {
+            Form::Table => report.text(report::Detail::All),
+            Form::Short => report.text(report::Detail::Trouble),
+            Form::Json => json(report)?,
+            Form::Yaml => yaml(report)?,
+        })?;
+        Ok(u8::from(report.fails(self.strict)))
+    }
 }
 
 fn wait(text: &str) -> anyhow::Result<Duration> {

@@ -23,8 +23,8 @@ use crate::command::proxy_config::workload_name;
 use crate::render::{Output, show};
 use crate::source::admin::Admin;
 use crate::source::files::Files;
+use crate::source::origin::{Mesh, Origin};
 use crate::source::proxy;
-use crate::source::state::StateArg;
 
 /// Arguments of `meshctl explain`.
 #[derive(Debug, Args)]
@@ -91,14 +91,21 @@ enum Subject {
 }
 
 /// Prints the explanation.
-pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u8> {
     let subject = url::parse(
         &arguments.request,
         &arguments.headers,
         arguments.sni.as_deref(),
     )?;
-    if arguments.live {
-        let admin = Admin::of(&state.folder()?);
+    let mesh = match arguments.files.as_slice() {
+        [] => Some(origin.mesh().await?),
+        _ => None,
+    };
+    // A cluster has no folder of manifests: there the running proxy is asked.
+    if let Some(mesh) = &mesh
+        && (arguments.live || matches!(mesh, Mesh::Cluster(_)))
+    {
+        let admin = mesh.admin();
         let from = proxy::find(&admin, &arguments.from, None).await?;
         let answer = match &subject {
             Subject::Request(asked) => ask(&admin, &from, asked).await?,
@@ -110,10 +117,9 @@ pub(crate) async fn run(arguments: Explain, state: &StateArg) -> anyhow::Result<
         return Ok(0);
     }
     let from = workload_name(&arguments.from)?;
-    let paths = if arguments.files.is_empty() {
-        vec![state.folder()?.manifests()]
-    } else {
-        arguments.files
+    let paths = match mesh {
+        Some(Mesh::Folder(folder)) => vec![folder.manifests()],
+        _ => arguments.files,
     };
     let files = Files::read(&paths)?;
     match &subject {

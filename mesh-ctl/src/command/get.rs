@@ -16,7 +16,7 @@ use crate::command::watch::{Watch, Watched};
 use crate::render::{ListFormat, list};
 use crate::source::admin::Admin;
 use crate::source::json::{items, text};
-use crate::source::state::StateArg;
+use crate::source::origin::Origin;
 use kind::Kinds;
 use select::{Selector, is_in, is_named};
 
@@ -70,8 +70,8 @@ enum Form {
 }
 
 /// Prints the objects asked for.
-pub(crate) async fn run(get: Get, state: &StateArg) -> anyhow::Result<u8> {
-    let admin = Admin::of(&state.folder()?);
+pub(crate) async fn run(get: Get, origin: &Origin) -> anyhow::Result<u8> {
+    let admin = origin.admin().await?;
     let kinds = kind::parse(&get.what)?;
     if get.output == Form::Hosts && kinds != Kinds::One(Kind::Service) {
         bail!("only services have hosts: `meshctl get services -o hosts`");

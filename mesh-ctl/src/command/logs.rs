@@ -1,9 +1,10 @@
-//! `meshctl logs`: what a workload of the state folder wrote: its access log, its sidecar's log, its
-//! app's output.
+//! `meshctl logs`: what a workload wrote: its access log, its sidecar's log, its app's output. Of a
+//! state folder it reads files, of a cluster what pods' containers wrote.
 
 mod filter;
 mod follow;
 mod line;
+mod pods;
 
 use std::path::PathBuf;
 
@@ -15,14 +16,16 @@ use serde_json::Value;
 
 use crate::command::complete;
 use crate::command::signal;
-use crate::source::state::{StateArg, StateFolder};
+use crate::source::origin::{Mesh, Origin};
+use crate::source::state::StateFolder;
 use filter::{Filter, Statuses};
 use follow::Tail;
 
 /// Arguments of `meshctl logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The workload, `namespace/name`; a bare name if there is one of that name.
+    /// The workload, `namespace/name`; a bare name if there is one of that name; in a cluster also
+    /// `deploy/NAME`, `pod/NAME`, `NAME.NAMESPACE`.
     #[arg(value_name = "WORKLOAD", add = complete::workloads())]
     workload: String,
     /// Namespace of the workload.
@@ -96,8 +99,11 @@ enum Form {
 }
 
 /// Prints what there is; with `--follow`, what comes.
-pub(crate) async fn run(logs: Logs, state: &StateArg) -> anyhow::Result<u8> {
-    let state = state.folder()?;
+pub(crate) async fn run(logs: Logs, origin: &Origin) -> anyhow::Result<u8> {
+    let state = match origin.mesh().await? {
+        Mesh::Folder(state) => state,
+        Mesh::Cluster(remote) => return pods::run(&logs, remote.cluster()).await,
+    };
     let workload = find(&state, &logs.workload, logs.namespace.as_ref())?;
     let filter = logs.filter();
     let wanted = logs.wanted();

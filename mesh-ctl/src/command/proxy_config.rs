@@ -18,8 +18,8 @@ use crate::command::complete;
 use crate::command::watch::{Watch, Watched};
 use crate::render::{ListFormat, ListOutput, Rows, list};
 use crate::source::admin::Admin;
+use crate::source::origin::Origin;
 use crate::source::proxy;
-use crate::source::state::StateArg;
 
 use narrow::Only;
 
@@ -76,13 +76,13 @@ enum Part {
 }
 
 /// Prints the part asked for.
-pub(crate) async fn run(arguments: ProxyConfig, state: &StateArg) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: ProxyConfig, origin: &Origin) -> anyhow::Result<u8> {
     if let Some(file) = &arguments.file {
         let text = arguments.text(read(file)?)?;
         crate::render::print(&text)?;
         return Ok(0);
     }
-    let admin = Admin::of(&state.folder()?);
+    let admin = origin.admin().await?;
     let wanted = arguments.workload.as_deref().unwrap_or_default();
     let workload = proxy::find(&admin, wanted, arguments.namespace.as_ref()).await?;
     let watched = match arguments.part {

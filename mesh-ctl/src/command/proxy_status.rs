@@ -8,10 +8,9 @@ use serde_json::Value;
 use crate::command::complete;
 use crate::command::watch::{Watch, Watched};
 use crate::render::{Cell, ListOutput, Rows, Tone, Width, lines, list, time};
-use crate::source::admin::Admin;
 use crate::source::json::{self, items, text, text_or_dash};
+use crate::source::origin::Origin;
 use crate::source::proxy::hint;
-use crate::source::state::StateArg;
 
 /// Arguments of `meshctl proxy-status`.
 #[derive(Debug, Args)]
@@ -29,8 +28,8 @@ pub(crate) struct ProxyStatus {
 }
 
 /// Prints each proxy with its state: SYNCED, STALE, NACKED or DISCONNECTED.
-pub(crate) async fn run(arguments: ProxyStatus, state: &StateArg) -> anyhow::Result<u8> {
-    let admin = Admin::of(&state.folder()?);
+pub(crate) async fn run(arguments: ProxyStatus, origin: &Origin) -> anyhow::Result<u8> {
+    let admin = origin.admin().await?;
     let look = async || {
         let found = arguments.choose(&admin.get("/proxies").await?)?;
         let table = |width| {

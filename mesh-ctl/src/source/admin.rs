@@ -1,26 +1,35 @@
-//! The admin socket of the control plane: JSON over HTTP/1.1 on a Unix socket of this user.
+//! The administrators' door of the control plane: JSON over HTTP/1.1, on a Unix socket of this user
+//! or on the remote port of one in a cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::source::cluster::remote::Remote;
 use crate::source::http::{Answer, Connection, request};
 use crate::source::state::StateFolder;
 
-/// A client of the control plane's admin socket.
+/// A client of the control plane.
 #[derive(Clone, Debug)]
-pub(crate) struct Admin {
-    socket: PathBuf,
+pub(crate) enum Admin {
+    /// By its socket on this machine.
+    Socket(PathBuf),
+    /// By the remote port of its replicas.
+    Remote(Arc<Remote>),
 }
 
 impl Admin {
     /// The control plane of `state`.
     pub(crate) fn of(state: &StateFolder) -> Self {
-        Self {
-            socket: state.admin_socket(),
-        }
+        Self::Socket(state.admin_socket())
+    }
+
+    /// The control plane of a cluster.
+    pub(crate) fn remote(remote: Arc<Remote>) -> Self {
+        Self::Remote(remote)
     }
 
     /// Asks for `target`.
@@ -42,17 +51,10 @@ impl Admin {
     }
 
     async fn ask(&self, method: &str, target: &str, body: Bytes) -> anyhow::Result<Answer> {
-        let mut connection = Connection::open_unix(&self.socket).await.with_context(|| {
-            format!(
-                "no control plane answers at {}; start one with `meshctl control`, or name its \
-                 folder with --state or MESH_STATE",
-                self.socket.display()
-            )
-        })?;
-        let answer = connection
-            .exchange(request(method, target, "localhost", body)?)
-            .await
-            .with_context(|| format!("{method} {target} on the control plane failed"))?;
+        let answer = match self {
+            Self::Socket(socket) => by_socket(socket, method, target, body).await,
+            Self::Remote(remote) => remote.ask(method, target, body).await,
+        }?;
         if answer.status >= 400 {
             let text = refusal(&answer);
             bail!(
@@ -62,6 +64,25 @@ impl Admin {
         }
         Ok(answer)
     }
+}
+
+async fn by_socket(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    body: Bytes,
+) -> anyhow::Result<Answer> {
+    let mut connection = Connection::open_unix(socket).await.with_context(|| {
+        format!(
+            "no control plane answers at {}; start one with `meshctl control`, or name its folder \
+             with --state or MESH_STATE, or a cluster with --context",
+            socket.display()
+        )
+    })?;
+    connection
+        .exchange(request(method, target, "localhost", body)?)
+        .await
+        .with_context(|| format!("{method} {target} on the control plane failed"))
 }
 
 /// The reason in an error answer: its `error` field, or its text.

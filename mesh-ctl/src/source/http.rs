@@ -57,7 +57,8 @@ impl Connection {
         Self::over(stream).await
     }
 
-    async fn over<S>(stream: S) -> anyhow::Result<Self>
+    /// Speaks over a stream that is connected.
+    pub(crate) async fn over<S>(stream: S) -> anyhow::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {

@@ -6,10 +6,12 @@ use mesh_api::resource::nearest;
 use serde_json::Value;
 
 use crate::source::admin::Admin;
+use crate::source::cluster::pod::Wanted;
 
 /// The workload that `text` means, among those whose proxy the control plane knows.
 ///
-/// A bare name is looked for in `namespace`, or in all of them and must be the only one there.
+/// A bare name is looked for in `namespace`, or in all of them and must be the only one there;
+/// `deploy/x`, `pod/x` and `x.namespace` are pods of a cluster.
 ///
 /// # Errors
 /// There is none, with the nearest names, or there are several.
@@ -39,6 +41,19 @@ fn choose(known: &[&str], text: &str, namespace: Option<&Namespace>) -> anyhow::
         (false, Some(namespace)) => format!("{namespace}/{text}"),
         _ => text.to_owned(),
     };
+    if let Some(wanted) = Wanted::parse(text) {
+        let is_meant = |name: &&str| {
+            let (place, pod) = name.split_once('/').unwrap_or_default();
+            let is_there = namespace.is_none_or(|namespace| namespace.as_str() == place);
+            is_there && wanted.takes(place, pod)
+        };
+        // Of a Deployment any pod will do: all run the same.
+        if let Some(one) = known.iter().copied().find(is_meant) {
+            return one
+                .parse()
+                .with_context(|| format!("{one:?} is no workload"));
+        }
+    }
     let is_meant = |name: &&str| *name == full || (!full.contains('/') && bare(name) == full);
     let found: Vec<&str> = known.iter().copied().filter(is_meant).collect();
     match found.as_slice() {
@@ -90,6 +105,9 @@ mod tests {
         assert_eq!(found("demo/catalog", Some(&namespace)), "demo/catalog");
         assert_eq!(found("catalog", Some(&namespace)), "other/catalog");
         assert!(found("catalog", None).contains("demo/catalog, other/catalog"));
+        let pods = ["demo/shop-7c9f8d6b5-x2x4z", "demo/shop-7c9f8d6b5-x2x5z"];
+        let any = choose(&pods, "deploy/shop.demo", None).unwrap();
+        assert_eq!(any.to_string(), pods[0]);
         for (given, expected) in [
             ("default/shop", "did you mean demo/shop?"),
             ("shp", "did you mean demo/shop?"),

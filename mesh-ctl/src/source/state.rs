@@ -13,25 +13,28 @@ use serde::{Deserialize, Serialize};
 /// Longest path of a Unix socket taken everywhere, in bytes (`sun_path` is 104 to 108).
 const MAX_SOCKET_PATH: usize = 100;
 
+/// The state folder where none is named.
+pub(crate) const DEFAULT: &str = ".mesh";
+
 /// The argument `--state`, shared by every command that talks to a mesh on this machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct StateArg {
-    /// State folder of the mesh: its CA, last good config, sockets and logs.
+    /// State folder of a mesh on this machine: its CA, last good config, sockets and logs
+    /// [default: .mesh].
     #[arg(
         long,
         value_name = "DIR",
         env = "MESH_STATE",
-        default_value = ".mesh",
         global = true,
         help_heading = "Options of every command"
     )]
-    pub(crate) state: PathBuf,
+    pub(crate) state: Option<PathBuf>,
 }
 
 impl StateArg {
     /// The folder, absolute, whether or not it exists.
     pub(crate) fn folder(&self) -> anyhow::Result<StateFolder> {
-        StateFolder::new(&self.state)
+        StateFolder::new(self.state.as_deref().unwrap_or(Path::new(DEFAULT)))
     }
 }
 

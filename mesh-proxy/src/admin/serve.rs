@@ -228,11 +228,10 @@ where
 
 async fn respond(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
-    let is_observed = matches!(path.as_str(), "/metrics" | "/ready");
     let answer = if !matches!(*request.method(), Method::GET | Method::POST) {
         refuse(405, "GET, or POST with a body")
-    } else if scope == Scope::ReadOnly && !is_observed {
-        refuse(404, "only /metrics and /ready here")
+    } else if scope == Scope::ReadOnly {
+        observed(admin, &path).await
     } else {
         match read_body(request.into_body()).await {
             Some(body) => admin.handle(&path, &body),
@@ -240,6 +239,20 @@ async fn respond(admin: &Admin, scope: Scope, request: Request<Incoming>) -> Res
         }
     };
     to_response(&path, answer)
+}
+
+/// What is read-only, or asks the app what anybody may ask it.
+async fn observed(admin: &Admin, path: &str) -> AdminAnswer {
+    if matches!(path, "/metrics" | "/ready") {
+        return admin.handle(path, &[]);
+    }
+    let answer = admin.observe(path).await;
+    answer.unwrap_or_else(|| {
+        refuse(
+            404,
+            "only /metrics, /ready, /started and the app's probes here",
+        )
+    })
 }
 
 async fn read_body(body: Incoming) -> Option<Bytes> {
@@ -251,6 +264,7 @@ async fn read_body(body: Incoming) -> Option<Bytes> {
 fn to_response(path: &str, answer: AdminAnswer) -> Response<Full<Bytes>> {
     let kind = match path {
         "/metrics" => "text/plain; version=0.0.4",
+        path if path.starts_with("/probe/") => "text/plain",
         _ => "application/json",
     };
     let response = Response::builder()

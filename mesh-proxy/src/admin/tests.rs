@@ -43,7 +43,12 @@ fn fixture() -> Fixture {
     let (config, task) = Config::open(&bootstrap, telemetry).unwrap();
     let health: EndpointHealth = Arc::new(|| json!([{ "ejected": true }]));
     Fixture {
-        admin: Admin::new(config.clone(), bootstrap, health, Arc::new(|| false)),
+        admin: Admin::new(
+            config.clone(),
+            bootstrap,
+            health,
+            Arc::new(|| vec!["listeners"]),
+        ),
         config,
         _task: task,
         folder,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -91,6 +91,10 @@ pub struct Capture {
     pub outbound: Vec<SocketAddr>,
     /// Of what others dial at the workload.
     pub inbound: Vec<SocketAddr>,
+    /// A port that the system redirects to `outbound` on loopback: the proxy dials it to see whether
+    /// it does, and is not ready before. Absent: nothing is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_port: Option<u16>,
 }
 
 impl Capture {
@@ -107,6 +111,128 @@ impl Capture {
                 }
             });
         }
+    }
+}
+
+/// Where an app listens: `"dialled"`, or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum AppAddress {
+    /// At one address, whichever of the workload's was dialled.
+    Fixed(IpAddr),
+    /// At the address that was dialled.
+    Dialled,
+}
+
+impl Default for AppAddress {
+    fn default() -> Self {
+        Self::Fixed(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+impl TryFrom<String> for AppAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == DIALLED {
+            return Ok(Self::Dialled);
+        }
+        let address = text.parse().map(Self::Fixed);
+        address.map_err(|_| format!("{text:?} is neither an address nor {DIALLED}"))
+    }
+}
+
+impl From<AppAddress> for String {
+    fn from(address: AppAddress) -> Self {
+        match address {
+            AppAddress::Fixed(address) => address.to_string(),
+            AppAddress::Dialled => DIALLED.to_owned(),
+        }
+    }
+}
+
+const DIALLED: &str = "dialled";
+
+/// A pod's way to its first certificate. The token's file is read at each try: it is renewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccountToken {
+    /// The token's file.
+    pub file: PathBuf,
+    /// SHA-256 of the roots, any of which vouches for the control plane.
+    pub root_hashes: Vec<RootHash>,
+}
+
+impl ServiceAccountToken {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        if !self.file.is_absolute() {
+            faults.field("file", |f| f.refuse("must be an absolute path"));
+        }
+        if self.root_hashes.is_empty() {
+            faults.field("rootHashes", |f| {
+                f.refuse("is empty: nothing would vouch for the control plane");
+            });
+        }
+    }
+}
+
+/// SHA-256 of a root certificate's DER, as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RootHash(pub [u8; 32]);
+
+impl FromStr for RootHash {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || {
+            let text: String = text.chars().take(80).collect();
+            format!("{text:?} is not 64 hexadecimal digits")
+        };
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let mut hash = [0; 32];
+        if !rest.is_empty() || pairs.len() != hash.len() {
+            return Err(bad());
+        }
+        let digit = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            let (high, low) = (digit(*high), digit(*low));
+            *byte = high
+                .zip(low)
+                .map(|(high, low)| high << 4 | low)
+                .ok_or_else(bad)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl TryFrom<String> for RootHash {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for RootHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for RootHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<RootHash> for String {
+    fn from(hash: RootHash) -> Self {
+        hash.to_string()
     }
 }
 
@@ -278,5 +404,26 @@ pub(super) mod seconds {
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_hashes_are_read() {
+        let hash: RootHash = "0f".repeat(32).parse().unwrap();
+        assert_eq!(hash, RootHash([15; 32]));
+        assert_eq!(hash.to_string(), "0f".repeat(32));
+        for bad in [
+            "",
+            "0f",
+            &"0g".repeat(32),
+            &"0f".repeat(33),
+            &"é".repeat(32),
+        ] {
+            assert!(bad.parse::<RootHash>().is_err(), "{bad}");
+        }
     }
 }

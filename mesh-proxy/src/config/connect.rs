@@ -31,8 +31,8 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 pub(super) enum Trust {
     /// The current certificate and its roots.
     Own(IdentityCell),
-    /// A join token's root; we have no certificate yet.
-    Pinned(RootHash),
+    /// Roots of which we know the hash; we have no certificate yet.
+    Pinned(Vec<RootHash>),
 }
 
 /// The control plane was not reached.
@@ -90,7 +90,9 @@ struct Connector {
 impl Connector {
     fn settings(&self) -> Result<ClientConfig, IdentityError> {
         match &self.trust {
-            Trust::Pinned(hash) => control_client_config(&ControlTrust::Pinned(*hash), None),
+            Trust::Pinned(hashes) => {
+                control_client_config(&ControlTrust::Pinned(hashes.clone()), None)
+            }
             Trust::Own(cell) => {
                 let own = cell.current().ok_or(IdentityError::NoIdentity)?;
                 let trust = ControlTrust::Roots {

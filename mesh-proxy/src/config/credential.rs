@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mesh_api::name::ObjectName;
 use mesh_api::token::JoinToken;
 use mesh_api::wire::generated::{Certificate, JoinRequest, RenewRequest, Roots};
 use tonic::Status as RpcStatus;
 
+use crate::bootstrap::{RootHash, ServiceAccountToken};
 use crate::config::Shared;
 use crate::config::connect::{self, ConnectError, Trust, chain};
-use crate::identity::{self, Credentials, IdentityError, Key, RootHash};
+use crate::identity::{self, Credentials, IdentityError, Key};
 
 /// Time for one call.
 const CALL: Duration = Duration::from_secs(5);
@@ -27,6 +29,11 @@ pub(super) enum CredentialError {
     Connect(#[from] ConnectError),
     #[error("the join token's root hash is not 64 hexadecimal digits")]
     RootHash,
+    #[error("cannot read the token of the service account, {path}: {source}")]
+    TokenFile {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("certificate: {}", chain(.0))]
     Identity(#[from] IdentityError),
     #[error("certificate refused: {}", .0.message())]
@@ -37,20 +44,63 @@ pub(super) enum CredentialError {
     Foreign(String),
 }
 
-/// Trades `token` for a first certificate.
+/// What a proxy shows for its first certificate.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// A token of the mesh's own.
+    Token(Box<JoinToken>),
+    /// A token of the pod's service account.
+    ServiceAccount(ServiceAccountToken),
+}
+
+impl Proof {
+    /// The hashes of roots that vouch for the control plane.
+    fn roots(&self) -> Result<Vec<[u8; 32]>, CredentialError> {
+        match self {
+            Self::Token(token) => {
+                let hash = token.claims.root.parse::<RootHash>();
+                Ok(vec![hash.map_err(|_| CredentialError::RootHash)?.0])
+            }
+            Self::ServiceAccount(token) => Ok(token.root_hashes.iter().map(|h| h.0).collect()),
+        }
+    }
+
+    /// The call that shows it. A file is read anew at each: tokens of service accounts are renewed.
+    fn request(
+        &self,
+        workload: &ObjectName,
+        certificate_request: Vec<u8>,
+    ) -> Result<JoinRequest, CredentialError> {
+        let mut request = JoinRequest {
+            certificate_request,
+            ..JoinRequest::default()
+        };
+        match self {
+            Self::Token(token) => request.token = token.to_string(),
+            Self::ServiceAccount(token) => {
+                let unreadable = |source| CredentialError::TokenFile {
+                    path: token.file.display().to_string(),
+                    source,
+                };
+                let text = std::fs::read_to_string(&token.file).map_err(unreadable)?;
+                text.trim().clone_into(&mut request.service_account_token);
+                request.workload = workload.to_string();
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Trades `proof` for a first certificate.
 pub(super) async fn join(
     shared: &Shared,
     address: &str,
-    token: &JoinToken,
+    proof: &Proof,
     folder: &Path,
 ) -> Result<(), CredentialError> {
-    let root = root_hash(&token.claims.root).ok_or(CredentialError::RootHash)?;
-    let channel = connect::connect(address, Trust::Pinned(root)).await?;
+    let channel = connect::connect(address, Trust::Pinned(proof.roots()?)).await?;
     let (key, certificate_request) = identity::anonymous_request()?;
-    let request = JoinRequest {
-        token: token.to_string(),
-        certificate_request,
-    };
+    let request = proof.request(&shared.workload, certificate_request)?;
     let mut client = connect::client(channel);
     let answer = tokio::time::timeout(CALL, client.join(request)).await;
     let certificate = answer.map_err(|_| CredentialError::Late)??.into_inner();
@@ -195,23 +245,6 @@ fn install(shared: &Shared, credentials: Credentials, folder: &Path) {
     shared.identity.replace(credentials);
 }
 
-fn root_hash(text: &str) -> Option<RootHash> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let mut hash = RootHash::default();
-    if !rest.is_empty() || pairs.len() != hash.len() {
-        return None;
-    }
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-        let digit = |b: u8| {
-            char::from(b)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(hash)
-}
-
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -234,20 +267,6 @@ mod tests {
         ] {
             let time = renewal_time(not_before, not_after, now, 0.0);
             assert_eq!(seconds(time), expected, "{not_before} {not_after} {now}");
-        }
-    }
-
-    #[test]
-    fn root_hashes_are_read() {
-        assert_eq!(root_hash(&"0f".repeat(32)), Some([15; 32]));
-        for bad in [
-            "",
-            "0f",
-            &"0g".repeat(32),
-            &"0f".repeat(33),
-            &"é".repeat(32),
-        ] {
-            assert_eq!(root_hash(bad), None, "{bad}");
         }
     }
 }

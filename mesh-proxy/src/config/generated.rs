@@ -80,7 +80,7 @@ pub mod control_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Trades a join token and a certificate request for a first certificate.
+        /// Trades a proof of who is asking and a certificate request for a first certificate.
         pub async fn join(
             &mut self,
             request: impl tonic::IntoRequest<::mesh_api::wire::generated::JoinRequest>,

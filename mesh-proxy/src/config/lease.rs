@@ -36,7 +36,7 @@ impl Lease {
         let registration = bootstrap.registration.as_ref()?;
         Some(Self {
             request: request(bootstrap, registration),
-            probes: probes(registration, bootstrap.app_address),
+            probes: probes(registration, bootstrap.app_at(bootstrap.address)),
         })
     }
 

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::model::entry::EntryName;
-use mesh_api::token::JoinToken;
 use mesh_api::wire::generated::{Batch, Fault, Refusal};
 
 use crate::bootstrap::Bootstrap;
 use crate::config::Shared;
 use crate::config::apply::{Held, Outcome};
 use crate::config::connect::{self, Trust};
-use crate::config::credential;
+use crate::config::credential::{self, Proof};
 use crate::config::last_good::LastGood;
 use crate::config::lease::Lease;
 use crate::config::session::{Session, SessionError};
@@ -43,25 +42,21 @@ pub struct ControlTask {
     pub(super) folder: PathBuf,
     pub(super) is_dirty: bool,
     last_good: LastGood,
-    token: Option<JoinToken>,
+    proof: Option<Proof>,
     lease: Option<Lease>,
     keeps_lease: bool,
 }
 
 impl ControlTask {
     /// Puts in force what is on disk.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        bootstrap: &Bootstrap,
-        token: Option<JoinToken>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, bootstrap: &Bootstrap, proof: Option<Proof>) -> Self {
         let mut task = Self {
             shared,
             held: Held::default(),
             folder: bootstrap.identity_dir.clone(),
             is_dirty: false,
             last_good: LastGood::new(&bootstrap.state_dir, &bootstrap.workload),
-            token,
+            proof,
             lease: Lease::of(bootstrap),
             keeps_lease: bootstrap.registration.is_some(),
         };
@@ -107,10 +102,10 @@ impl ControlTask {
         was_served: &mut bool,
     ) -> SessionError {
         if !credential::is_usable(&self.shared) {
-            let Some(token) = &self.token else {
+            let Some(proof) = &self.proof else {
                 return SessionError::Expired;
             };
-            let joined = credential::join(&self.shared, address, token, &self.folder).await;
+            let joined = credential::join(&self.shared, address, proof, &self.folder).await;
             if let Err(error) = joined {
                 return error.into();
             }

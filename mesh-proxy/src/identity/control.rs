@@ -29,9 +29,9 @@ pub enum ControlTrust {
         /// The trust domain its identity must be of.
         trust_domain: TrustDomain,
     },
-    /// The one root with this hash, sent along in the chain: joining by token. The control plane
-    /// may be of any trust domain.
-    Pinned(RootHash),
+    /// A root with one of these hashes, sent along in the chain: joining. The control plane may be of
+    /// any trust domain.
+    Pinned(Vec<RootHash>),
 }
 
 /// Settings for the connection to the control plane, which proves its identity by URI name; its
@@ -62,7 +62,7 @@ pub(super) fn verifier(trust: &ControlTrust) -> Result<ControlVerifier, Identity
             roots: root_store(roots)?,
             trust_domain: trust_domain.clone(),
         },
-        ControlTrust::Pinned(hash) => Anchor::Pinned(*hash),
+        ControlTrust::Pinned(hashes) => Anchor::Pinned(hashes.clone()),
     };
     Ok(ControlVerifier { anchor })
 }
@@ -78,14 +78,14 @@ enum Anchor {
         roots: RootCertStore,
         trust_domain: TrustDomain,
     },
-    Pinned(RootHash),
+    Pinned(Vec<RootHash>),
 }
 
 /// Why a server is not the control plane.
 #[derive(Debug, thiserror::Error)]
 enum NotControl {
     #[error(
-        "the server does not send the root that the join token pins; is the token of another mesh?"
+        "the server does not send a root that is pinned; is the join token, or MESH_ROOT_HASHES of the pod, of another mesh?"
     )]
     RootNotPinned,
     #[error(
@@ -105,8 +105,9 @@ impl ControlVerifier {
         chain.extend_from_slice(intermediates);
         match &self.anchor {
             Anchor::Roots { roots, .. } => verify::check_chain(&chain, roots, now)?,
-            Anchor::Pinned(hash) => {
-                let root = intermediates.iter().find(|c| is_pinned(c, hash));
+            Anchor::Pinned(hashes) => {
+                let mut sent = intermediates.iter();
+                let root = sent.find(|c| hashes.iter().any(|hash| is_pinned(c, hash)));
                 let root = root.ok_or_else(|| verify::refuse(NotControl::RootNotPinned))?;
                 let mut store = RootCertStore::empty();
                 store.add(root.clone().into_owned())?;

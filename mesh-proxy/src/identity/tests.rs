@@ -122,15 +122,30 @@ fn the_control_plane_is_known_by_its_root_and_identity() {
         trust_domain: domain.parse().unwrap(),
     };
     for (trust, leaf, sent, expected) in [
-        (ControlTrust::Pinned(pin(&own)), &leaf, own.root(), true),
-        (ControlTrust::Pinned(pin(&other)), &leaf, own.root(), false),
         (
-            ControlTrust::Pinned(pin(&own)),
+            ControlTrust::Pinned(vec![pin(&own)]),
+            &leaf,
+            own.root(),
+            true,
+        ),
+        (
+            ControlTrust::Pinned(vec![pin(&other)]),
+            &leaf,
+            own.root(),
+            false,
+        ),
+        (
+            ControlTrust::Pinned(vec![pin(&own)]),
             &impostor,
             own.root(),
             false,
         ),
-        (ControlTrust::Pinned(pin(&own)), &foreign, own.root(), false),
+        (
+            ControlTrust::Pinned(vec![pin(&own)]),
+            &foreign,
+            own.root(),
+            false,
+        ),
         (roots("mesh.test"), &leaf, vec![], true),
         (roots("other.test"), &leaf, vec![], false),
         (roots("mesh.test"), &impostor, vec![], false),

@@ -35,8 +35,10 @@ pub fn wanted(
         .as_ref()
         .map(|registration| registration.tunnel_port);
     let tunnel = entry.map(|entry| entry.tunnel_port.number()).or(registered);
-    let tunnel = SocketAddr::new(bootstrap.address, tunnel.unwrap_or(TUNNEL_PORT));
-    wanted.insert(tunnel, Role::Tunnel(workload.clone()));
+    for address in bootstrap.addresses() {
+        let tunnel = SocketAddr::new(address, tunnel.unwrap_or(TUNNEL_PORT));
+        wanted.insert(tunnel, Role::Tunnel(workload.clone()));
+    }
     if let Some(capture) = &bootstrap.capture {
         for address in &capture.outbound {
             wanted.insert(*address, Role::CapturedOutbound);

@@ -15,7 +15,7 @@ use mesh_api::{fixture, wire};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::bootstrap::{Bootstrap, UpstreamListener};
+use crate::bootstrap::{AppAddress, Bootstrap, UpstreamListener};
 use crate::identity::fixture::Authority;
 
 /// The port of the callers' outbound listener.
@@ -147,7 +147,7 @@ impl Mesh {
                     &entries(&name),
                     (servers, account),
                     |bootstrap| {
-                        bootstrap.app_address = app.ip();
+                        bootstrap.app_address = AppAddress::Fixed(app.ip());
                     },
                 )
             })

@@ -5,7 +5,10 @@ use serde::Serialize;
 
 use super::facts::Facts;
 use super::finding::Verdict;
-use super::{authority, configuration, control, identity, policy, proxies, state, workload};
+use super::{
+    authority, cluster, configuration, control, first_day, identity, policy, proxies, state,
+    workload,
+};
 
 /// The page that explains each check under a heading of its name.
 pub(super) const PAGE: &str = "docs/reference/check.md";
@@ -30,6 +33,10 @@ pub(super) enum Category {
     Policies,
     /// Workloads and their leases.
     Workloads,
+    /// The cluster that a mesh is, or is to be, in.
+    Cluster,
+    /// What a strict mesh breaks on its first day.
+    Adoption,
 }
 
 impl Category {
@@ -44,6 +51,8 @@ impl Category {
             Self::Configuration => "configuration",
             Self::Policies => "policies",
             Self::Workloads => "workloads",
+            Self::Cluster => "cluster",
+            Self::Adoption => "adoption",
         }
     }
 }
@@ -212,7 +221,92 @@ pub(super) const ALL: &[Entry] = &[
         "no two workloads share an address and port",
         workload::addresses,
     ),
+    GATEWAY_API,
+    entry(
+        "entries-in-mesh",
+        Category::Adoption,
+        "what leads traffic into the cluster is in the mesh",
+        first_day::entries,
+    ),
+    entry(
+        "scrapes",
+        Category::Adoption,
+        "no metrics are scraped from outside the mesh",
+        first_day::scrapes,
+    ),
+    entry(
+        "webhooks-reachable",
+        Category::Adoption,
+        "the API server reaches what it calls",
+        first_day::webhooks,
+    ),
+    entry(
+        "network-policies",
+        Category::Adoption,
+        "network policies let the mesh's own ports through",
+        first_day::network_policies,
+    ),
+    entry(
+        "host-network",
+        Category::Adoption,
+        "no pod that asks for a sidecar is on its node's network",
+        first_day::host_network,
+    ),
+    entry(
+        "started-before",
+        Category::Adoption,
+        "every pod that should have a sidecar has one",
+        first_day::started_before,
+    ),
 ];
+
+/// The checks before an installation, in the order they are made.
+pub(super) const BEFORE: &[Entry] = &[
+    entry(
+        "cluster-version",
+        Category::Cluster,
+        "the cluster's version is supported",
+        cluster::version,
+    ),
+    entry(
+        "installation-rights",
+        Category::Cluster,
+        "these credentials may install a mesh",
+        cluster::rights,
+    ),
+    GATEWAY_API,
+    entry(
+        "pod-security",
+        Category::Cluster,
+        "Pod Security lets pods have an init container that captures",
+        cluster::pod_security,
+    ),
+    entry(
+        "network-plugin",
+        Category::Cluster,
+        "the cluster's network lets sidecars capture",
+        cluster::network,
+    ),
+    entry(
+        "other-meshes",
+        Category::Cluster,
+        "no other mesh injects pods",
+        cluster::other_meshes,
+    ),
+    entry(
+        "not-installed",
+        Category::Cluster,
+        "no mesh is installed yet",
+        cluster::not_installed,
+    ),
+];
+
+const GATEWAY_API: Entry = entry(
+    "gateway-api",
+    Category::Cluster,
+    "the Gateway API is there, of a version that is understood",
+    cluster::gateway_api,
+);
 
 const fn entry(
     name: &'static str,
@@ -237,7 +331,8 @@ mod tests {
         let page = include_str!("../../../../docs/reference/check.md");
         let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
         let headings: Vec<&str> = headings.collect();
-        let names: Vec<&str> = ALL.iter().map(|entry| entry.name).collect();
+        let before = BEFORE.iter().filter(|entry| entry.name != GATEWAY_API.name);
+        let names: Vec<&str> = ALL.iter().chain(before).map(|entry| entry.name).collect();
         assert_eq!(
             headings, names,
             "{PAGE}, headings of the third level, in order"

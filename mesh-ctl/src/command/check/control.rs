@@ -13,6 +13,14 @@ pub(super) fn answers(facts: &Facts) -> Verdict {
     let Err(reason) = &facts.control else {
         return Verdict::Looked(Vec::new());
     };
+    if facts.cluster.is_some() {
+        return Verdict::Looked(vec![Finding::fault(
+            "the control plane does not answer",
+            reason.clone(),
+            "kubectl get pods -n mesh-system and meshctl logs -n mesh-system deploy/mesh-control say \
+             more; `meshctl install` mends what is missing",
+        )]);
+    }
     Verdict::Looked(vec![Finding::fault(
         "the control plane does not answer",
         reason.clone(),
@@ -25,6 +33,9 @@ pub(super) fn listens(facts: &Facts) -> Verdict {
     let Ok(control) = &facts.control else {
         return Verdict::Blind;
     };
+    let Some(takes) = &control.takes else {
+        return Verdict::Blind;
+    };
     let finding = |reason: &String| {
         Finding::fault(
             format!("nothing takes connections at {}", control.listen),
@@ -32,7 +43,7 @@ pub(super) fn listens(facts: &Facts) -> Verdict {
             "see the control plane's log; another --listen if the address is not this machine's",
         )
     };
-    Verdict::Looked(control.refused.iter().map(finding).collect())
+    Verdict::Looked(takes.as_ref().err().map(finding).into_iter().collect())
 }
 
 pub(super) fn build(facts: &Facts) -> Verdict {

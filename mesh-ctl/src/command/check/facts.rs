@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::adoption::Objects;
+
 /// Everything known at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -11,12 +13,31 @@ pub(super) struct Facts {
     pub(super) now: i64,
     /// The version of this binary.
     pub(super) build: String,
-    /// The state folder.
-    pub(super) state: State,
+    /// The state folder; none of a mesh in a cluster.
+    pub(super) state: Option<State>,
     /// The certificates that the control plane keeps in the state folder.
     pub(super) authority: Authority,
     /// The control plane, or why it does not answer.
     pub(super) control: Result<Control, String>,
+    /// The cluster; none of a mesh on this machine.
+    pub(super) cluster: Option<Cluster>,
+}
+
+/// A Kubernetes cluster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cluster {
+    /// Its version, major and minor.
+    pub(super) version: (String, String),
+    /// What these credentials lack to install a mesh, one line each; `None` if not asked.
+    pub(super) missing_rights: Option<Vec<String>>,
+    /// What may be in the mesh, and what calls it.
+    pub(super) objects: Objects,
+    /// Every definition of a custom resource, metadata and versions.
+    pub(super) definitions: Vec<Value>,
+    /// The settings of Cilium, where it is the network.
+    pub(super) cilium: Option<Value>,
+    /// What an installation of the mesh wrote about itself: its version.
+    pub(super) installed: Option<String>,
 }
 
 /// The state folder.
@@ -87,8 +108,9 @@ pub(super) struct Control {
     pub(super) clock: Option<i64>,
     /// Where proxies connect.
     pub(super) listen: String,
-    /// Why nothing takes connections there.
-    pub(super) refused: Option<String>,
+    /// Whether something takes connections there, or why not; `None` if that cannot be tried from
+    /// here.
+    pub(super) takes: Option<Result<(), String>>,
     /// Rows of `/proxies`.
     pub(super) proxies: Vec<Value>,
     /// Rows of `/resources`, with objects.

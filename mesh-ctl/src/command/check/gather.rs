@@ -14,10 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::facts::{Authority, Certificate, Control, Facts, Proxy, Run, State, Supervisor};
+use super::gather_cluster;
 use crate::command::signal;
 use crate::render::time;
 use crate::source::admin::Admin;
+use crate::source::cluster::Cluster;
 use crate::source::json::{items, list, text};
+use crate::source::origin::Mesh;
 use crate::source::proxy;
 use crate::source::state::StateFolder;
 
@@ -26,17 +29,42 @@ const MAX_ASKED: usize = 200;
 /// Time to connect to where the control plane listens.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Everything there is to know about the mesh of `state`.
-pub(super) async fn facts(state: &StateFolder) -> Facts {
-    let admin = Admin::of(state);
-    let control = control(&admin).await;
-    Facts {
+/// Everything there is to know about a mesh.
+pub(super) async fn facts(mesh: &Mesh) -> anyhow::Result<Facts> {
+    let mut control = control(&mesh.admin()).await;
+    if let (Mesh::Folder(_), Ok(control)) = (mesh, &mut control) {
+        control.takes = Some(connect(&control.listen).await);
+    }
+    let mut facts = Facts {
         now: time::now(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
-        state: folder(state),
-        authority: authority(&state.control()),
+        state: None,
+        authority: Authority::default(),
         control: control.map_err(|error| reason(&error)),
+        cluster: None,
+    };
+    match mesh {
+        Mesh::Folder(state) => {
+            facts.state = Some(folder(state));
+            facts.authority = authority(&state.control());
+        }
+        Mesh::Cluster(remote) => {
+            facts.cluster = Some(gather_cluster::facts(remote.cluster(), false).await?);
+        }
     }
+    Ok(facts)
+}
+
+/// What there is to know about a cluster before an installation.
+pub(super) async fn before(cluster: &Cluster) -> anyhow::Result<Facts> {
+    Ok(Facts {
+        now: time::now(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        state: None,
+        authority: Authority::default(),
+        control: Err("no mesh is installed yet".to_owned()),
+        cluster: Some(gather_cluster::facts(cluster, true).await?),
+    })
 }
 
 /// Why there is no control plane: the causes below the advice, which the check gives itself.
@@ -57,7 +85,7 @@ async fn control(admin: &Admin) -> anyhow::Result<Control> {
     Ok(Control {
         build: text(&admin.get("/version").await?, "version").to_owned(),
         clock: admin.clock().await?,
-        refused: connect(&listen).await.err(),
+        takes: None,
         listen,
         resources: rows("/resources?objects").await?,
         services: rows("/services").await?,

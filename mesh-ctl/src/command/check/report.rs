@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::catalog::{ALL, Category, Entry, PAGE};
+use super::catalog::{ALL, BEFORE, Category, Entry, PAGE};
 use super::facts::Facts;
 use super::finding::{Finding, Severity, Verdict};
 use crate::render::symbol::Symbols;
@@ -52,8 +52,17 @@ pub(super) enum Detail {
 impl Report {
     /// Makes every check of the categories in `only`, of all if there is none.
     pub(super) fn of(facts: &Facts, only: &[Category]) -> Self {
+        Self::by(ALL, facts, only)
+    }
+
+    /// Makes the checks that come before an installation.
+    pub(super) fn before(facts: &Facts, only: &[Category]) -> Self {
+        Self::by(BEFORE, facts, only)
+    }
+
+    fn by(entries: &[Entry], facts: &Facts, only: &[Category]) -> Self {
         let wanted = |entry: &&Entry| only.is_empty() || only.contains(&entry.category);
-        let checks: Vec<Line> = ALL
+        let checks: Vec<Line> = entries
             .iter()
             .filter(wanted)
             .map(|entry| Line::of(entry, facts))
@@ -180,7 +189,7 @@ impl Line {
 pub(super) mod tests {
     use serde_json::json;
 
-    use super::super::facts::{Authority, Certificate, Control, Proxy, Run, State};
+    use super::super::facts::{Authority, Certificate, Cluster, Control, Proxy, Run, State};
     use super::*;
 
     /// A mesh as it should be, at 2026-01-01.
@@ -212,11 +221,11 @@ pub(super) mod tests {
         Facts {
             now,
             build: "1".into(),
-            state: State {
+            state: Some(State {
                 exists: true,
                 workloads: vec![run],
                 ..State::default()
-            },
+            }),
             authority,
             control: Ok(Control {
                 build: "1".into(),
@@ -226,8 +235,34 @@ pub(super) mod tests {
                     json!({"kind": "Mesh", "name": "default", "object": {"spec": mesh}}),
                 ],
                 asked: vec![proxy],
+                takes: Some(Ok(())),
                 ..Control::default()
             }),
+            cluster: Some(good_cluster()),
+        }
+    }
+
+    /// A cluster as it should be.
+    fn good_cluster() -> Cluster {
+        let route = |kind: &str| {
+            json!({
+                "metadata": {"annotations": {"gateway.networking.k8s.io/bundle-version": "v1.6.1"}},
+                "spec": {"group": "gateway.networking.k8s.io", "names": {"kind": kind}},
+            })
+        };
+        Cluster {
+            version: ("1".into(), "35".into()),
+            missing_rights: Some(Vec::new()),
+            definitions: [
+                "HTTPRoute",
+                "GRPCRoute",
+                "TLSRoute",
+                "TCPRoute",
+                "ReferenceGrant",
+            ]
+            .map(route)
+            .to_vec(),
+            ..Cluster::default()
         }
     }
 
@@ -241,6 +276,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_good_mesh_passes_every_check() {
+        let before = Report::before(&good(), &[]);
+        let text = before.text_with(Detail::All, Symbols::Ascii);
+        assert!(!before.fails(true), "{text}");
+        assert_eq!(before.skipped, 0);
         let report = Report::of(&good(), &[]);
         let text = report.text_with(Detail::All, Symbols::Ascii);
         assert!(!report.fails(true), "{text}");
@@ -258,7 +297,7 @@ pub(super) mod tests {
         facts.build = "2".into();
         let report = Report::of(&facts, &[Category::ControlPlane]);
         assert!(!report.fails(false) && report.fails(true));
-        facts.state.exists = false;
+        facts.state.as_mut().unwrap().exists = false;
         let report = Report::of(&facts, &[]);
         assert!(report.fails(false));
         let text =

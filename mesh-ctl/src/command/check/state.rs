@@ -4,11 +4,14 @@ use super::facts::Facts;
 use super::finding::{Finding, Verdict};
 
 pub(super) fn exists(facts: &Facts) -> Verdict {
-    if facts.state.exists {
+    let Some(state) = &facts.state else {
+        return Verdict::Blind;
+    };
+    if state.exists {
         return Verdict::Looked(Vec::new());
     }
     Verdict::Looked(vec![Finding::fault(
-        format!("{} does not exist", facts.state.root.display()),
+        format!("{} does not exist", state.root.display()),
         "no mesh was started with this folder",
         "start one with `meshctl control` or `meshctl demo`, or name its folder with --state or MESH_STATE",
     )])
@@ -25,5 +28,8 @@ pub(super) fn private(facts: &Facts) -> Verdict {
             ),
         )
     };
-    Verdict::Looked(facts.state.loose.iter().map(finding).collect())
+    let Some(state) = &facts.state else {
+        return Verdict::Blind;
+    };
+    Verdict::Looked(state.loose.iter().map(finding).collect())
 }

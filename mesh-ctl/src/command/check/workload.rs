@@ -48,7 +48,10 @@ pub(super) fn sidecars(facts: &Facts) -> Verdict {
             )
         })
     };
-    Verdict::Looked(facts.state.workloads.iter().filter_map(finding).collect())
+    let Some(state) = &facts.state else {
+        return Verdict::Blind;
+    };
+    Verdict::Looked(state.workloads.iter().filter_map(finding).collect())
 }
 
 pub(super) fn addresses(facts: &Facts) -> Verdict {
@@ -62,7 +65,7 @@ pub(super) fn addresses(facts: &Facts) -> Verdict {
         }
     };
     // A workload that does not run takes no port.
-    let runs = facts.state.workloads.iter();
+    let runs = facts.state.iter().flat_map(|state| &state.workloads);
     for run in runs.filter(|run| run.supervisor.is_some_and(|one| one.is_alive)) {
         run.listeners.iter().for_each(|at| note(at, &run.workload));
     }
@@ -110,7 +113,7 @@ mod tests {
     fn crashes_and_missing_sidecars_are_told_apart() {
         let with = |supervisor: Option<(bool, bool)>| {
             let mut facts = good();
-            facts.state.workloads[0].supervisor =
+            facts.state.as_mut().unwrap().workloads[0].supervisor =
                 supervisor.map(|(is_alive, has_sidecar)| Supervisor {
                     process: 7,
                     is_alive,

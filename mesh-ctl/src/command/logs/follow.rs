@@ -116,22 +116,26 @@ impl Tail {
 
     /// A line as it is printed; `None` if it does not pass.
     fn render(&self, text: &str) -> Option<String> {
-        if self.source != Source::Access {
-            return self
-                .filter
-                .is_young(line::time_of(text))
-                .then(|| text.to_owned());
-        }
-        let exchange = serde_json::from_str(text).ok()?;
-        let is_taken = self.filter.takes(&exchange);
-        is_taken.then(|| {
-            if self.as_json {
-                text.to_owned()
-            } else {
-                line::exchange(&exchange)
-            }
-        })
+        render(self.source, &self.filter, self.as_json, text)
     }
+}
+
+/// A line of `source` as it is printed; `None` if it does not pass.
+pub(super) fn render(source: Source, filter: &Filter, as_json: bool, text: &str) -> Option<String> {
+    if source != Source::Access {
+        return filter
+            .is_young(line::time_of(text))
+            .then(|| text.to_owned());
+    }
+    let exchange = serde_json::from_str(text).ok()?;
+    let is_taken = filter.takes(&exchange);
+    is_taken.then(|| {
+        if as_json {
+            text.to_owned()
+        } else {
+            line::exchange(&exchange)
+        }
+    })
 }
 
 /// Prints what is appended to any of the files, for ever.

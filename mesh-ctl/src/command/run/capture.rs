@@ -1,28 +1,19 @@
-//! Transparent capture: rules of nftables that redirect the machine's TCP to the sidecar.
-//!
-//! One table of our own, put in place and taken away as a whole. The sidecar runs under a user of its
-//! own, by whose number its traffic is exempt.
+//! Transparent capture: the machine's TCP, redirected to the sidecar, which runs under a user of its
+//! own.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
+use mesh_api::pod::{Exclusions, INBOUND_PORT, IpNet, OUTBOUND_PORT};
 use mesh_proxy::bootstrap::Capture as Listeners;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use mesh_proxy::capture::{self, Rules};
 
 use super::Settled;
 
-/// The table of the rules.
-const TABLE: &str = "mesh_capture";
-/// The usual ports of the capturing listeners.
-const OUTBOUND_PORT: u16 = 15001;
-const INBOUND_PORT: u16 = 15006;
 /// Never captured on its way in: whoever set this up would be locked out.
 const SSH_PORT: u16 = 22;
 /// How long the sidecar may take to listen before the rules are put in place.
@@ -57,43 +48,20 @@ pub(super) struct CaptureArgs {
     )]
     inbound_ports: Vec<u16>,
     /// Addresses to which connections are not captured, as CIDR. Repeatable.
-    #[arg(long = "exclude-cidr", value_name = "CIDR", requires = "transparent")]
-    ranges: Vec<Range>,
-}
-
-/// A range of addresses as nftables takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Range {
-    address: IpAddr,
-    length: u8,
-}
-
-impl std::str::FromStr for Range {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, length) = text
-            .split_once('/')
-            .map_or((text, None), |(a, l)| (a, Some(l)));
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| format!("{text:?} is not a CIDR"))?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(longest), str::parse::<u8>);
-        match length {
-            Ok(length) if length <= longest => Ok(Self { address, length }),
-            _ => Err(format!("{text:?} is not a CIDR")),
-        }
-    }
+    #[arg(
+        long = "exclude-cidr",
+        value_name = "CIDR",
+        value_parser = mesh_api::pod::range,
+        requires = "transparent"
+    )]
+    ranges: Vec<IpNet>,
 }
 
 /// What is captured, settled.
 #[derive(Debug)]
 pub(super) struct Capture {
     pub(super) uid: u32,
-    outbound_ports: Vec<u16>,
-    inbound_ports: Vec<u16>,
-    ranges: Vec<Range>,
+    exclusions: Exclusions,
     has_ipv6: bool,
 }
 
@@ -112,15 +80,18 @@ impl CaptureArgs {
             self.proxy_uid != 0,
             "--proxy-uid 0 would exempt root's traffic from capture"
         );
-        let mut inbound_ports = self.inbound_ports;
-        inbound_ports.extend([SSH_PORT, tunnel_port]);
-        inbound_ports.sort_unstable();
-        inbound_ports.dedup();
+        let never = Exclusions {
+            inbound_ports: vec![SSH_PORT, tunnel_port],
+            ..Exclusions::default()
+        };
+        let asked = Exclusions {
+            outbound_ports: self.outbound_ports,
+            inbound_ports: self.inbound_ports,
+            outbound_ranges: self.ranges,
+        };
         Ok(Some(Capture {
             uid: self.proxy_uid,
-            outbound_ports: self.outbound_ports,
-            inbound_ports,
-            ranges: self.ranges,
+            exclusions: never.and(&asked),
             has_ipv6: Path::new("/proc/net/if_inet6").exists(),
         }))
     }
@@ -137,6 +108,8 @@ impl Capture {
         Listeners {
             outbound: both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, OUTBOUND_PORT),
             inbound: both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, INBOUND_PORT),
+            // The rules follow once it listens.
+            check_port: None,
         }
     }
 
@@ -177,7 +150,11 @@ impl Capture {
     /// Puts the rules in place, once the sidecar listens. Rules of an earlier run are replaced.
     pub(super) async fn begin(&self) -> anyhow::Result<()> {
         self.await_listeners().await?;
-        nft(&self.rules()).await
+        let rules = Rules {
+            uid: self.uid,
+            exclusions: self.exclusions.clone(),
+        };
+        nft(rules.text()).await
     }
 
     async fn await_listeners(&self) -> anyhow::Result<()> {
@@ -196,94 +173,17 @@ impl Capture {
         let waited = tokio::time::timeout(LISTENS, all_listen).await;
         waited.context("the sidecar does not listen; see its proxy.log")
     }
-
-    fn rules(&self) -> String {
-        let list = |items: Vec<String>| items.join(", ");
-        let numbers = |ports: &[u16]| list(ports.iter().map(ToString::to_string).collect());
-        let excluded = |family: &str, is_four: bool| {
-            let ours = self
-                .ranges
-                .iter()
-                .filter(|range| range.address.is_ipv4() == is_four);
-            let texts: Vec<String> = ours
-                .map(|r| format!("{}/{}", r.address, r.length))
-                .collect();
-            if texts.is_empty() {
-                String::new()
-            } else {
-                format!("    {family} daddr {{ {} }} return\n", list(texts))
-            }
-        };
-        let out_ports = if self.outbound_ports.is_empty() {
-            String::new()
-        } else {
-            format!(
-                "    tcp dport {{ {} }} return\n",
-                numbers(&self.outbound_ports)
-            )
-        };
-        format!(
-            "{removal}table inet {TABLE} {{
-  chain outbound {{
-    type nat hook output priority -100; policy accept;
-    meta skuid {uid} return
-    oif \"lo\" return
-{four}{six}{out_ports}    meta l4proto tcp redirect to :{OUTBOUND_PORT}
-  }}
-  chain inbound {{
-    type nat hook prerouting priority -100; policy accept;
-    iif \"lo\" return
-    fib daddr type != local return
-    tcp dport {{ {in_ports} }} return
-    meta l4proto tcp redirect to :{INBOUND_PORT}
-  }}
-}}
-",
-            removal = removal(),
-            uid = self.uid,
-            four = excluded("ip", true),
-            six = excluded("ip6", false),
-            in_ports = numbers(&self.inbound_ports),
-        )
-    }
 }
 
 /// Takes the rules away, whether or not there are any.
 pub(super) async fn end() -> anyhow::Result<()> {
-    nft(&removal()).await
-}
-
-/// Adding what may be there first makes its removal certain.
-fn removal() -> String {
-    format!("table inet {TABLE} {{\n}}\ndelete table inet {TABLE}\n")
+    nft(capture::removal()).await
 }
 
 /// Has `nft` apply `rules` as one.
-async fn nft(rules: &str) -> anyhow::Result<()> {
-    let started = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match started {
-        Ok(child) => child,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("--transparent needs the program nft: install the package nftables")
-        }
-        Err(error) => return Err(error).context("cannot start nft"),
-    };
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(rules.as_bytes()).await?;
-    }
-    let output = child.wait_with_output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "nft refuses the rules: {}",
-        said.trim()
-    );
-    Ok(())
+async fn nft(rules: String) -> anyhow::Result<()> {
+    let applied = tokio::task::spawn_blocking(move || capture::apply(&rules));
+    applied.await?.context("--transparent")
 }
 
 fn own_all(folder: &Path, own: &impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
@@ -307,45 +207,4 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_name_the_exempt_user_and_what_is_excluded() {
-        let capture = Capture {
-            uid: 15008,
-            outbound_ports: vec![53, 123],
-            inbound_ports: vec![22, 15008],
-            ranges: ["10.1.0.0/16", "10.2.3.4", "fd00::/8"]
-                .map(|r| r.parse().unwrap())
-                .to_vec(),
-            has_ipv6: true,
-        };
-        let rules = capture.rules();
-        for expected in [
-            "delete table inet mesh_capture\ntable inet mesh_capture {",
-            "meta skuid 15008 return\n    oif \"lo\" return\n",
-            "ip daddr { 10.1.0.0/16, 10.2.3.4/32 } return\n    ip6 daddr { fd00::/8 } return\n",
-            "tcp dport { 53, 123 } return\n    meta l4proto tcp redirect to :15001",
-            "tcp dport { 22, 15008 } return\n    meta l4proto tcp redirect to :15006",
-        ] {
-            assert!(rules.contains(expected), "{expected} is not in\n{rules}");
-        }
-        let nothing = Capture {
-            outbound_ports: vec![],
-            ranges: vec![],
-            ..capture
-        };
-        assert!(!nothing.rules().contains("daddr {"), "{}", nothing.rules());
-    }
-
-    #[test]
-    fn only_ranges_are_excluded() {
-        for bad in ["", "10.0.0.0/33", "fd00::/129", "a/8", "10.0.0.0/8; accept"] {
-            assert!(bad.parse::<Range>().is_err(), "{bad}");
-        }
-    }
 }

@@ -1,0 +1,166 @@
+//! `cargo xtask image`: the images of the mesh, without a container engine.
+//!
+//! Each has its program, the libraries that it asks for, and its user; that of the proxy has `nft` too.
+//! May use `archive`, `debian`, `dist` and `step`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::archive::{Image, Runs};
+use crate::debian;
+use crate::dist::mebibytes;
+use crate::step::{self, cargo};
+
+/// How the programs are built.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Profile {
+    /// As the end-to-end cases run them.
+    Release,
+    /// As they are published: smaller, and slower to build.
+    Dist,
+}
+
+/// One of our images.
+struct Ours {
+    program: &'static str,
+    /// Its user and group: injection knows the proxy's.
+    user: u32,
+    nft: bool,
+}
+
+const OURS: [Ours; 2] = [
+    Ours {
+        program: "mesh-proxy",
+        user: 15008,
+        nft: true,
+    },
+    Ours {
+        program: "mesh-control",
+        user: 15012,
+        nft: false,
+    },
+];
+/// What names of our images start with.
+const REGISTRY: &str = "mesh.dev";
+const SEARCH_PATH: &str = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Folders that a program writes to.
+const WRITTEN: [&str; 2] = ["/run/mesh", "/var/lib/mesh"];
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
+}
+
+/// Writes the images and prints their sizes.
+pub(crate) fn run(profile: Profile, tag: Option<&str>) -> anyhow::Result<()> {
+    for path in write_all(profile, tag)? {
+        let size = std::fs::metadata(&path)?.len();
+        println!("{:>10}  {}", mebibytes(size), path.display());
+    }
+    Ok(())
+}
+
+/// Builds the programs and writes their images, with `tag` or else the version of the workspace; where
+/// the archives are.
+pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut build = cargo(["build", "--locked", "--profile", profile.name()]);
+    for ours in &OURS {
+        build.args(["--package", ours.program]);
+    }
+    step::run(&mut build)?;
+    let folder = step::target().join("images").join(profile.name());
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let tag = tag.unwrap_or(env!("CARGO_PKG_VERSION"));
+    let programs = step::target().join(profile.name());
+    let write = |ours: &Ours| {
+        let path = folder.join(format!("{}-{tag}.tar", ours.program));
+        ours.image(&programs, tag)?.write(&path)?;
+        Ok(path)
+    };
+    OURS.iter().map(write).collect()
+}
+
+/// The app of our own cases in the cluster, built for debugging; where its archive is.
+pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
+    let program = "cluster-app";
+    step::run(&mut cargo([
+        "build",
+        "--locked",
+        "--package",
+        "e2e",
+        "--bin",
+        program,
+    ]))?;
+    let at = format!("/usr/local/bin/{program}");
+    let runs = Runs {
+        entrypoint: vec![at.clone()],
+        environment: vec![SEARCH_PATH.to_owned()],
+        user: "65532:65532".to_owned(),
+    };
+    let mut image = Image::new(&["mesh.dev/e2e-app:dev"], runs);
+    let built = step::target().join("debug").join(program);
+    image.file(&at, &built, 0o755);
+    image.libraries(
+        &step::output(Command::new("ldd").arg(&built))?,
+        Path::new("/"),
+    );
+    image.text("/etc/passwd", "app:x:65532:65532::/:/\n");
+    let path = step::target().join("images/e2e-app.tar");
+    image.write(&path)?;
+    Ok(path)
+}
+
+impl Ours {
+    fn image(&self, programs: &Path, tag: &str) -> anyhow::Result<Image> {
+        let Self { program, user, nft } = self;
+        let at = format!("/usr/local/bin/{program}");
+        let runs = Runs {
+            entrypoint: vec![at.clone()],
+            environment: vec![SEARCH_PATH.to_owned()],
+            user: format!("{user}:{user}"),
+        };
+        let mut image = Image::new(&[&format!("{REGISTRY}/{program}:{tag}")], runs);
+        let built = programs.join(program);
+        image.file(&at, &built, 0o755);
+        image.libraries(
+            &step::output(Command::new("ldd").arg(&built))?,
+            Path::new("/"),
+        );
+        let users = format!(
+            "root:x:0:0:root:/:/\nnobody:x:65534:65534:nobody:/:/\n{program}:x:{user}:{user}::/:/\n"
+        );
+        let groups = format!("root:x:0:\nnogroup:x:65534:\n{program}:x:{user}:\n");
+        image
+            .text("/etc/passwd", &users)
+            .text("/etc/group", &groups);
+        // Names of Services, then files: what the loader does without this file differs by version.
+        image.text("/etc/nsswitch.conf", "hosts: files dns\n");
+        for at in WRITTEN {
+            image.folder_of(at, 0o755, *user);
+        }
+        image.link("/var/run", "/run").folder("/tmp", 0o1777);
+        if *nft {
+            add_nft(&mut image)?;
+        }
+        Ok(image)
+    }
+}
+
+/// `nft` and its libraries, from Debian's packages.
+fn add_nft(image: &mut Image) -> anyhow::Result<()> {
+    let prefix = debian::prefix()?;
+    let nft = prefix.path("usr/sbin/nft");
+    let mut ldd = Command::new("ldd");
+    ldd.arg(&nft).env("LD_LIBRARY_PATH", prefix.libraries());
+    let said = step::output(&mut ldd)?;
+    image.libraries(&said, Path::new("/"));
+    image.file("/usr/sbin/nft", &nft, 0o755);
+    Ok(())
+}
