@@ -154,7 +154,8 @@ async fn leave(
     let is_open = |direction| shared.open(direction).load(Ordering::Acquire) > 0;
     while Instant::now() < end {
         let outlives = bootstrap.ends == Ends::AfterApp;
-        if !is_open(Direction::Inbound) && !(outlives && is_open(Direction::Outbound)) {
+        let is_needed = is_open(Direction::Inbound) || (outlives && is_open(Direction::Outbound));
+        if !is_needed {
             return;
         }
         tokio::time::sleep(LOOK).await;

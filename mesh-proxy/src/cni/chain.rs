@@ -38,7 +38,7 @@ pub(super) fn chained(text: &str) -> Result<String, ChainError> {
         return Err(ChainError::Empty);
     };
     if !list.contains_key("plugins") {
-        list = wrapped(list);
+        list = wrapped(&list);
     }
     let Some(Value::Array(plugins)) = list.get_mut("plugins") else {
         return Err(ChainError::Empty);
@@ -52,7 +52,7 @@ pub(super) fn chained(text: &str) -> Result<String, ChainError> {
 }
 
 /// A single plug-in as a list. Its name stays: address pools are kept by it.
-fn wrapped(plugin: Map<String, Value>) -> Map<String, Value> {
+fn wrapped(plugin: &Map<String, Value>) -> Map<String, Value> {
     let mut list = Map::new();
     for shared in ["name", "cniVersion"] {
         if let Some(value) = plugin.get(shared) {

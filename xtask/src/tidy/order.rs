@@ -61,6 +61,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "mesh-control",
         &[
+            "crd",
             "error",
             "telemetry",
             "bootstrap",
