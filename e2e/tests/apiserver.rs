@@ -3,7 +3,7 @@
 use e2e::apiserver::ApiServer;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn apiserver_holds_objects_and_knows_rights() -> anyhow::Result<()> {
     assert!(made.metadata.uid.is_some());
     // One without rights is refused, so rights are judged at all.
     let stranger: Api<ConfigMap> = Api::namespaced(server.client_as("stranger").await?, "shop");
-    let refused = stranger.list(&Default::default()).await.unwrap_err();
+    let refused = stranger.list(&ListParams::default()).await.unwrap_err();
     assert!(refused.to_string().contains("forbidden"), "{refused}");
     Ok(())
 }

@@ -65,7 +65,7 @@ fn a_pods_proxy_is_ready_only_while_its_connections_are_redirected() {
     world.check_what_comes_in();
     world.check_what_is_not_captured();
     world.check_the_rules_are_watched();
-    world.check_the_end(shop, web);
+    check_the_end(shop, web);
 }
 
 impl World {
@@ -123,16 +123,6 @@ impl World {
         self.init(&self.a, &[]);
         let started = self.net.curl("http://10.77.0.2:15020/started");
         assert!(started.contains("\"ready\":true"), "{started}");
-    }
-
-    /// The app is gone by then, so nothing is waited for: a Job completes at once.
-    fn check_the_end(&self, mut shop: Running, mut web: Running) {
-        let began = Instant::now();
-        shop.end();
-        web.end();
-        let took = began.elapsed();
-        println!("both proxies ended within {took:?}");
-        assert!(took < PATIENCE / 3, "{took:?}");
     }
 
     /// Connections that the proxy of a pod passed on to the outside.
@@ -317,4 +307,13 @@ fn bootstrap(name: &str, addresses: &[&str], token: &str, folder: &std::path::Pa
             "leaseProbe": false,
         },
     })
+}
+
+/// The app is gone by then, so nothing is waited for: a Job completes at once.
+fn check_the_end(mut shop: Running, mut web: Running) {
+    let began = Instant::now();
+    shop.end();
+    web.end();
+    let took = began.elapsed();
+    assert!(took < PATIENCE / 3, "both proxies ended within {took:?}");
 }

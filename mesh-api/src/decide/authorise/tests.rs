@@ -186,7 +186,7 @@ fn an_audit_only_tells() {
     let open = "no AuthorizationPolicy asks".to_owned();
     let closed = "no rule of an Allow takes it in, such as AuthorizationPolicy demo/c".to_owned();
     assert_eq!(
-        decide(&[close.clone()], "web/x", 1),
+        decide(std::slice::from_ref(&close), "web/x", 1),
         (open.clone(), Some(closed))
     );
     assert_eq!(decide(&[close], "api/x", 1), (open, None));

@@ -121,7 +121,7 @@ fn a_change_touches_what_reads_it() {
         "destination/demo/web:80 destination/demo/back:80"
     );
     assert_eq!(
-        touched(|catalog| drop(catalog.delete(&key("Pod demo/a")))),
+        touched(|catalog| assert!(catalog.delete(&key("Pod demo/a")))),
         "mesh destination/demo/web:80 destination/demo/back:80 destination/demo/10-1-0-1.pod:8080 inbound/demo/a address/10.1.0.1:8080"
     );
     let beat = "{ apiVersion: v1, kind: Pod, metadata: { name: b, namespace: demo, resourceVersion: '9', labels: { app: other, mesh.dev/proxy: sidecar } }, spec: { serviceAccountName: other }, status: { podIP: 10.1.0.2, conditions: [{ type: Ready, status: 'True' }] } }";
@@ -143,7 +143,7 @@ fn a_change_touches_what_reads_it() {
     let mesh = "{ apiVersion: mesh.dev/v1alpha1, kind: Mesh, metadata: { name: default }, spec: { mutualTLS: { mode: Permissive } } }";
     assert_eq!(touched(apply(mesh)), NAMES.join(" "));
     assert_eq!(
-        touched(|catalog| drop(catalog.delete(&key("Service demo/back")))),
+        touched(|catalog| assert!(catalog.delete(&key("Service demo/back")))),
         "mesh destination/demo/web:80 destination/demo/back:80 destination/demo/10-1-0-1.pod:8080 inbound/demo/a address/10.1.0.1:8080"
     );
 }
