@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod load;
+pub mod node;
 pub mod wire;
 
 use std::ffi::OsStr;

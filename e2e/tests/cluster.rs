@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use e2e::cluster::app::App;
 use e2e::cluster::wire::Capture;
-use e2e::cluster::{same, within};
+use e2e::cluster::{metrics, same, sum, within};
 use e2e::figure::{record, say};
 use e2e::process::wait_until;
 
@@ -116,6 +116,50 @@ async fn cluster_strict_refuses_what_permissive_accepts() -> anyhow::Result<()> 
     })
     .await
 }
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn cluster_a_denied_identity_is_reset_and_counted() -> anyhow::Result<()> {
+    within("e2e-denied", true, async |space| {
+        let [shop, caller] = shop_and_caller();
+        space.start(&[shop, caller, App::new("intruder")]).await?;
+        let address = "shop:9000";
+        let greeted = space.dial("intruder", address).await?;
+        ensure!(greeted["error"].is_null(), "before the policy: {greeted}");
+        space.apply(ALLOW_CALLER).await?;
+        let denied = || async {
+            let answer = space.dial("intruder", address).await?;
+            let error = answer["error"].as_str().unwrap_or_default();
+            Ok(error.contains("reset"))
+        };
+        wait_until("the intruder is reset", SOON, denied).await?;
+        let greeted = space.dial("caller", address).await?;
+        ensure!(
+            greeted["error"].is_null(),
+            "the caller is allowed: {greeted}"
+        );
+        let pods = space.pods("app=shop").await?;
+        let pod = pods.first().map(String::as_str).unwrap_or_default();
+        let labels = ["direction=\"inbound\"", "reason=\"denied\""];
+        let text = metrics(&space, pod).await?;
+        let refused = sum(&text, "mesh_connections_refused_total", &labels)?;
+        ensure!(
+            refused >= 1.0,
+            "no refusal with its reason is counted: {text}"
+        );
+        record(
+            "cluster-denied",
+            format!("reset, {refused} counted as reason=denied by the receiver"),
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Lets one identity in, and nobody else.
+const ALLOW_CALLER: &str = "apiVersion: mesh.dev/v1alpha1\nkind: AuthorizationPolicy\n\
+     metadata: { name: shop }\nspec:\n  selector: { matchLabels: { app: shop } }\n  action: Allow\n\
+     \x20 rules: [{ from: [{ identities: [\"spiffe://cluster.local/ns/e2e-denied/sa/caller\"] }] }]\n";
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]

@@ -20,6 +20,8 @@ fn every_manifest_beside_the_pages_is_valid() {
     let mut files = Vec::new();
     page::walk(&page::root().unwrap().join("docs"), &mut files).unwrap();
     files.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
+    // Reports of the Gateway API's suite are written by it, and no manifests.
+    files.retain(|path| !path.iter().any(|part| part == "conformance"));
     let mut folders: BTreeMap<Option<&Path>, Vec<&Path>> = BTreeMap::new();
     for file in &files {
         folders.entry(file.parent()).or_default().push(file);

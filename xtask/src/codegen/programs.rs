@@ -53,7 +53,7 @@ const CONSTANTS: [[&str; 4]; 6] = [
         "`meshctl run`",
     ],
     [
-        "mesh-control/src/ca.rs",
+        "mesh-control/src/ca/material.rs",
         "CLOCK_SKEW",
         "certificates are valid before now, for clocks that differ",
         "the mesh",

@@ -1,0 +1,41 @@
+//! Processes on the nodes: a node is a container of this machine, so what runs there is seen here.
+//!
+//! May use nothing of this crate.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// The resident memory of a pod's program, in bytes.
+///
+/// # Errors
+///
+/// If no such process runs in that pod, or the nodes are not on this machine.
+pub fn resident(pod: &Value, program: &str) -> anyhow::Result<u64> {
+    let uid = pod["metadata"]["uid"].as_str().context("no uid")?;
+    for entry in fs::read_dir("/proc")? {
+        let at = entry?.path();
+        if is_of(&at, uid, program) {
+            return memory_of(&at);
+        }
+    }
+    bail!("no {program} of pod {uid} among this machine's processes")
+}
+
+fn is_of(process: &Path, uid: &str, program: &str) -> bool {
+    // One that ends meanwhile is none.
+    let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
+    let groups = read("cgroup");
+    // Groups of systemd have underscores for dashes.
+    let named = groups.contains(uid) || groups.contains(&uid.replace('-', "_"));
+    named && read("comm").trim() == program
+}
+
+fn memory_of(process: &Path) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(process.join("status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.context("no VmRSS")?.trim().trim_end_matches(" kB");
+    Ok(kib.parse::<u64>()? * 1024)
+}
