@@ -137,12 +137,17 @@ fn full(row: &Value) -> String {
     }
 }
 
+/// Where a resource is written: its line, or how to change what the cluster has.
 fn place(row: &Value) -> String {
-    format!(
-        "{}:{}",
-        row["file"].as_str().unwrap_or("registration"),
-        row["line"]
-    )
+    match (row["file"].as_str(), text(row, "namespace")) {
+        (Some(file), _) => format!("{file}:{}", row["line"]),
+        (None, "") => format!("kubectl edit {}", typed(row)),
+        (None, namespace) => format!("kubectl edit -n {namespace} {}", typed(row)),
+    }
+}
+
+fn typed(row: &Value) -> String {
+    format!("{}/{}", text(row, "kind").to_lowercase(), text(row, "name"))
 }
 
 #[cfg(test)]
@@ -210,6 +215,10 @@ mod tests {
             findings[0].cause.clone()
         };
         let what = "plaintext is accepted beside mutual TLS";
+        assert_eq!(
+            place(&json!({"kind": "Mesh", "name": "default"})),
+            "kubectl edit mesh/default"
+        );
         assert_eq!(causes(0), format!("{what}, by no workload that runs now"));
         assert_eq!(causes(1), format!("{what}, by a/shop-0"));
         assert!(causes(7).ends_with("a/shop-4 and 2 more"));
