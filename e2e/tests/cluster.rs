@@ -205,7 +205,7 @@ async fn cluster_a_job_completes_beside_its_sidecar() -> anyhow::Result<()> {
             .await?
             .good()?;
         let said = space.logs("job/once", "app").await?;
-        let answer: serde_json::Value = serde_json::from_str(&said)?;
+        let answer: Value = serde_json::from_str(&said)?;
         same("its call", &answer["status"], 200)?;
         Ok(())
     })
