@@ -126,7 +126,7 @@ async fn cluster_strict_refuses_what_permissive_accepts() -> anyhow::Result<()> 
 async fn names_the_open_pod(pod: &str) -> anyhow::Result<()> {
     let mut command = Command::new("meshctl");
     command.args(["check", "--only", "policies", "--output", "json"]);
-    let said = output(&mut command, Duration::from_secs(60)).await?;
+    let said = output(&mut command, Duration::from_mins(1)).await?;
     let report: Value = serde_json::from_str(&said.good()?)?;
     let checks = report["checks"].as_array().context("no checks")?;
     let strict = checks
