@@ -9,6 +9,8 @@ use crate::source::json::text;
 
 /// Days before `until` from which its end is worth a look.
 const SOON: i64 = 7;
+/// Workloads named in a finding; of more, their number.
+const NAMED: usize = 5;
 
 pub(super) fn strict(facts: &Facts) -> Verdict {
     let Ok(control) = &facts.control else {
@@ -22,12 +24,14 @@ pub(super) fn strict(facts: &Facts) -> Verdict {
                 row,
                 "spec.mutualTLS.mode",
                 &spec["mutualTLS"]["mode"],
+                "",
             )),
             "MutualTLSPolicy" => {
-                findings.extend(loose(row, "spec.mode", &spec["mode"]));
+                let whose = whose(row, &control.workloads);
+                findings.extend(loose(row, "spec.mode", &spec["mode"], &whose));
                 for (port, settings) in spec["ports"].as_object().into_iter().flatten() {
                     let path = format!("spec.ports.{port}.mode");
-                    findings.extend(loose(row, &path, &settings["mode"]));
+                    findings.extend(loose(row, &path, &settings["mode"], &whose));
                 }
             }
             _ => {}
@@ -88,7 +92,7 @@ pub(super) fn unknown(facts: &Facts) -> Verdict {
     )])
 }
 
-fn loose(row: &Value, path: &str, mode: &Value) -> Option<Finding> {
+fn loose(row: &Value, path: &str, mode: &Value, whose: &str) -> Option<Finding> {
     let what = match mode.as_str()? {
         "Permissive" => "plaintext is accepted beside mutual TLS",
         "Disabled" => "mutual TLS is not required, and plaintext is accepted",
@@ -97,7 +101,7 @@ fn loose(row: &Value, path: &str, mode: &Value) -> Option<Finding> {
     let who = name(row);
     Some(Finding::warning(
         format!("{who} is {} at {path}", mode.as_str().unwrap_or_default()),
-        what,
+        format!("{what}{whose}"),
         format!(
             "when every caller is in the mesh, make it Strict ({})",
             place(row)
@@ -105,20 +109,45 @@ fn loose(row: &Value, path: &str, mode: &Value) -> Option<Finding> {
     ))
 }
 
-fn name(row: &Value) -> String {
-    let full = match text(row, "namespace") {
-        "" => text(row, "name").to_owned(),
-        namespace => format!("{namespace}/{}", text(row, "name")),
+/// The workloads that a MutualTLSPolicy selects, as the end of a sentence.
+fn whose(row: &Value, workloads: &[Value]) -> String {
+    let selector = &row["object"]["spec"]["selector"]["matchLabels"];
+    let is_of = |workload: &&Value| {
+        let mut wanted = selector.as_object().into_iter().flatten();
+        text(workload, "namespace") == text(row, "namespace")
+            && wanted.all(|(key, value)| workload["labels"][key] == *value)
     };
-    format!("{} {full}", text(row, "kind"))
+    let found: Vec<String> = workloads.iter().filter(is_of).map(full).collect();
+    let named = found.get(..NAMED).unwrap_or(&found).join(", ");
+    match found.len().saturating_sub(NAMED) {
+        _ if found.is_empty() => ", by no workload that runs now".to_owned(),
+        0 => format!(", by {named}"),
+        more => format!(", by {named} and {more} more"),
+    }
 }
 
+fn name(row: &Value) -> String {
+    format!("{} {}", text(row, "kind"), full(row))
+}
+
+fn full(row: &Value) -> String {
+    match text(row, "namespace") {
+        "" => text(row, "name").to_owned(),
+        namespace => format!("{namespace}/{}", text(row, "name")),
+    }
+}
+
+/// Where a resource is written: its line, or how to change what the cluster has.
 fn place(row: &Value) -> String {
-    format!(
-        "{}:{}",
-        row["file"].as_str().unwrap_or("registration"),
-        row["line"]
-    )
+    match (row["file"].as_str(), text(row, "namespace")) {
+        (Some(file), _) => format!("{file}:{}", row["line"]),
+        (None, "") => format!("kubectl edit {}", typed(row)),
+        (None, namespace) => format!("kubectl edit -n {namespace} {}", typed(row)),
+    }
+}
+
+fn typed(row: &Value) -> String {
+    format!("{}/{}", text(row, "kind").to_lowercase(), text(row, "name"))
 }
 
 #[cfg(test)]
@@ -163,6 +192,36 @@ mod tests {
         ] {
             assert_eq!(severities(&until(&policy(date))), expected, "{date}");
         }
+    }
+
+    #[test]
+    fn workloads_that_take_plaintext_are_named() {
+        let mut facts = with(
+            "MutualTLSPolicy",
+            &json!({"mode": "Permissive", "selector": {"matchLabels": {"app": "shop"}}}),
+        );
+        let mut causes = |shops: usize| {
+            let Ok(control) = &mut facts.control else {
+                unreachable!("the facts are there")
+            };
+            control.resources[0]["namespace"] = "a".into();
+            let workload = |place: &str, app: &str, number: usize| json!({"namespace": place, "name": format!("{app}-{number}"), "labels": {"app": app}});
+            control.workloads = vec![workload("a", "other", 0), workload("b", "shop", 0)];
+            let more = (0..shops).map(|number| workload("a", "shop", number));
+            control.workloads.extend(more);
+            let Verdict::Looked(findings) = strict(&facts) else {
+                unreachable!("the facts are there")
+            };
+            findings[0].cause.clone()
+        };
+        let what = "plaintext is accepted beside mutual TLS";
+        assert_eq!(
+            place(&json!({"kind": "Mesh", "name": "default"})),
+            "kubectl edit mesh/default"
+        );
+        assert_eq!(causes(0), format!("{what}, by no workload that runs now"));
+        assert_eq!(causes(1), format!("{what}, by a/shop-0"));
+        assert!(causes(7).ends_with("a/shop-4 and 2 more"));
     }
 
     #[test]
