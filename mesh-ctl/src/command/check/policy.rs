@@ -46,10 +46,11 @@ pub(super) fn until(facts: &Facts) -> Verdict {
     };
     let today = jiff::Timestamp::from_second(facts.now).unwrap_or_default();
     let today = today.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let finding = |row: &Value| {
-        let end: Date = text(&row["object"]["spec"], "until").parse().ok()?;
+    let finding = |row: &Value, port: Option<&str>, held: &Value| {
+        let end: Date = text(held, "until").parse().ok()?;
         let left = i64::from(today.until(end).ok()?.get_days());
-        let who = name(row);
+        let at = port.map_or_else(String::new, |port| format!(" at port {port}"));
+        let who = format!("{}{at}", name(row));
         let fix = format!(
             "make {who} Strict ({}), or give it a later date",
             place(row)
@@ -68,7 +69,15 @@ pub(super) fn until(facts: &Facts) -> Verdict {
             _ => None,
         }
     };
-    Verdict::Looked(control.resources.iter().filter_map(finding).collect())
+    let mut findings = Vec::new();
+    for row in &control.resources {
+        let spec = &row["object"]["spec"];
+        findings.extend(finding(row, None, spec));
+        for (port, held) in spec["ports"].as_object().into_iter().flatten() {
+            findings.extend(finding(row, Some(port), held));
+        }
+    }
+    Verdict::Looked(findings)
 }
 
 pub(super) fn unknown(facts: &Facts) -> Verdict {
@@ -191,6 +200,10 @@ mod tests {
             ("", &[]),
         ] {
             assert_eq!(severities(&until(&policy(date))), expected, "{date}");
+            let port =
+                json!({"mode": "Strict", "ports": {"9100": {"mode": "Disabled", "until": date}}});
+            let facts = with("MutualTLSPolicy", &port);
+            assert_eq!(severities(&until(&facts)), expected, "port, {date}");
         }
     }
 
