@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersion};
 use serde_json::{Value, json};
 
@@ -113,11 +113,13 @@ impl Place {
     /// If there is none.
     pub async fn remove(&self, object: &Value) -> anyhow::Result<()> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        self.api(object).delete(name, &Default::default()).await?;
+        self.api(object)
+            .delete(name, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 
-    /// Waits until a condition of an object is `wanted` ("Accepted=False UnsupportedValue") for the
+    /// Waits until a condition of an object is `wanted` (`Accepted=False UnsupportedValue`) for the
     /// object as it is now, and returns its message.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ fn gateway_api_fields_are_in_a_type_or_refused() -> anyhow::Result<()> {
         let before = count;
         for (place, spec) in samples("spec", schema) {
             count += 1;
-            if let Some(fault) = miss(kind, spec) {
+            if let Some(fault) = miss(kind, &spec) {
                 unknown.insert(format!("{kind} {place}: {fault}"));
             }
         }
@@ -60,14 +60,14 @@ fn a_field_that_no_type_has_is_found() {
     }});
     let missed: Vec<String> = samples("spec", &shiny)
         .into_iter()
-        .filter(|(_, spec)| miss(Kind::HTTPRoute, spec.clone()).is_some())
+        .filter(|(_, spec)| miss(Kind::HTTPRoute, spec).is_some())
         .map(|(place, _)| place)
         .collect();
     assert_eq!(missed, ["spec.parentRefs[].shiny"]);
 }
 
 /// Why an object with `spec` has something that its type lacks.
-fn miss(kind: Kind, spec: Value) -> Option<String> {
+fn miss(kind: Kind, spec: &Value) -> Option<String> {
     let object = json!({
         "apiVersion": kind.api_version(), "kind": kind.as_str(),
         "metadata": {"name": "probe", "namespace": "demo"}, "spec": spec,

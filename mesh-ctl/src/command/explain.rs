@@ -128,14 +128,14 @@ pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u
         Subject::Request(asked) => {
             let explanation = offline(&files.catalog, &from.namespace, asked)?;
             let received = Received::of(explanation, &files.catalog, &from);
-            show(arguments.output, &received, || received.text())?;
+            show(arguments.output, &received, || received.to_string())?;
         }
         Subject::Connection(asked) => {
             let (authority, port) = (&asked.authority, asked.port);
             let table = table(&files.catalog, &from.namespace, authority, port)?;
             let explanation = explanation::explain_connection(&table, asked.server_name.as_deref());
             let received = Received::of(explanation, &files.catalog, &from);
-            show(arguments.output, &received, || received.text())?;
+            show(arguments.output, &received, || received.to_string())?;
         }
     }
     Ok(0)

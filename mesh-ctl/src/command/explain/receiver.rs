@@ -1,10 +1,10 @@
-//! What the receiving workloads would say of the caller, where an AuthorizationPolicy asks.
+//! What the receiving workloads would say of the caller, where an `AuthorizationPolicy` asks.
 //!
 //! Only of callers and receivers that the manifests have as workloads: who calls is known by no other
 //! means offline.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt;
 use std::net::SocketAddr;
 
 use mesh_api::decide::authorise::{AuthorisationExplanation, explain};
@@ -51,7 +51,7 @@ impl Reaches for ConnectionExplanation {
     }
 }
 
-impl<T: Reaches + std::fmt::Display> Received<T> {
+impl<T: Reaches> Received<T> {
     /// Asks the receivers of `explanation` about `from`.
     pub(super) fn of(explanation: T, catalog: &Catalog, from: &ObjectName) -> Self {
         let authorisation = authorisations(catalog, from, &explanation.endpoints());
@@ -60,12 +60,13 @@ impl<T: Reaches + std::fmt::Display> Received<T> {
             authorisation,
         }
     }
+}
 
-    /// As people read it.
-    pub(super) fn text(&self) -> String {
-        let mut text = self.explanation.to_string();
+impl<T: fmt::Display> fmt::Display for Received<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.explanation.fmt(f)?;
         if !self.authorisation.is_empty() {
-            text.push_str("authorisation:\n");
+            f.write_str("authorisation:\n")?;
         }
         for asked in &self.authorisation {
             let word = if asked.allowed { "Allow" } else { "Deny" };
@@ -75,13 +76,12 @@ impl<T: Reaches + std::fmt::Display> Received<T> {
                 reason,
                 ..
             } = asked;
-            // Writing to a String does not fail.
-            let _ = writeln!(text, "  {word} at {workload}:{port}: {reason}");
+            writeln!(f, "  {word} at {workload}:{port}: {reason}")?;
             if let Some(audited) = &asked.audited {
-                let _ = writeln!(text, "    if all were enforced: {audited}");
+                writeln!(f, "    if all were enforced: {audited}")?;
             }
         }
-        text
+        Ok(())
     }
 }
 
@@ -164,7 +164,7 @@ spec:
         let words = ["http://hello/".to_owned()];
         let asked = Asked::parse(&words, &[]).unwrap();
         let explanation = offline(&catalog, &from.namespace, &asked).unwrap();
-        let text = Received::of(explanation, &catalog, &from).text();
+        let text = Received::of(explanation, &catalog, &from).to_string();
         let (_, authorisation) = text.split_once("authorisation:\n")?;
         Some(authorisation.trim().to_owned())
     }
