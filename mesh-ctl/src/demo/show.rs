@@ -35,6 +35,9 @@ pub(crate) struct DemoArgs {
     /// With --kubernetes: leave the namespace when it ends.
     #[arg(long, requires = "kubernetes")]
     pub(super) keep: bool,
+    /// With --kubernetes: remove what an earlier demo left, and end.
+    #[arg(long, requires = "kubernetes", conflicts_with_all = ["check", "keep"])]
+    pub(super) delete: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }
