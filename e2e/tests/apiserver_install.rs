@@ -110,7 +110,7 @@ async fn answer(
 }
 
 async fn is_there(server: &ApiServer, path: &str) -> anyhow::Result<bool> {
-    let asked = http::Request::get(path).body(Vec::new())?;
+    let asked = Request::get(path).body(Vec::new())?;
     match server.client().await?.request::<Value>(asked).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
@@ -226,7 +226,7 @@ async fn define(server: &ApiServer, definitions: &[Value], said: &str) -> anyhow
         definition["metadata"]["annotations"][BUNDLE] = said.into();
         let name = definition["metadata"]["name"].as_str().context("a name")?;
         let at = format!("{path}/{name}?fieldManager=case&force=true");
-        let applied = http::Request::patch(at)
+        let applied = Request::patch(at)
             .header("content-type", "application/apply-patch+yaml")
             .body(definition.to_string().into_bytes())?;
         client.request::<Value>(applied).await?;

@@ -1,11 +1,11 @@
 //! The Helm chart, by Helm: what it renders is what `meshctl install` applies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use e2e::figure::record;
 use e2e::process::{Ended, output};
 use e2e::{demo, need, page, tool};
@@ -130,23 +130,20 @@ fn objects(text: &str) -> anyhow::Result<Objects> {
         ensure!(before.is_none(), "{name} is there twice");
     }
     ensure!(objects.len() > 10, "only {} objects", objects.len());
-    Ok(objects).context("rendered")
+    Ok(objects)
 }
 
+/// The objects that only one has, or that are not the same, each as both have it.
 fn differing(by_helm: &Objects, ours: &Objects) -> Vec<String> {
-    let names: Vec<&String> = by_helm.keys().chain(ours.keys()).collect();
-    let mut differing: Vec<String> = names
+    let names: BTreeSet<&String> = by_helm.keys().chain(ours.keys()).collect();
+    let unlike = names
         .into_iter()
-        .filter(|name| by_helm.get(*name) != ours.get(*name))
+        .filter(|name| by_helm.get(*name) != ours.get(*name));
+    let shown = |object: Option<&Value>| object.map_or("none".to_owned(), Value::to_string);
+    unlike
         .map(|name| {
-            let shown = |object: Option<&Value>| object.map_or("none".into(), Value::to_string);
-            format!(
-                "{name}\n  helm {}\n  ours {}",
-                shown(by_helm.get(name)),
-                shown(ours.get(name))
-            )
+            let (helm, ours) = (shown(by_helm.get(name)), shown(ours.get(name)));
+            format!("{name}\n  helm {helm}\n  ours {ours}")
         })
-        .collect();
-    differing.dedup();
-    differing
+        .collect()
 }

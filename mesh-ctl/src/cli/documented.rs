@@ -155,8 +155,8 @@ impl Flag {
         let needs_equals = names.ends_with("[=");
         let names = names.trim_end_matches("[=").trim();
         let listed = what.split_once("one of ").map(|(_, rest)| {
-            let end = rest.find([';', '|']).unwrap_or(rest.len());
-            rest[..end].trim().to_owned()
+            let listed = rest.split([';', '|']).next();
+            listed.unwrap_or_default().trim().to_owned()
         });
         let values = match (value, listed) {
             (None, _) => Vec::new(),

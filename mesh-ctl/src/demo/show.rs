@@ -17,6 +17,10 @@ const START: Duration = Duration::from_secs(5);
 
 /// Arguments of `meshctl demo`.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct DemoArgs {
     /// Prove what the mesh promises, print the list of checks, and end: 0 if all hold, else 1.
     #[arg(long)]

@@ -112,9 +112,12 @@ impl Cluster {
             .header("content-type", "application/json")
             .body(serde_json::to_vec(body)?)?;
         let answer = self.client.request(request).await;
-        answer.map_err(|error| match is_unheard(&error) {
-            true => self.unheard(error),
-            false => reason(error),
+        answer.map_err(|error| {
+            if is_unheard(&error) {
+                self.unheard(error)
+            } else {
+                reason(error)
+            }
         })
     }
 

@@ -64,7 +64,9 @@ fn manifests() -> anyhow::Result<Vec<Value>> {
                 continue;
             }
             // Services lead to ports by name; a cluster wants that spelled out.
-            let ports = body.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+            let ports = body
+                .pointer_mut("/spec/ports")
+                .and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten() {
                 port["targetPort"] = port["name"].clone();
             }
