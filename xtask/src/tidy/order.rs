@@ -24,6 +24,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "fixture",
         ],
     ),
+    ("mesh-cni", &["question", "plugin"]),
     (
         "mesh-proxy",
         &[
