@@ -111,6 +111,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "prove",
             "ci",
             "footprint",
+            "bench",
         ],
     ),
     (
@@ -132,6 +133,21 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "backend",
             "load",
             "flood",
+        ],
+    ),
+    (
+        "bench",
+        &[
+            "message",
+            "cpu",
+            "certificate",
+            "forward",
+            "closed",
+            "open",
+            "h2",
+            "server",
+            "load",
+            "hold",
         ],
     ),
 ];
