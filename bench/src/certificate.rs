@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -19,12 +19,16 @@ pub(crate) const NAME: &str = "app.bench";
 /// Writes `ca.pem`, `leaf.pem`, `leaf.key`, and `both.pem` (leaf and key in one).
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     let mut root = CertificateParams::new(Vec::new())?;
+    // Two of one name would pass for one that signed itself.
+    root.distinguished_name
+        .push(DnType::CommonName, "bench root");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_key = KeyPair::generate()?;
     let ca = root.self_signed(&root_key)?.pem();
     let issuer = Issuer::new(root, root_key);
     let key = KeyPair::generate()?;
-    let params = CertificateParams::new(vec![NAME.to_owned()])?;
+    let mut params = CertificateParams::new(vec![NAME.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, NAME);
     let leaf = params.signed_by(&key, &issuer)?.pem();
     let key = key.serialize_pem();
     for (name, text) in [

@@ -130,7 +130,7 @@ fn measure(choice: &Choice, works: &[&'static Work], tools: &Tools) -> anyhow::R
     let lab = Lab::start(tools, choice.floating)?;
     let mut peers: Vec<Peer> = Vec::new();
     for (index, name) in PEERS.iter().enumerate() {
-        if !wanted(choice, name) {
+        if !wanted(choice, name) || (*name == "against" && choice.against.is_none()) {
             continue;
         }
         match peer::start(&lab, name, index) {

@@ -10,6 +10,8 @@ use crate::bench::work::{Bound, Figure, Work};
 
 /// An interval no wider than this, both ways, settles a bound that it covers.
 const WIDEST: f64 = 0.10;
+/// Rounds that count before a bound is judged.
+const ENOUGH: usize = 9;
 /// Fewer values than these give no interval of 95 %.
 const FEWEST: usize = 6;
 
@@ -129,8 +131,13 @@ impl<'r> Result<'r> {
         let Some(seen) = self.ratio(work.name, "ours", bound.peer, bound.figure) else {
             return (false, format!("{name}: not measured"));
         };
-        let holds = seen.is_within(limit);
-        let verdict = if holds { "holds" } else { "does not hold" };
+        let within = seen.is_within(limit);
+        let holds = within && seen.count >= ENOUGH;
+        let verdict = match (within, holds) {
+            (_, true) => "holds",
+            (true, false) => "too few rounds",
+            (false, false) => "does not hold",
+        };
         let said = format!(
             "{name}: {:.3} [{:.3}, {:.3}] of {} rounds, at most {limit:.3}: {verdict}",
             seen.median, seen.low, seen.high, seen.count

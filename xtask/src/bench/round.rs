@@ -101,7 +101,7 @@ pub(crate) fn run(
         round,
         work: work.name,
         peer: peer.name,
-        cpu_us_per_req: each(cpu.iter().sum()),
+        cpu_us_per_req: each(cpu.iter().fold(0.0, |sum, next| sum + next)),
         req_per_s: requests / number("seconds"),
         p50_us: number("p50_us"),
         p99_us: number("p99_us"),
