@@ -8,6 +8,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "mesh-api",
         &[
+            "version",
             "error",
             "name",
             "token",
