@@ -96,7 +96,7 @@ pub(crate) async fn run(kind: Kind, to: SocketAddr, size: usize, shared: Arc<Sha
         };
         if let Err(error) = ended {
             if shared.failed.fetch_add(1, Ordering::Relaxed) < 3 {
-                crate::tell(format!("{kind:?}: {error:#}"));
+                crate::voice::tell(format!("{kind:?}: {error:#}"));
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

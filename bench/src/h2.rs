@@ -126,7 +126,7 @@ pub(crate) async fn run(
     while shared.goes_on() {
         if let Err(error) = connection(kind, to, size, streams, &shared, &mut times).await {
             if shared.failed.fetch_add(1, Ordering::Relaxed) < 3 {
-                crate::tell(format!("{kind:?}: {error:#}"));
+                crate::voice::tell(format!("{kind:?}: {error:#}"));
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

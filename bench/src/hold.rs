@@ -29,7 +29,7 @@ pub(crate) fn run(to: SocketAddr, count: usize) -> anyhow::Result<()> {
         message::read_answer(&input)?;
         all.push(stream);
     }
-    crate::print("held");
+    crate::voice::print("held");
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }

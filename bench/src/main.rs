@@ -13,6 +13,7 @@ mod load;
 mod message;
 mod open;
 mod server;
+mod voice;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -83,7 +84,7 @@ fn main() -> anyhow::Result<()> {
             let seen = runtime.block_on(load::run(&load))?;
             // Connections that did not end must not hold the process.
             runtime.shutdown_background();
-            print(&seen.to_string());
+            voice::print(&seen.to_string());
             Ok(())
         }
         Command::Hold { to, connections } => hold::run(to, connections),
@@ -107,14 +108,4 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Certificates { folder } => certificate::write(&folder),
     }
-}
-
-#[allow(clippy::print_stdout, reason = "what the starter reads")]
-fn print(line: &str) {
-    println!("{line}");
-}
-
-#[allow(clippy::print_stderr, reason = "faults, for whoever runs it")]
-fn tell(line: impl std::fmt::Display) {
-    eprintln!("{line}");
 }

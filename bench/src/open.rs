@@ -41,7 +41,7 @@ pub(crate) fn run(
     while shared.goes_on() {
         if let Err(error) = connection(to, size, schedule.interval, &mut due, shared, &mut times) {
             if shared.failed.fetch_add(1, Ordering::Relaxed) < 3 {
-                crate::tell(format!("open loop: {error:#}"));
+                crate::voice::tell(format!("open loop: {error:#}"));
             }
             due += schedule.interval;
         }

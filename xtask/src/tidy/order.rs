@@ -139,6 +139,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "bench",
         &[
+            "voice",
             "message",
             "cpu",
             "certificate",
