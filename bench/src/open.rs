@@ -73,7 +73,7 @@ fn connection(
 fn wait(due: Instant) {
     let left = due.saturating_duration_since(Instant::now());
     if left > LATE {
-        std::thread::sleep(left - LATE);
+        std::thread::sleep(left.saturating_sub(LATE));
     }
     while Instant::now() < due {
         std::hint::spin_loop();

@@ -38,6 +38,7 @@ const PEERS: [&str; 10] = [
 ];
 
 /// What to measure.
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
     /// Works [default: all]; `--list` names them.

@@ -1,5 +1,6 @@
 //! Pairs of others: mutual TLS 1.3 on X25519 between the two, P-256 leaves, one route, no telemetry.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -163,7 +164,7 @@ fn address(port: u16) -> Value {
     json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } })
 }
 
-/// Two of HAProxy, for HTTP and opaque bytes.
+/// Two of `haproxy`, for HTTP and opaque bytes.
 pub(crate) fn haproxy(lab: &Lab<'_>, binary: &Path, ports: Ports) -> anyhow::Result<Peer> {
     let at = lab.folder.path().display().to_string();
     let mut pair = Vec::new();
@@ -204,8 +205,10 @@ pub(crate) fn haproxy(lab: &Lab<'_>, binary: &Path, ports: Ports) -> anyhow::Res
                     format!("127.0.0.1:{app}{clear}"),
                 ),
             };
-            text +=
-                &format!("listen door{door}\n  mode {mode}\n  bind {bind}\n  server to {server}\n");
+            writeln!(
+                text,
+                "listen door{door}\n  mode {mode}\n  bind {bind}\n  server to {server}"
+            )?;
         }
         let path = file(lab, &format!("haproxy-{log}.cfg"), &text)?;
         let mut command = Command::new(binary);

@@ -285,7 +285,8 @@ mod tests {
         }
         let nine = Interval::of((1..=9).map(f64::from).collect()).unwrap();
         assert_eq!((nine.low, nine.median, nine.high), (2.0, 5.0, 8.0));
-        assert_eq!(Interval::of(vec![1.0, 2.0]).unwrap().median, 1.5);
+        let two = Interval::of(vec![1.0, 2.0]).unwrap();
+        assert_eq!((two.low, two.median, two.high), (1.0, 1.5, 2.0));
         assert_eq!(Interval::of(Vec::new()), None);
     }
 

@@ -1,6 +1,6 @@
 //! One peer's turn at one work.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -169,7 +169,10 @@ pub(crate) fn profile(lab: &Lab<'_>, work: &Work, peer: &Peer) -> anyhow::Result
     }
     let requests = during(lab, work, peer, &mut strace)?;
     let text = std::fs::read_to_string(&counts).unwrap_or_default();
-    told += &format!("system calls while about {requests} requests were answered\n{text}");
+    writeln!(
+        told,
+        "system calls while about {requests} requests were answered\n{text}"
+    )?;
     Ok(told)
 }
 
