@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     },
     /// Builds etcd, kube-apiserver and kubectl, and prints the folder they are in.
     Assets,
+    /// Downloads the Gateway API's module, and prints the folder it is in.
+    Gateway,
 }
 
 /// Does what was asked.
@@ -94,6 +96,10 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Conform { case, unmeshed } => conform(case.as_deref(), !unmeshed),
         Verb::Assets => {
             println!("{}", assets()?.display());
+            Ok(())
+        }
+        Verb::Gateway => {
+            println!("{}", binary::gateway_files()?.display());
             Ok(())
         }
     }

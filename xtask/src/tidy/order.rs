@@ -128,6 +128,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tool",
             "mesh",
             "apiserver",
+            "replica",
             "cluster",
             "envoy",
             "frame",
