@@ -113,6 +113,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "prove",
             "ci",
             "footprint",
+            "bench",
         ],
     ),
     (
@@ -135,6 +136,22 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "backend",
             "load",
             "flood",
+        ],
+    ),
+    (
+        "bench",
+        &[
+            "voice",
+            "message",
+            "cpu",
+            "certificate",
+            "forward",
+            "closed",
+            "open",
+            "h2",
+            "server",
+            "load",
+            "hold",
         ],
     ),
 ];
