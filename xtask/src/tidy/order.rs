@@ -24,6 +24,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "fixture",
         ],
     ),
+    ("mesh-cni", &["question", "plugin"]),
     (
         "mesh-proxy",
         &[
@@ -112,6 +113,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "prove",
             "ci",
             "footprint",
+            "bench",
         ],
     ),
     (
@@ -134,6 +136,22 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "backend",
             "load",
             "flood",
+        ],
+    ),
+    (
+        "bench",
+        &[
+            "voice",
+            "message",
+            "cpu",
+            "certificate",
+            "forward",
+            "closed",
+            "open",
+            "h2",
+            "server",
+            "load",
+            "hold",
         ],
     ),
 ];
