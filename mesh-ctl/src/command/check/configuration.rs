@@ -22,7 +22,7 @@ pub(super) fn endpoints(facts: &Facts) -> Verdict {
         let name = place(service, port);
         let what = format!("{name} has no endpoints");
         let fix = if facts.cluster.is_some() {
-            "run pods with its labels, ready and in the mesh or not, or compare the Service's selector with \
+            "run pods that have its labels and are ready, or compare the Service's selector with \
              `kubectl get pods --show-labels`"
         } else {
             "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
