@@ -17,6 +17,8 @@ const KINDS: [&str; 5] = [
     "TCPRoute",
     "ReferenceGrant",
 ];
+/// Where a definition says of which version it is.
+const VERSION: &str = "gateway.networking.k8s.io/bundle-version";
 /// The version of it that the mesh is made for.
 const BUNDLE: (u32, u32) = (1, 6);
 /// What installs it.
@@ -53,7 +55,7 @@ pub(crate) async fn tell(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is missing, all in one; else each kind that is of another version.
+/// What is missing, all in one; else each other version that there is.
 pub(crate) fn lacks(definitions: &[Value]) -> Vec<Lack> {
     let of_kind = |kind: &&str| {
         definitions.iter().find(|one| {
@@ -75,18 +77,20 @@ pub(crate) fn lacks(definitions: &[Value]) -> Vec<Lack> {
             fix: INSTALL,
         }];
     }
-    let others = KINDS
-        .iter()
-        .filter_map(|kind| of_kind(kind).and_then(|one| bundle(kind, one)));
-    others.collect()
+    let mut by_version: Vec<(&str, Vec<&str>)> = Vec::new();
+    for kind in KINDS {
+        let said = of_kind(&kind).map_or("", |one| text(&one["metadata"]["annotations"], VERSION));
+        match by_version.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, kinds)) => kinds.push(kind),
+            None => by_version.push((said, vec![kind])),
+        }
+    }
+    let other = |(said, kinds): &(&str, Vec<&str>)| bundle(said, &kinds.join(", "));
+    by_version.iter().filter_map(other).collect()
 }
 
-/// A definition of another version than the mesh is made for.
-fn bundle(kind: &str, definition: &Value) -> Option<Lack> {
-    let said = text(
-        &definition["metadata"]["annotations"],
-        "gateway.networking.k8s.io/bundle-version",
-    );
+/// Kinds whose definitions are of another version than the mesh is made for.
+fn bundle(said: &str, kinds: &str) -> Option<Lack> {
     let mut numbers = said.trim_start_matches('v').split('.').map(str::parse);
     let version = match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
@@ -108,7 +112,7 @@ fn bundle(kind: &str, definition: &Value) -> Option<Lack> {
         },
     };
     Some(Lack {
-        what: format!("{kind} of the Gateway API is {said:?}, and the mesh is made for v1.6"),
+        what: format!("the Gateway API is {said:?} ({kinds}), and the mesh is made for v1.6"),
         cause,
         fix,
     })
