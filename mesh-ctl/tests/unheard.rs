@@ -34,7 +34,7 @@ fn a_cluster_that_does_not_answer_is_named_with_what_helps() {
     let address = free.local_addr().unwrap();
     drop(free);
     for command in COMMANDS {
-        let ended = meshctl(command, &format!("http://{address}"), "there");
+        let ended = meshctl(command, &format!("http://{address}"), "there").unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
         assert!(ended.stdout.is_empty(), "{command:?}");
@@ -52,7 +52,7 @@ fn a_cluster_that_does_not_answer_is_named_with_what_helps() {
 #[test]
 fn a_context_that_is_not_in_the_kubeconfig_is_named() {
     for command in COMMANDS {
-        let ended = meshctl(command, "http://127.0.0.1:1", "elsewhere");
+        let ended = meshctl(command, "http://127.0.0.1:1", "elsewhere").unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
         assert!(said.contains("elsewhere"), "{command:?}: {said}");
@@ -61,8 +61,8 @@ fn a_context_that_is_not_in_the_kubeconfig_is_named() {
 }
 
 /// meshctl with a kubeconfig whose one context is called `there`.
-fn meshctl(words: &[&str], server: &str, context: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+fn meshctl(words: &[&str], server: &str, context: &str) -> std::io::Result<Output> {
+    let folder = tempfile::tempdir()?;
     let kubeconfig = folder.path().join("kubeconfig");
     let config = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: there\n\
@@ -70,7 +70,7 @@ fn meshctl(words: &[&str], server: &str, context: &str) -> Output {
          users: [{{ name: there, user: {{}} }}]\n\
          contexts: [{{ name: there, context: {{ cluster: there, user: there }} }}]\n"
     );
-    std::fs::write(&kubeconfig, config).unwrap();
+    std::fs::write(&kubeconfig, config)?;
     Command::new(env!("CARGO_BIN_EXE_meshctl"))
         .args(words)
         .arg("--kubeconfig")
@@ -79,5 +79,4 @@ fn meshctl(words: &[&str], server: &str, context: &str) -> Output {
         .current_dir(folder.path())
         .env_clear()
         .output()
-        .unwrap()
 }
