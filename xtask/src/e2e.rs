@@ -16,6 +16,13 @@ use crate::test::{DEMO_CASE, PROOF, build, cases};
 const BUDGET: Duration = Duration::from_mins(40);
 /// Names of cases that run in the cluster start so.
 const IN_CLUSTER: &str = "cluster_";
+/// And of those that have it for themselves: they change it as a whole, or measure times.
+const ALONE: &str = "cluster_alone_";
+/// Names of cases with an API server of their own.
+const API_SERVER: &str = "apiserver_";
+/// Cases at once: several of those that mostly wait.
+const SOME: &str = "--test-threads=4";
+const ONE: &str = "--test-threads=1";
 
 /// Which cases run, and what stays after them.
 #[derive(Args)]
@@ -49,36 +56,51 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
     } else {
         names(filter)?
     };
-    let (inside, outside): (Vec<&String>, Vec<&String>) =
-        names.iter().partition(|name| name.starts_with(IN_CLUSTER));
-    if !outside.is_empty() {
+    let (inside, outside): (Vec<&str>, Vec<&str>) = names
+        .iter()
+        .map(String::as_str)
+        .partition(|name| name.starts_with(IN_CLUSTER));
+    let (served, others): (Vec<&str>, Vec<&str>) = outside
+        .into_iter()
+        .partition(|name| name.starts_with(API_SERVER));
+    if !others.is_empty() {
         steps.run("end-to-end cases", || {
-            let mut command = chosen(filter);
-            command.args(["--skip", IN_CLUSTER, "--nocapture", "--test-threads=1"]);
-            step::run(&mut command)
+            step::run(&mut exactly(&["--tests"], &others, ONE))
+        });
+    }
+    if !served.is_empty() {
+        steps.run("cases with an API server", || {
+            step::run(&mut exactly(&["--tests"], &served, SOME))
         });
     }
     if choice.conformance || !inside.is_empty() {
-        in_cluster(&mut steps, choice, !inside.is_empty());
+        in_cluster(&mut steps, choice, &inside);
     }
     steps.finish()
 }
 
+/// These cases and no others, so many at once.
+fn exactly(of: &[&str], names: &[&str], at_once: &str) -> std::process::Command {
+    let mut command = cases(of);
+    command.args(["--include-ignored", "--nocapture", "--exact", at_once]);
+    command.args(names);
+    command
+}
+
 /// Makes the cluster and the mesh in it, runs what was chosen, and removes it.
-fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
+fn in_cluster(steps: &mut Steps, choice: &Choice, names: &[&str]) {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
         && steps.run("images of an older version", cluster::load_older)
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
-    if made && any {
-        steps.run("cases in the cluster", || {
-            let mut command = cluster::enter(&cases_inside(choice))?;
-            if choice.keep {
-                command.env("MESH_KEEP", "1");
-            }
-            step::run(&mut command)
-        });
+    let (alone, beside): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| name.starts_with(ALONE));
+    if made && !beside.is_empty() {
+        steps.run("cases in the cluster", || inside(choice, &beside, SOME));
+    }
+    if made && !alone.is_empty() {
+        steps.run("cases alone in the cluster", || inside(choice, &alone, ONE));
     }
     if made && choice.filter.is_none() {
         steps.run("Gateway API conformance", || cluster::conform(None, true));
@@ -90,12 +112,13 @@ fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
     }
 }
 
-fn cases_inside(choice: &Choice) -> std::process::Command {
-    let mut command = cases(&["--tests", "--offline"]);
-    let filter = choice.filter.as_deref().unwrap_or(IN_CLUSTER);
-    command.args([filter, "--include-ignored"]);
-    command.args(["--nocapture", "--test-threads=1"]);
-    command
+/// These cases, in the cluster's network.
+fn inside(choice: &Choice, names: &[&str], at_once: &str) -> anyhow::Result<()> {
+    let mut command = cluster::enter(&exactly(&["--tests", "--offline"], names, at_once))?;
+    if choice.keep {
+        command.env("MESH_KEEP", "1");
+    }
+    step::run(&mut command)
 }
 
 /// The names of the chosen cases.
