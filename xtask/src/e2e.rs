@@ -3,6 +3,7 @@
 //!
 //! May use `step`, `cluster` and `test`.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -60,45 +61,72 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         .iter()
         .map(String::as_str)
         .partition(|name| name.starts_with(IN_CLUSTER));
-    let (served, others): (Vec<&str>, Vec<&str>) = outside
-        .into_iter()
-        .partition(|name| name.starts_with(API_SERVER));
+    let needs_cluster = choice.conformance || !inside.is_empty();
+    // Both mostly wait. What they print is told apart: that of those without a cluster comes when they end.
+    let run_one = if needs_cluster {
+        step::run_aside
+    } else {
+        step::run
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| run_outside(&outside, run_one));
+        let made = needs_cluster && begin_inside(&mut steps, choice, &inside);
+        match beside.join() {
+            Ok(ended) => steps.take_in(ended),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        if needs_cluster {
+            end_inside(&mut steps, choice, &inside, made);
+        }
+    });
+    steps.finish()
+}
+
+/// The cases without a cluster, each process by `run`.
+fn run_outside(names: &[&str], run: fn(&mut Command) -> anyhow::Result<()>) -> Steps {
+    let mut steps = Steps::within(BUDGET);
+    let (served, others): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| name.starts_with(API_SERVER));
     if !others.is_empty() {
         steps.run("end-to-end cases", || {
-            step::run(&mut exactly(&["--tests"], &others, ONE))
+            run(&mut exactly(&["--tests"], &others, ONE))
         });
     }
     if !served.is_empty() {
         steps.run("cases with an API server", || {
-            step::run(&mut exactly(&["--tests"], &served, SOME))
+            run(&mut exactly(&["--tests"], &served, SOME))
         });
     }
-    if choice.conformance || !inside.is_empty() {
-        in_cluster(&mut steps, choice, &inside);
-    }
-    steps.finish()
+    steps
 }
 
 /// These cases and no others, so many at once.
-fn exactly(of: &[&str], names: &[&str], at_once: &str) -> std::process::Command {
+fn exactly(of: &[&str], names: &[&str], at_once: &str) -> Command {
     let mut command = cases(of);
     command.args(["--include-ignored", "--nocapture", "--exact", at_once]);
     command.args(names);
     command
 }
 
-/// Makes the cluster and the mesh in it, runs what was chosen, and removes it.
-fn in_cluster(steps: &mut Steps, choice: &Choice, names: &[&str]) {
+/// Makes the cluster and the mesh in it, and runs the cases that share it. True if there is a mesh.
+fn begin_inside(steps: &mut Steps, choice: &Choice, names: &[&str]) -> bool {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
         && steps.run("images of an older version", cluster::load_older)
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
-    let (alone, beside): (Vec<&str>, Vec<&str>) =
-        names.iter().partition(|name| name.starts_with(ALONE));
-    if made && !beside.is_empty() {
-        steps.run("cases in the cluster", || inside(choice, &beside, SOME));
+    let is_shared = |name: &&&str| !name.starts_with(ALONE);
+    let shared: Vec<&str> = names.iter().filter(is_shared).copied().collect();
+    if made && !shared.is_empty() {
+        steps.run("cases in the cluster", || inside(choice, &shared, SOME));
     }
+    made
+}
+
+/// Runs the cases that need the cluster for themselves, and removes it.
+fn end_inside(steps: &mut Steps, choice: &Choice, names: &[&str], made: bool) {
+    let is_alone = |name: &&&str| name.starts_with(ALONE);
+    let alone: Vec<&str> = names.iter().filter(is_alone).copied().collect();
     if made && !alone.is_empty() {
         steps.run("cases alone in the cluster", || inside(choice, &alone, ONE));
     }
@@ -134,7 +162,7 @@ fn names(filter: Option<&str>) -> anyhow::Result<Vec<String>> {
 }
 
 /// The cases of `cargo xtask e2e`; the demo's belongs to `cargo xtask test`.
-fn chosen(filter: Option<&str>) -> std::process::Command {
+fn chosen(filter: Option<&str>) -> Command {
     let mut command = cases(&["--tests"]);
     command
         .args(filter)
