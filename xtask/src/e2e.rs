@@ -112,7 +112,9 @@ fn exactly(of: &[&str], names: &[&str], at_once: &str) -> Command {
 fn begin_inside(steps: &mut Steps, choice: &Choice, names: &[&str]) -> bool {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
-        && steps.run("images of an older version", cluster::load_older)
+        && steps.run("images of an older version", || {
+            cluster::load_older(&cluster::built())
+        })
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
     let is_shared = |name: &&&str| !name.starts_with(ALONE);
