@@ -27,7 +27,7 @@ const OURS: &str = "00-mesh-cni.conflist";
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_cni_captures_where_no_init_container_may() -> anyhow::Result<()> {
+async fn cluster_alone_cni_captures_where_no_init_container_may() -> anyhow::Result<()> {
     let before = files(LISTS)?;
     let ended = with_plugin(&before).await;
     // Other cases install as users do first.

@@ -115,10 +115,9 @@ fn build_plugin(profile: Profile) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images of the programs as they were built for release, told to be of an older `version`; the programs
+/// Images of programs as they were built for release, told to be of an older `version`; the programs
 /// themselves are left in the folder `older` of the target.
-pub(crate) fn write_older(version: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let built = step::target().join(Profile::Release.name());
+pub(crate) fn write_older(built: &Path, version: &str) -> anyhow::Result<Vec<PathBuf>> {
     let older = step::target().join("older");
     std::fs::create_dir_all(&older)?;
     for Ours { program, .. } in &OURS {

@@ -72,7 +72,7 @@ impl<'a> App<'a> {
              \x20 - {{ name: tcp-greet, port: 9000, targetPort: 9000 }}\n\
              ---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\n\
              spec:\n  replicas: {replicas}\n  selector: {{ matchLabels: {{ app: {name} }} }}\n\
-             \x20 strategy: {{ rollingUpdate: {{ maxUnavailable: 0, maxSurge: 2 }} }}\n\
+             \x20 strategy: {{ rollingUpdate: {{ maxUnavailable: 0, maxSurge: 50% }} }}\n\
              \x20 template:\n    metadata: {{ labels: {{ app: {name}{more} }} }}\n    spec:\n\
              \x20     serviceAccountName: {name}\n{node}\
              \x20     containers:\n      - name: app\n        image: {IMAGE}\n\

@@ -110,6 +110,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "cluster",
             "test",
             "e2e",
+            "release",
             "prove",
             "ci",
             "footprint",
