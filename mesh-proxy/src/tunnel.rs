@@ -4,6 +4,8 @@
 //! tunnelled connection. What ztunnel speaks, plus one optional header of ours. May use `identity` and `h2`.
 
 pub mod client;
+mod connection;
+mod mux;
 pub mod server;
 pub mod stream;
 #[cfg(test)]
