@@ -121,10 +121,9 @@ where
 {
     let state = Rc::new(RefCell::new(State::new(Role::Receiver)));
     let mut driver = Driver::new(io, Rc::clone(&state));
-    let mut begins = pin!(sleep(HANDSHAKE));
+    let (mut begins, mut beginning) = (pin!(sleep(HANDSHAKE)), true);
     let (mut drain, mut draining) = (pin!(drain), false);
     loop {
-        let has_begun = state.borrow().has_begun();
         tokio::select! {
             next = driver.next(|| false) => match next? {
                 None => return Ok(()),
@@ -139,7 +138,12 @@ where
                 draining = true;
                 state.borrow_mut().leave();
             }
-            () = &mut begins, if !has_begun => return Err(io::ErrorKind::TimedOut.into()),
+            () = &mut begins, if beginning => {
+                beginning = false;
+                if !state.borrow().has_begun() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
         }
     }
 }

@@ -15,22 +15,24 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::head::Head;
 use super::state::{Leaving, Role, State};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, SIZE};
 
 /// Between an answer and the next PING.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Allowed for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Least room for a read: what one TLS record holds.
-const READ: usize = 16 * 1024;
+/// Room for the largest read: those that fill theirs get more.
+const MAX_READ: usize = 32 * 1024;
 /// Reads of a turn, after which others have theirs.
-const READS: usize = 16;
+const READS: usize = 8;
 
 /// The one who reads and writes a connection. Dropping it breaks every stream.
 pub(crate) struct Driver<T> {
     io: T,
     state: Rc<RefCell<State>>,
     input: Buffer,
+    /// Room for the next read.
+    room: usize,
     output: Buffer,
     is_flushed: bool,
     /// Why it ends, once what is queued is written.
@@ -54,6 +56,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             io,
             state,
             input: Buffer::default(),
+            room: SIZE,
             output: Buffer::default(),
             is_flushed: true,
             fault: None,
@@ -90,16 +93,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if let Some(next) = self.state.borrow_mut().accept() {
             return Poll::Ready(Ok(Some(next)));
         }
-        let read = self.poll_read(context);
+        // First: a TLS alert says more than the write that it makes fail.
+        if let Poll::Ready(Err(error)) = self.poll_read(context) {
+            return Poll::Ready(Err(error));
+        }
         let is_written = self.poll_write(context)?.is_ready();
-        match (read, is_written) {
-            (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
-            (_, true) if self.fault.is_some() => {
-                let why = self.fault.unwrap_or_default();
-                ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
-                return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, why)));
-            }
-            _ => {}
+        if let Some(why) = self.fault.filter(|_| is_written) {
+            // The peer may have closed before.
+            ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
+            return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, why)));
         }
         if let Some(next) = self.state.borrow_mut().accept() {
             return Poll::Ready(Ok(Some(next)));
@@ -164,7 +166,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..READS {
-            self.input.reserve(READ);
+            self.input.reserve(self.room);
             let bytes: &mut BytesMut = &mut self.input;
             // Nothing is lost where it is dropped: it reads at most once.
             let reading = pin!(self.io.read_buf(bytes));
@@ -178,7 +180,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(count)) => {
+                    let filled = count >= self.room;
+                    self.room = if filled { self.room * 2 } else { SIZE }.min(MAX_READ);
+                }
             }
             match self.state.borrow_mut().receive(&self.input) {
                 Ok(taken) => self.input.advance(taken),

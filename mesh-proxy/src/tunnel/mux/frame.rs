@@ -48,7 +48,6 @@ pub(crate) struct Code(pub(crate) u32);
 impl Code {
     pub(crate) const NONE: Self = Self(0);
     pub(crate) const PROTOCOL: Self = Self(1);
-    pub(crate) const INTERNAL: Self = Self(2);
     pub(crate) const FLOW_CONTROL: Self = Self(3);
     pub(crate) const STREAM_CLOSED: Self = Self(5);
     pub(crate) const FRAME_SIZE: Self = Self(6);

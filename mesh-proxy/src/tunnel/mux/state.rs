@@ -18,7 +18,7 @@ use crate::tunnel::WINDOWS;
 /// Bytes that wait for the socket; streams wait beyond it.
 const QUEUE: usize = 128 * 1024;
 /// Largest DATA frame sent, whatever larger the peer takes.
-const FRAME: usize = 64 * 1024;
+const FRAME: usize = 16 * 1024;
 /// Streams a peer may have open on one connection.
 pub(super) const ACCEPTED: usize = 200;
 /// The windows of a connection without settings (RFC 9113 section 6.9.2).
@@ -508,7 +508,7 @@ impl State {
     }
 
     /// Takes no more streams, in two steps, so that those under way are not lost.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         if self.leaving == Leaving::No {
             self.leaving = Leaving::Announced;
             let out = self.queue(64).0;

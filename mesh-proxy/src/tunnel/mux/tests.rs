@@ -1,1 +1,440 @@
+use std::task::{Context, Poll, Waker};
 
+use bytes::BytesMut;
+
+use super::frame::{self, Code, HEADER, Header, PREFACE, flag, kind, setting};
+use super::{Role, State, answer, connect, hpack};
+use crate::buffer::Buffer;
+use crate::tunnel::WINDOWS;
+
+/// A frame as a peer sends it.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    frame::put(&mut out, payload.len(), kind, flags, stream);
+    [&out, payload].concat()
+}
+
+fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    frame::settings(&mut out, settings);
+    out.to_vec()
+}
+
+/// A CONNECT whose stream stays open.
+fn head(stream: u32) -> Vec<u8> {
+    let block = connect("127.0.0.1:80", None);
+    frame(kind::HEADERS, flag::END_HEADERS, stream, &block)
+}
+
+fn fields(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = BytesMut::new();
+    for (name, value) in fields {
+        hpack::encode(name, value.as_bytes(), &mut block);
+    }
+    frame(kind::HEADERS, flag::END_HEADERS | flags, stream, &block)
+}
+
+/// What is queued, frame by frame.
+fn queued(state: &mut State) -> Vec<(Header, Vec<u8>)> {
+    let mut out = Buffer::default();
+    state.take(&mut out);
+    let mut rest = out.strip_prefix(PREFACE).unwrap_or(&out);
+    let mut frames = Vec::new();
+    while let Some(header) = Header::read(rest) {
+        let (whole, next) = rest.split_at(HEADER + header.length);
+        frames.push((header, whole[HEADER..].to_vec()));
+        rest = next;
+    }
+    assert!(rest.is_empty(), "{rest:?}");
+    frames
+}
+
+/// A receiver that has greeted and was greeted.
+fn receiver() -> State {
+    let mut state = State::new(Role::Receiver);
+    let greeting = [PREFACE, &settings(&[])].concat();
+    assert_eq!(state.receive(&greeting), Ok(greeting.len()));
+    queued(&mut state);
+    state
+}
+
+/// The codes of `RST_STREAM` and GOAWAY in what is queued.
+fn codes(state: &mut State) -> (Vec<u32>, Option<u32>) {
+    let (mut resets, mut goodbye) = (Vec::new(), None);
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    for (header, payload) in queued(state) {
+        match header.kind {
+            kind::RST_STREAM => resets.push(number(&payload)),
+            kind::GOAWAY => goodbye = Some(number(&payload[4..8])),
+            _ => {}
+        }
+    }
+    (resets, goodbye)
+}
+
+/// RFC 9113 sections 4 to 6: each breach ends the connection with its code.
+#[test]
+fn breaches_that_end_a_connection() {
+    let block = connect("127.0.0.1:80", None);
+    for (name, frames, code) in [
+        (
+            "data of stream 0",
+            frame(kind::DATA, 0, 0, b"x"),
+            Code::PROTOCOL,
+        ),
+        (
+            "data of an idle stream",
+            frame(kind::DATA, 0, 1, b"x"),
+            Code::PROTOCOL,
+        ),
+        ("an even stream", head(2), Code::PROTOCOL),
+        (
+            "a stream used twice",
+            [head(3), fields(1, 0, &[(":status", "200")])].concat(),
+            Code::STREAM_CLOSED,
+        ),
+        ("a head of stream 0", head(0), Code::PROTOCOL),
+        (
+            "padding beyond its frame",
+            frame(
+                kind::HEADERS,
+                flag::END_HEADERS | flag::PADDED,
+                1,
+                &[200, 1],
+            ),
+            Code::PROTOCOL,
+        ),
+        (
+            "an unknown index",
+            frame(kind::HEADERS, flag::END_HEADERS, 1, &[0xbe]),
+            Code::COMPRESSION,
+        ),
+        (
+            "a head cut off by another frame",
+            [
+                frame(kind::HEADERS, 0, 1, &block),
+                frame(kind::PING, 0, 0, &[0; 8]),
+            ]
+            .concat(),
+            Code::PROTOCOL,
+        ),
+        (
+            "the rest of another head",
+            [
+                frame(kind::HEADERS, 0, 1, &block),
+                frame(kind::CONTINUATION, 4, 3, &[]),
+            ]
+            .concat(),
+            Code::PROTOCOL,
+        ),
+        (
+            "the rest of no head",
+            frame(kind::CONTINUATION, 4, 1, &[]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a short priority",
+            frame(kind::PRIORITY, 0, 1, &[0; 4]),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "a reset of an idle stream",
+            frame(kind::RST_STREAM, 0, 1, &[0; 4]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a short reset",
+            [head(1), frame(kind::RST_STREAM, 0, 1, &[0; 3])].concat(),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "settings of a stream",
+            frame(kind::SETTINGS, 0, 1, &[]),
+            Code::PROTOCOL,
+        ),
+        (
+            "settings cut off",
+            frame(kind::SETTINGS, 0, 0, &[0; 5]),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "an answer with settings",
+            frame(kind::SETTINGS, flag::ACK, 0, &[0; 6]),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "a window of 2^31",
+            settings(&[(setting::INITIAL_WINDOW, 1 << 31)]),
+            Code::FLOW_CONTROL,
+        ),
+        (
+            "frames of 16,383",
+            settings(&[(setting::MAX_FRAME, 16_383)]),
+            Code::PROTOCOL,
+        ),
+        (
+            "push 2",
+            settings(&[(setting::ENABLE_PUSH, 2)]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a push",
+            frame(kind::PUSH_PROMISE, 4, 1, &[0; 4]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a ping of a stream",
+            frame(kind::PING, 0, 1, &[0; 8]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a short ping",
+            frame(kind::PING, 0, 0, &[0; 7]),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "a goodbye to a stream",
+            frame(kind::GOAWAY, 0, 1, &[0; 8]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a window of nothing",
+            frame(kind::WINDOW_UPDATE, 0, 0, &[0; 4]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a short window",
+            frame(kind::WINDOW_UPDATE, 0, 0, &[0; 3]),
+            Code::FRAME_SIZE,
+        ),
+        (
+            "a window of an idle stream",
+            frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+            Code::PROTOCOL,
+        ),
+        (
+            "a window beyond 2^31 - 1",
+            frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255]),
+            Code::FLOW_CONTROL,
+        ),
+        (
+            "a frame longer than allowed",
+            frame(kind::DATA, 0, 1, &[0; 64 * 1024 + 1]),
+            Code::FRAME_SIZE,
+        ),
+    ] {
+        let mut state = receiver();
+        assert!(state.receive(&frames).is_err(), "{name}");
+        assert_eq!(codes(&mut state).1, Some(code.0), "{name}");
+    }
+}
+
+#[test]
+fn breaches_that_end_a_stream() {
+    let connect: [(&str, &str); 2] = [(":method", "CONNECT"), (":authority", "127.0.0.1:80")];
+    let with = |field| [connect.as_slice(), &[field]].concat();
+    for (name, frames, code) in [
+        (
+            "a scheme",
+            fields(1, 0, &with((":scheme", "https"))),
+            Code::PROTOCOL,
+        ),
+        (
+            "a path",
+            fields(1, 0, &with((":path", "/"))),
+            Code::PROTOCOL,
+        ),
+        ("no authority", fields(1, 0, &connect[..1]), Code::PROTOCOL),
+        (
+            "an authority twice",
+            fields(1, 0, &with(connect[1])),
+            Code::PROTOCOL,
+        ),
+        (
+            "an unknown pseudo-field",
+            fields(1, 0, &with((":x", "y"))),
+            Code::PROTOCOL,
+        ),
+        (
+            "a late pseudo-field",
+            fields(1, 0, &[("a", "b"), connect[0], connect[1]]),
+            Code::PROTOCOL,
+        ),
+        ("a capital", fields(1, 0, &with(("A", "b"))), Code::PROTOCOL),
+        (
+            "a connection field",
+            fields(1, 0, &with(("connection", "close"))),
+            Code::PROTOCOL,
+        ),
+        ("a second head", [head(1), head(1)].concat(), Code::PROTOCOL),
+        (
+            "data after the end",
+            [
+                fields(1, flag::END_STREAM, &connect),
+                frame(kind::DATA, 0, 1, b"x"),
+            ]
+            .concat(),
+            Code::STREAM_CLOSED,
+        ),
+        (
+            "a window of nothing",
+            [head(1), frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4])].concat(),
+            Code::PROTOCOL,
+        ),
+        (
+            "a window beyond 2^31 - 1",
+            [
+                head(1),
+                frame(kind::WINDOW_UPDATE, 0, 1, &[0x7f, 255, 255, 255]),
+            ]
+            .concat(),
+            Code::FLOW_CONTROL,
+        ),
+    ] {
+        let mut state = receiver();
+        assert_eq!(state.receive(&frames), Ok(frames.len()), "{name}");
+        assert_eq!(codes(&mut state), (vec![code.0], None), "{name}");
+    }
+}
+
+#[test]
+fn floods_end_in_enhance_your_calm() {
+    let block = connect("127.0.0.1:80", None);
+    for (name, first, step) in [
+        ("settings", Vec::new(), settings(&[])),
+        ("ping", Vec::new(), frame(kind::PING, 0, 0, &[0; 8])),
+        (
+            "window",
+            head(1),
+            frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+        ),
+        (
+            "priority",
+            Vec::new(),
+            frame(kind::PRIORITY, 0, 3, &[0, 0, 0, 0, 16]),
+        ),
+        ("empty data", head(1), frame(kind::DATA, 0, 1, b"")),
+        (
+            "continuation",
+            frame(kind::HEADERS, 0, 1, &block),
+            frame(kind::CONTINUATION, 0, 1, &[0]),
+        ),
+        ("unknown", Vec::new(), frame(99, 0, 0, b"")),
+    ] {
+        let mut state = receiver();
+        state.receive(&first).unwrap();
+        let steps = (0..10_000)
+            .take_while(|_| state.receive(&step).is_ok())
+            .count();
+        assert!(steps < 5_000, "{steps} {name}");
+        assert_eq!(codes(&mut state).1, Some(Code::CALM.0), "{name}");
+    }
+    let mut state = receiver();
+    let reset = |n: u32| {
+        [
+            head(2 * n + 1),
+            frame(kind::RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]),
+        ]
+        .concat()
+    };
+    let steps = (0..10_000)
+        .take_while(|n| state.receive(&reset(*n)).is_ok())
+        .count();
+    assert!(steps < 5_000, "{steps}");
+    assert_eq!(codes(&mut state).1, Some(Code::CALM.0));
+}
+
+#[test]
+fn a_compressed_bomb_is_one_refused_stream() {
+    let mut state = receiver();
+    let mut block = connect("127.0.0.1:80", None).to_vec();
+    // An entry of 4,000 bytes, and 15,000 references to it.
+    block.extend_from_slice(&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+    block.extend_from_slice(&[b'v'; 4000]);
+    block.extend_from_slice(&[0xbe; 15_000]);
+    let bomb = frame(kind::HEADERS, flag::END_HEADERS, 1, &block);
+    assert_eq!(state.receive(&bomb), Ok(bomb.len()));
+    assert_eq!(codes(&mut state), (vec![Code::PROTOCOL.0], None));
+    state.receive(&head(3)).unwrap();
+    assert_eq!(state.accept().map(|(id, _)| id), Some(3));
+}
+
+#[test]
+fn the_201st_stream_is_refused() {
+    let mut state = receiver();
+    for n in 0..201 {
+        state.receive(&head(2 * n + 1)).unwrap();
+    }
+    assert_eq!(codes(&mut state), (vec![Code::REFUSED.0], None));
+}
+
+#[test]
+fn data_beyond_a_window_is_refused() {
+    let mut state = receiver();
+    state.receive(&head(1)).unwrap();
+    let data = frame(kind::DATA, 0, 1, &[0; 64 * 1024]);
+    for _ in 0..WINDOWS.stream / (64 * 1024) {
+        state.receive(&data).unwrap();
+    }
+    assert_eq!(codes(&mut state), (vec![], None));
+    state.receive(&frame(kind::DATA, 0, 1, b"x")).unwrap();
+    assert_eq!(codes(&mut state), (vec![Code::FLOW_CONTROL.0], None));
+}
+
+/// All that a turn has to say of one stream is one frame, and its end is a flag on it.
+#[test]
+fn writes_of_a_turn_are_one_frame() {
+    let mut state = receiver();
+    state.receive(&head(1)).unwrap();
+    state.accept().unwrap();
+    state.head(1, &answer(200, None), false);
+    let mut task = Context::from_waker(Waker::noop());
+    for byte in b"turn" {
+        let slices = [std::io::IoSlice::new(std::slice::from_ref(byte))];
+        let written = state.poll_write(1, &slices, &mut task);
+        assert!(matches!(written, Poll::Ready(Ok(1))));
+    }
+    state.end(1).unwrap();
+    let frames = queued(&mut state);
+    let kinds: Vec<_> = frames
+        .iter()
+        .map(|(header, _)| (header.kind, header.flags))
+        .collect();
+    assert_eq!(kinds, [(kind::HEADERS, 4), (kind::DATA, flag::END_STREAM)]);
+    assert_eq!(frames[1].1, b"turn");
+}
+
+#[test]
+fn a_writer_waits_for_both_windows() {
+    let mut state = receiver();
+    state.receive(&head(1)).unwrap();
+    state.accept().unwrap();
+    let mut task = Context::from_waker(Waker::noop());
+    let bytes = vec![0; 100_000];
+    let mut write = |state: &mut State| {
+        let mut sent = 0;
+        while let Poll::Ready(Ok(count)) =
+            state.poll_write(1, &[std::io::IoSlice::new(&bytes)], &mut task)
+        {
+            sent += count;
+        }
+        sent
+    };
+    assert_eq!(write(&mut state), 65_535);
+    state
+        .receive(&frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]))
+        .unwrap();
+    assert_eq!(write(&mut state), 0, "the connection's window is shut");
+    state
+        .receive(&frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 5]))
+        .unwrap();
+    assert_eq!(write(&mut state), 5);
+    // A smaller initial window takes back what was given.
+    state
+        .receive(&settings(&[(setting::INITIAL_WINDOW, 0)]))
+        .unwrap();
+    state
+        .receive(&frame(kind::WINDOW_UPDATE, 0, 0, &[0, 1, 0, 0]))
+        .unwrap();
+    assert_eq!(write(&mut state), 0);
+}
