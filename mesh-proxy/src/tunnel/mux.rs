@@ -14,6 +14,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub(super) use self::driver::Driver;
 pub(super) use self::frame::Code;

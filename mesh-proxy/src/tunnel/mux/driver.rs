@@ -38,6 +38,7 @@ pub(crate) struct Driver<T> {
     /// Why it ends, once what is queued is written.
     fault: Option<&'static str>,
     has_ended: bool,
+    is_closing: bool,
     alarm: Pin<Box<Sleep>>,
     is_asking: bool,
 }
@@ -61,6 +62,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             is_flushed: true,
             fault: None,
             has_ended: false,
+            is_closing: false,
             alarm: Box::pin(sleep(INTERVAL)),
             is_asking: false,
         }
@@ -73,7 +75,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         mut tick: impl FnMut() -> bool,
     ) -> io::Result<Option<(u32, Head)>> {
         poll_fn(|context| {
+            self.state.borrow_mut().is_driving = true;
             let polled = self.poll_next(context, &mut tick);
+            self.state.borrow_mut().is_driving = false;
             if let Poll::Ready(Err(error)) = &polled {
                 let mut state = self.state.borrow_mut();
                 state.finish(&error.to_string());
@@ -89,14 +93,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         tick: &mut impl FnMut() -> bool,
     ) -> Poll<io::Result<Option<(u32, Head)>>> {
         self.state.borrow_mut().driven_by(context.waker());
-        self.poll_alarm(context)?;
+        if self.is_closing {
+            return self.poll_close(context);
+        }
         if let Some(next) = self.state.borrow_mut().accept() {
             return Poll::Ready(Ok(Some(next)));
         }
-        // First: a TLS alert says more than the write that it makes fail.
-        if let Poll::Ready(Err(error)) = self.poll_read(context) {
+        // Reading is first: a TLS alert says more than the write that it makes fail, and an answer
+        // that is there counts, however late it is read.
+        let is_clogged = self.state.borrow().is_clogged() && self.poll_write(context)?.is_pending();
+        if !is_clogged && let Poll::Ready(Err(error)) = self.poll_read(context) {
             return Poll::Ready(Err(error));
         }
+        self.poll_alarm(context)?;
         let is_written = self.poll_write(context)?.is_ready();
         if let Some(why) = self.fault.filter(|_| is_written) {
             // The peer may have closed before.
@@ -110,11 +119,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Poll::Ready(self.end_of_peer().map(|()| None));
         }
         if is_written && self.is_over(tick()) {
-            // The peer may have closed before.
-            ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
-            self.state.borrow_mut().finish("the connection is over");
+            self.is_closing = true;
+            self.alarm.as_mut().reset(Instant::now() + ANSWER);
+            return self.poll_close(context);
+        }
+        Poll::Pending
+    }
+
+    /// Says that no more comes, and waits for the same: a socket that is closed with bytes unread
+    /// makes the system throw away what the peer has not yet got.
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<(u32, Head)>>> {
+        self.state.borrow_mut().finish("the connection is over");
+        if self.alarm.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(None));
         }
+        // The peer may have closed before.
+        ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
+        for _ in 0..READS {
+            self.input.clear();
+            self.input.reserve(SIZE);
+            let bytes: &mut BytesMut = &mut self.input;
+            let reading = pin!(self.io.read_buf(bytes));
+            if !matches!(ready!(reading.poll(context)), Ok(1..)) {
+                return Poll::Ready(Ok(None));
+            }
+        }
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -166,6 +196,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..READS {
+            if self.state.borrow().is_clogged() {
+                break;
+            }
             self.input.reserve(self.room);
             let bytes: &mut BytesMut = &mut self.input;
             // Nothing is lost where it is dropped: it reads at most once.

@@ -1,5 +1,6 @@
 //! Header compression (RFC 7541): a whole decoder, and an encoder that keeps no state.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::{BufMut, BytesMut};
@@ -115,6 +116,7 @@ impl Decoder {
                 0x40.. => {
                     let (name, value) = self.literal(&mut block, 6)?;
                     visit(&name, &value);
+                    let name = name.into_owned();
                     self.insert(name, value);
                 }
                 0x20.. => {
@@ -136,10 +138,14 @@ impl Decoder {
         Ok(())
     }
 
-    fn literal(&self, block: &mut &[u8], prefix: u32) -> Result<(Vec<u8>, Vec<u8>), Malformed> {
+    fn literal(
+        &self,
+        block: &mut &[u8],
+        prefix: u32,
+    ) -> Result<(Cow<'_, [u8]>, Vec<u8>), Malformed> {
         let name = match integer(block, prefix)? {
-            0 => string(block)?,
-            index => self.entry(index)?.0.to_vec(),
+            0 => Cow::Owned(string(block)?),
+            index => Cow::Borrowed(self.entry(index)?.0),
         };
         Ok((name, string(block)?))
     }

@@ -37,7 +37,9 @@ impl State {
                 Ok(count) => taken += count,
                 Err((count, Fault::Stream(id, code))) => {
                     taken += count;
-                    self.reset(id, code);
+                    if let Err(why) = self.breach(id, code) {
+                        return Err(why);
+                    }
                 }
                 Err((_, Fault::Connection(code, why))) => {
                     self.goodbye(code);
@@ -45,6 +47,20 @@ impl State {
                 }
             }
         }
+    }
+
+    /// A peer that broke the rules of one stream pays for it.
+    fn breach(&mut self, id: u32, code: Code) -> std::result::Result<(), &'static str> {
+        if self.stream(id).is_some_and(|stream| !stream.is_open()) {
+            // It was sent before the peer knew.
+            return Ok(());
+        }
+        self.reset(id, code);
+        if self.credit.charge() {
+            return Ok(());
+        }
+        self.goodbye(Code::CALM);
+        Err("the peer breaks the rules of stream after stream")
     }
 
     fn next_frame(&mut self, bytes: &[u8]) -> std::result::Result<usize, (usize, Fault)> {
@@ -88,6 +104,7 @@ impl State {
         if self.block.is_some() && header.kind != kind::CONTINUATION {
             return broken(Code::PROTOCOL, "a head cut off");
         }
+        self.is_answered = true;
         match header.kind {
             kind::DATA => self.on_data(header, payload),
             kind::HEADERS => self.on_headers(header, payload),
@@ -104,6 +121,15 @@ impl State {
         }
     }
 
+    /// A frame of a stream that is over. Of those reset here only so many are remembered.
+    fn late(&self, id: u32) -> Result {
+        if self.was_reset(id) {
+            Ok(())
+        } else {
+            Err(Fault::Stream(id, Code::STREAM_CLOSED))
+        }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "at most the longest frame")]
     fn on_data(&mut self, header: Header, payload: &[u8]) -> Result {
         let id = header.stream;
@@ -115,13 +141,12 @@ impl State {
             return broken(Code::FLOW_CONTROL, "more data than the connection's window");
         };
         self.room = room;
+        if data.is_empty() && !payload.is_empty() && !self.credit.charge() {
+            return broken(Code::CALM, "data of nothing but padding");
+        }
         if self.stream(id).is_none() {
             self.release(payload.len());
-            return if self.was_reset(id) {
-                Ok(())
-            } else {
-                broken(Code::STREAM_CLOSED, "data of a stream that is over")
-            };
+            return self.late(id);
         }
         let taken = self.take_data(id, payload.len() as u32, data, header.has(flag::END_STREAM));
         // What is not kept is read already.
@@ -152,7 +177,9 @@ impl State {
             stream.unread.put_slice(data);
         }
         stream.remote_ended = ends;
-        stream.wake_reader();
+        if ends || !data.is_empty() {
+            stream.wake_reader();
+        }
         let padding = size as usize - data.len();
         if let Some(more) = stream.release(padding) {
             frame::number(self.queue(16).0, kind::WINDOW_UPDATE, id, more);
@@ -225,8 +252,10 @@ impl State {
             Role::Receiver if id.is_multiple_of(2) => broken(Code::PROTOCOL, "an even stream"),
             Role::Receiver if id > self.highest => self.on_request(id, head, ends),
             Role::Caller if self.is_idle(id) => broken(Code::PROTOCOL, "an answer to nothing"),
-            _ if self.was_reset(id) => Ok(()),
-            _ => broken(Code::STREAM_CLOSED, "a head of a stream that is over"),
+            Role::Receiver if !self.was_reset(id) => {
+                broken(Code::STREAM_CLOSED, "a head of a stream that is over")
+            }
+            _ => self.late(id),
         }
     }
 
@@ -285,9 +314,18 @@ impl State {
         if !rest.is_empty() {
             return broken(Code::FRAME_SIZE, "settings cut off");
         }
+        let mut window = self.initial_window;
         for &[a, b, c, d, e, f] in settings {
-            self.on_setting(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))?;
+            match (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])) {
+                (setting::INITIAL_WINDOW, value) if value > MOST => {
+                    return broken(Code::FLOW_CONTROL, "a window beyond the largest");
+                }
+                // All streams are resized once, however often it is said.
+                (setting::INITIAL_WINDOW, value) => window = value,
+                (id, value) => self.on_setting(id, value)?,
+            }
         }
+        self.resize(window)?;
         self.has_settings = true;
         frame::put(self.queue(HEADER).0, 0, kind::SETTINGS, flag::ACK, 0);
         Ok(())
@@ -302,10 +340,6 @@ impl State {
                 self.limit_streams(value);
                 Ok(())
             }
-            setting::INITIAL_WINDOW if value > MOST => {
-                broken(Code::FLOW_CONTROL, "a window beyond the largest")
-            }
-            setting::INITIAL_WINDOW => self.resize(value),
             setting::MAX_FRAME if !(16_384..1 << 24).contains(&value) => {
                 broken(Code::PROTOCOL, "a wrong longest frame")
             }
@@ -320,6 +354,9 @@ impl State {
     /// A new initial window changes that of every stream by the difference.
     fn resize(&mut self, window: u32) -> Result {
         let more = i64::from(window) - i64::from(self.initial_window);
+        if more == 0 {
+            return Ok(());
+        }
         self.initial_window = window;
         for stream in &mut self.streams {
             stream.send_window += more;
@@ -342,8 +379,6 @@ impl State {
             frame::ping(self.queue(32).0, flag::ACK, payload);
         } else if payload == SHUTDOWN && self.leaving == Leaving::Announced {
             self.goodbye(Code::NONE);
-        } else {
-            self.is_answered = true;
         }
         Ok(())
     }

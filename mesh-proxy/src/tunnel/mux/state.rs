@@ -11,12 +11,16 @@ use super::frame::{self, Code, MOST, flag, kind, setting};
 use super::head::Head;
 use super::hpack::Decoder;
 use super::stream::{Reset, Stream};
+use super::turn::Turns;
 use crate::buffer::Buffer;
 use crate::h2::{Credit, FRAME_SIZE, HEADER_LIST, MAX_STREAMS, RESET_STREAMS};
 use crate::tunnel::WINDOWS;
 
 /// Bytes that wait for the socket; streams wait beyond it.
 const QUEUE: usize = 128 * 1024;
+/// Bytes that wait for the socket, beyond which nothing is read: what is queued for what a peer
+/// sends is bounded by what it takes.
+const CLOGGED: usize = 2 * QUEUE;
 /// Largest DATA frame sent, whatever larger the peer takes.
 const FRAME: usize = 16 * 1024;
 /// Streams a peer may have open on one connection.
@@ -87,16 +91,17 @@ pub(crate) struct State {
     resets: VecDeque<u32>,
     /// Streams to be handed to their handlers.
     pub(super) accepted: VecDeque<u32>,
-    /// Streams that wait for the connection's window or for room in the queue.
-    waiting: Vec<u32>,
+    turns: Turns,
     pub(super) leaving: Leaving,
     /// The peer's GOAWAY: it has taken nothing beyond this stream.
     pub(super) gone: Option<(u32, Code)>,
-    /// Whether the last PING was answered.
+    /// Whether anything came since the last PING.
     pub(super) is_answered: bool,
     /// Why it ended, once it has.
     ended: Option<String>,
     driver: Option<Waker>,
+    /// Whether the driver runs, and writes what is queued before it rests.
+    pub(super) is_driving: bool,
 }
 
 impl State {
@@ -122,12 +127,13 @@ impl State {
             credit: Credit::of_mesh(),
             resets: VecDeque::new(),
             accepted: VecDeque::new(),
-            waiting: Vec::new(),
+            turns: Turns::new(),
             leaving: Leaving::No,
             gone: None,
             is_answered: true,
             ended: None,
             driver: None,
+            is_driving: false,
         };
         state.greet();
         state
@@ -169,7 +175,7 @@ impl State {
     }
 
     pub(crate) fn wake_driver(&self) {
-        if let Some(driver) = &self.driver {
+        if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_driving) {
             driver.wake_by_ref();
         }
     }
@@ -185,17 +191,29 @@ impl State {
         !self.out.is_empty()
     }
 
+    /// Whether so much is queued that no more is to be read.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.out.len() >= CLOGGED
+    }
+
     /// Whether the peer has said its settings.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_settings
     }
 
     pub(super) fn wake_waiting(&mut self) {
-        for id in std::mem::take(&mut self.waiting) {
+        let room = self.shared_room();
+        for id in self.turns.begin(room) {
             if let Some(stream) = self.stream(id) {
                 stream.wake_writer();
             }
         }
+    }
+
+    /// What all streams together may queue.
+    fn shared_room(&self) -> i64 {
+        let room = QUEUE.saturating_sub(self.out.len());
+        self.send_window.min(usize_to_window(room))
     }
 
     pub(super) fn stream(&mut self, id: u32) -> Option<&mut Stream> {
@@ -221,13 +239,16 @@ impl State {
     pub(super) fn is_idle(&self, id: u32) -> bool {
         match self.role {
             Role::Caller => id >= self.next || id.is_multiple_of(2),
-            Role::Receiver => id > self.highest || id.is_multiple_of(2),
+            Role::Receiver => {
+                (id > self.highest && self.leaving != Leaving::Now) || id.is_multiple_of(2)
+            }
         }
     }
 
-    /// Whether it was reset here, so that late frames are no fault.
+    /// Whether it was reset here or came after the last GOAWAY, so that its frames are no fault.
     pub(super) fn was_reset(&self, id: u32) -> bool {
-        self.resets.contains(&id)
+        let is_late = self.role == Role::Receiver && id > self.highest;
+        is_late || self.resets.contains(&id)
     }
 
     /// Streams that may be open at once.
@@ -369,9 +390,7 @@ impl State {
         slices: &[IoSlice<'_>],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let shared = self
-            .send_window
-            .min(usize_to_window(QUEUE.saturating_sub(self.out.len())));
+        let (shared, turn) = (self.shared_room(), self.turns.now());
         let has_ended = self.ended.is_some();
         let Some(stream) = self.stream(id) else {
             return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
@@ -382,12 +401,13 @@ impl State {
         if stream.local_ended {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
+        let shared = shared.min(stream.left(turn));
         let room = shared.min(stream.send_window);
         let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
         if room <= 0 {
             stream.writer = Some(context.waker().clone());
-            if shared <= 0 && !self.waiting.contains(&id) {
-                self.waiting.push(id);
+            if shared <= 0 {
+                self.turns.wait(id);
             }
             return Poll::Pending;
         }
@@ -423,9 +443,10 @@ impl State {
         }
         self.last = Some(Last { stream: id, at });
         self.credit.sent(count, false);
-        self.send_window -= usize_to_window(count);
+        let (count, turn) = (usize_to_window(count), self.turns.now());
+        self.send_window -= count;
         if let Some(stream) = self.stream(id) {
-            stream.send_window -= usize_to_window(count);
+            stream.queue(turn, count);
         }
     }
 

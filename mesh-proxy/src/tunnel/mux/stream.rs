@@ -4,6 +4,7 @@ use std::task::{Context, Waker};
 
 use super::frame::Code;
 use super::head::Head;
+use super::turn::Turn;
 use crate::buffer::Buffer;
 use crate::tunnel::WINDOWS;
 
@@ -36,6 +37,9 @@ pub(super) struct Stream {
     pub(super) is_held: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
+    /// The turn in which it queued last, and how much.
+    turn: u64,
+    queued: i64,
 }
 
 impl Stream {
@@ -54,7 +58,28 @@ impl Stream {
             is_held,
             reader: None,
             writer: None,
+            turn: 0,
+            queued: 0,
         }
+    }
+
+    /// What it may still queue in this turn.
+    pub(super) fn left(&self, turn: Turn) -> i64 {
+        if self.turn == turn.number {
+            turn.share - self.queued
+        } else {
+            turn.share
+        }
+    }
+
+    /// It queued so much.
+    pub(super) fn queue(&mut self, turn: Turn, count: i64) {
+        if self.turn != turn.number {
+            self.turn = turn.number;
+            self.queued = 0;
+        }
+        self.queued += count;
+        self.send_window -= count;
     }
 
     pub(super) fn is_open(&self) -> bool {
