@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use mesh_api::name::Identity;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{Connection, Slot};
 use super::mux::{self, Code, Head, Reset};
+use super::socket::Socket;
 use super::stream::Handle;
 use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelError, TunnelStream, connect};
 use crate::h2::peer::{self, Pooled};
@@ -180,7 +180,7 @@ impl Tunnels {
 }
 
 /// Connects and proves both identities.
-async fn secure(target: &Target<'_>) -> Result<TlsStream<TcpStream>, TunnelError> {
+async fn secure(target: &Target<'_>) -> Result<TlsStream<Socket>, TunnelError> {
     let config = target.credentials.client_config(target.expected);
     let config =
         config.map_err(|error: IdentityError| TunnelError::Handshake(error.to_string()))?;
@@ -188,7 +188,7 @@ async fn secure(target: &Target<'_>) -> Result<TlsStream<TcpStream>, TunnelError
         .await
         .map_err(|error| TunnelError::Connect(Arc::new(error)))?;
     let name = ServerName::IpAddress(target.address.ip().into());
-    let connecting = TlsConnector::from(config).connect(name, socket);
+    let connecting = TlsConnector::from(config).connect(name, Socket::from(socket));
     connecting.await.map_err(|error| handshake_failure(&error))
 }
 

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::mux::{self, Driver, Head, Role, State};
+use super::socket::Socket;
 use super::stream::Handle;
 use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelStream, tune};
 use crate::identity::peer_identity;
@@ -69,9 +70,11 @@ impl ConnectRequest {
 pub async fn handshake(
     socket: TcpStream,
     config: Arc<ServerConfig>,
-) -> io::Result<(TlsStream<TcpStream>, Identity)> {
+) -> io::Result<(TlsStream<Socket>, Identity)> {
     tune(&socket)?;
-    let tls = TlsAcceptor::from(config).accept(socket).await?;
+    let tls = TlsAcceptor::from(config)
+        .accept(Socket::from(socket))
+        .await?;
     let peer = peer_identity(tls.get_ref().1)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a peer without identity"))?;
     Ok((tls, peer))

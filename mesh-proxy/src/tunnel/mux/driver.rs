@@ -222,6 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Ok(taken) => self.input.advance(taken),
                 Err(why) => {
                     self.fault = Some(why);
+                    self.state.borrow_mut().finish(why);
                     return Poll::Ready(Ok(()));
                 }
             }

@@ -320,6 +320,7 @@ fn floods_end_in_enhance_your_calm() {
             frame(kind::CONTINUATION, 0, 1, &[0]),
         ),
         ("unknown", Vec::new(), frame(99, 0, 0, b"")),
+        ("padding", head(1), frame(kind::DATA, flag::PADDED, 1, &[0])),
     ] {
         let mut state = receiver();
         state.receive(&first).unwrap();
@@ -339,6 +340,17 @@ fn floods_end_in_enhance_your_calm() {
     };
     let steps = (0..10_000)
         .take_while(|n| state.receive(&reset(*n)).is_ok())
+        .count();
+    assert!(steps < 5_000, "{steps}");
+    assert_eq!(codes(&mut state).1, Some(Code::CALM.0));
+    // Data of streams that were never opened, one after the other.
+    let mut state = receiver();
+    state.receive(&head(20_001)).unwrap();
+    let steps = (0..10_000)
+        .take_while(|n| {
+            let data = frame(kind::DATA, 0, 2 * n + 1, b"x");
+            state.receive(&data).is_ok()
+        })
         .count();
     assert!(steps < 5_000, "{steps}");
     assert_eq!(codes(&mut state).1, Some(Code::CALM.0));
@@ -437,4 +449,96 @@ fn a_writer_waits_for_both_windows() {
         .receive(&frame(kind::WINDOW_UPDATE, 0, 0, &[0, 1, 0, 0]))
         .unwrap();
     assert_eq!(write(&mut state), 0);
+}
+
+/// Streams of a connection that nobody may starve: one that always has more to say, and one that
+/// comes later.
+#[test]
+fn a_greedy_stream_leaves_room() {
+    let mut state = receiver();
+    for id in [1, 3] {
+        state.receive(&head(id)).unwrap();
+        state.accept().unwrap();
+    }
+    let wide = settings(&[(setting::INITIAL_WINDOW, 1 << 30)]);
+    state.receive(&wide).unwrap();
+    let mut task = Context::from_waker(Waker::noop());
+    let bytes = vec![0; 64 * 1024];
+    let mut write = |state: &mut State, id| {
+        let mut sent = 0;
+        while let Poll::Ready(Ok(count)) =
+            state.poll_write(id, &[std::io::IoSlice::new(&bytes)], &mut task)
+        {
+            sent += count;
+        }
+        sent
+    };
+    // The queue is the limit, then the connection's window; the greedy one is always first.
+    for step in [1 << 20, 1000] {
+        state
+            .receive(&frame(kind::WINDOW_UPDATE, 0, 0, &u32::to_be_bytes(step)))
+            .unwrap();
+        let (mut greedy, mut other) = (0, 0);
+        for _ in 0..10 {
+            greedy += write(&mut state, 1);
+            other += write(&mut state, 3);
+            queued(&mut state);
+            if step == 1000 {
+                state
+                    .receive(&frame(kind::WINDOW_UPDATE, 0, 0, &u32::to_be_bytes(step)))
+                    .unwrap();
+            }
+        }
+        assert!(3 * other > greedy && greedy > 0, "{step} {greedy} {other}");
+    }
+}
+
+/// A peer that asks and never reads: its answers are bounded, since nothing more is read of it.
+#[test]
+fn answers_that_are_not_taken_stop_the_reading() {
+    let mut state = receiver();
+    let mut asked = 0;
+    while !state.is_clogged() {
+        let id = 2 * asked + 1;
+        let get = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/"),
+        ];
+        state.receive(&fields(id, flag::END_STREAM, &get)).unwrap();
+        let (id, _) = state.accept().unwrap();
+        state.head(id, &answer(400, Some(("mesh-error", "x"))), true);
+        state.drop_handle(id);
+        asked += 1;
+        assert!(asked < 100_000);
+    }
+    queued(&mut state);
+    assert!(!state.is_clogged());
+}
+
+/// After the last GOAWAY, what a peer sends on streams that it opened too late is no fault.
+#[test]
+fn streams_after_the_last_goaway_are_ignored() {
+    let mut state = receiver();
+    state.receive(&head(1)).unwrap();
+    state.accept().unwrap();
+    state.leave();
+    let seen = frame(kind::PING, flag::ACK, 0, &super::state::SHUTDOWN);
+    state.receive(&seen).unwrap();
+    let late = [
+        head(3),
+        frame(kind::DATA, 0, 3, b"late"),
+        frame(kind::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]),
+        frame(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+        frame(kind::DATA, 0, 1, b"in time"),
+    ];
+    for late in late {
+        state.receive(&late).unwrap();
+    }
+    assert!(state.accept().is_none());
+    let mut read = Vec::new();
+    state.read(1, 100, |bytes| read.extend_from_slice(bytes));
+    assert_eq!(read, b"in time");
+    assert_eq!(codes(&mut state), (vec![], Some(Code::NONE.0)));
 }
