@@ -5,12 +5,16 @@
 //! in a folder of its own and ends with its value, also by the death of the test.
 //! May use `demo`, `figure`, `process` and `mesh`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::figure::say;
 use crate::mesh::free_port;
@@ -25,10 +29,14 @@ const TOKEN: &str = "administrator-of-a-test";
 
 /// A running API server.
 pub struct ApiServer {
-    /// The server ends before its store, and both before their folder goes.
-    server: Process,
+    /// The server ends before its store, and both before their folder goes. None while it is away.
+    server: Option<Process>,
     _store: Process,
     folder: tempfile::TempDir,
+    assets: PathBuf,
+    /// Of the store and of the server.
+    ports: [u16; 2],
+    settings: Settings,
     url: String,
 }
 
@@ -61,15 +69,63 @@ impl ApiServer {
         let (client, port) = (free_port()?, free_port()?);
         let store = start_store(&assets, at, client)?;
         write_credentials(at)?;
-        let server = start_server(&assets, at, [client, port], settings)?;
         let mut whole = Self {
-            server,
+            server: None,
             _store: store,
             url: format!("https://127.0.0.1:{port}"),
             folder,
+            assets,
+            ports: [client, port],
+            settings: settings.clone(),
         };
-        whole.wait_ready().await?;
+        whole.come_back().await?;
         Ok(whole)
+    }
+
+    /// Ends the server; its store stays.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be waited for.
+    pub fn go_away(&mut self) -> anyhow::Result<()> {
+        if let Some(mut server) = self.server.take() {
+            server.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Starts the server where it was, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub async fn come_back(&mut self) -> anyhow::Result<()> {
+        let at = self.folder.path();
+        let server = start_server(&self.assets, at, self.ports, &self.settings)?;
+        let server = self.server.insert(server);
+        wait_ready(server, at, &self.url).await
+    }
+
+    /// Makes the store forget every version but the present one.
+    ///
+    /// # Errors
+    ///
+    /// If the store refuses.
+    pub async fn compact(&self) -> anyhow::Result<()> {
+        let store = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[0]));
+        // `AA==` is the key 0: any, for the header alone.
+        let asked = post(store, "/v3/kv/range", "{\"key\":\"AA==\"}").await?;
+        let present = asked["header"]["revision"].as_str();
+        let present = present.with_context(|| format!("no revision in {asked}"))?;
+        let body = format!("{{\"revision\":\"{present}\",\"physical\":true}}");
+        let done = post(store, "/v3/kv/compaction", &body).await?;
+        ensure!(done["header"].is_object(), "not compacted: {done}");
+        Ok(())
+    }
+
+    /// The folder of everything here; what it holds ends with the server.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where it answers.
@@ -108,30 +164,60 @@ impl ApiServer {
     ///
     /// As [`ApiServer::client`].
     pub async fn config(&self) -> anyhow::Result<kube::Config> {
-        let file = Kubeconfig::read_from(self.kubeconfig())?;
-        let options = KubeConfigOptions::default();
-        Ok(kube::Config::from_custom_kubeconfig(file, &options).await?)
+        config(&self.kubeconfig()).await
     }
+}
 
-    async fn wait_ready(&mut self) -> anyhow::Result<()> {
-        // Its own certificate is written early in its start.
-        let certificate = self.folder.path().join("pki/apiserver.crt");
-        let written = || async { Ok(certificate.is_file()) };
-        wait_until("the certificate of kube-apiserver", START, written)
-            .await
-            .with_context(|| self.server.said())?;
-        write_kubeconfig(self.folder.path(), &self.url)?;
-        let client = self.client().await?;
-        let ready = || async {
-            let asked = http::Request::get("/readyz").body(Vec::new())?;
-            let answer = client.request_text(asked).await;
-            Ok(answer.is_ok_and(|text| text == "ok"))
-        };
-        wait_until("kube-apiserver is ready", START, ready)
-            .await
-            .with_context(|| self.server.said())?;
-        self.server.check_alive()
-    }
+async fn wait_ready(server: &mut Process, at: &Path, url: &str) -> anyhow::Result<()> {
+    // Its own certificate is written early in its start.
+    let certificate = at.join("pki/apiserver.crt");
+    let written = || async { Ok(certificate.is_file()) };
+    wait_until("the certificate of kube-apiserver", START, written)
+        .await
+        .with_context(|| server.said())?;
+    write_kubeconfig(at, url)?;
+    let client = kube::Client::try_from(config(&at.join("kubeconfig")).await?)?;
+    let ready = || async {
+        let asked = http::Request::get("/readyz").body(Vec::new())?;
+        let answer = client.request_text(asked).await;
+        Ok(answer.is_ok_and(|text| text == "ok"))
+    };
+    wait_until("kube-apiserver is ready", START, ready)
+        .await
+        .with_context(|| server.said())?;
+    server.check_alive()
+}
+
+async fn config(kubeconfig: &Path) -> anyhow::Result<kube::Config> {
+    let file = Kubeconfig::read_from(kubeconfig)?;
+    let options = KubeConfigOptions::default();
+    Ok(kube::Config::from_custom_kubeconfig(file, &options).await?)
+}
+
+/// The answer of the store to a call of its gateway.
+async fn post(store: SocketAddr, path: &str, body: &str) -> anyhow::Result<Value> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: etcd\r\ncontent-type: application/json\r\n");
+    let length = body.len();
+    let request = format!("{head}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let answer = exchange(store, &request).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    Ok(serde_json::from_str(body.trim())?)
+}
+
+/// Sends `request` as it is and reads until the peer closes.
+///
+/// # Errors
+///
+/// If there is no answer in time.
+pub async fn exchange(address: SocketAddr, request: &str) -> anyhow::Result<String> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked).await?
 }
 
 fn start_store(assets: &Path, at: &Path, port: u16) -> anyhow::Result<Process> {
@@ -216,14 +302,19 @@ fn assets() -> anyhow::Result<PathBuf> {
         return Ok(named);
     }
     say("etcd and kube-apiserver: cargo xtask cluster assets");
+    folder_of("assets")
+}
+
+/// The folder that `cargo xtask cluster WHAT` names.
+pub(crate) fn folder_of(what: &str) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["xtask", "cluster", "assets"])
+        .args(["xtask", "cluster", what])
         .stderr(std::process::Stdio::inherit());
     let built = command.output().context("cannot start cargo")?;
     ensure!(
         built.status.success(),
-        "cargo xtask cluster assets ended with {}",
+        "cargo xtask cluster {what} ended with {}",
         built.status
     );
     let said = String::from_utf8(built.stdout)?;

@@ -21,6 +21,8 @@ pub mod tool;
 pub mod mesh;
 
 pub mod apiserver;
+pub mod replica;
+
 pub mod cluster;
 
 pub mod envoy;

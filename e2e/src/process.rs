@@ -99,6 +99,24 @@ impl Process {
         Ok(self.child.wait()?)
     }
 
+    /// Stops its group where it stands, or lets it go on.
+    pub fn pause(&self, paused: Paused) {
+        match paused {
+            Paused::Yes => self.tell(Signal::STOP),
+            Paused::No => self.tell(Signal::CONT),
+        }
+    }
+
+    /// Ends its group at once, with no word of farewell.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) -> anyhow::Result<ExitStatus> {
+        self.tell(Signal::KILL);
+        Ok(self.child.wait()?)
+    }
+
     fn tell(&self, signal: Signal) {
         if let Some(group) = self.group {
             // A group whose last process ended needs no signal.
@@ -112,6 +130,15 @@ impl Drop for Process {
         // Whatever became of it, nothing of its group may stay behind.
         self.stop().ok();
     }
+}
+
+/// Whether a process stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// It does.
+    Yes,
+    /// It goes on.
+    No,
 }
 
 /// A command that runs `program` and ends it when this process dies, however it dies: a [`Process`]

@@ -1,14 +1,16 @@
 //! Two meshed pods on different nodes, and what is refused: on a real API server, kubelet and container
 //! runtime.
 
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use e2e::cluster::app::App;
 use e2e::cluster::wire::Capture;
 use e2e::cluster::{metrics, same, sum, within};
 use e2e::figure::{record, say};
-use e2e::process::wait_until;
+use e2e::process::{output, wait_until};
+use serde_json::Value;
 
 const NODES: [&str; 2] = ["mesh-control-plane", "mesh-worker"];
 const TUNNEL: u16 = 15008;
@@ -106,15 +108,34 @@ async fn cluster_strict_refuses_what_permissive_accepts() -> anyhow::Result<()> 
             Ok(answer["status"] == 200)
         };
         wait_until("Permissive lets plaintext in", SOON, accepted).await?;
+        let pods = space.pods("app=shop").await?;
+        let pod = pods.first().context("no pod of shop")?;
+        names_the_open_pod(&format!("e2e-strict/{pod}")).await?;
         let answer = space.call("caller", "http://shop/", &[]).await?;
         same("the mesh's own call", &answer["status"], 200)?;
         record(
             "cluster-strict",
-            "plaintext refused under Strict, accepted under Permissive",
+            "plaintext refused under Strict, accepted under Permissive, which check names",
         );
         Ok(())
     })
     .await
+}
+
+/// `meshctl check` warns of the policy, and names the pod that it opens.
+async fn names_the_open_pod(pod: &str) -> anyhow::Result<()> {
+    let mut command = Command::new("meshctl");
+    command.args(["check", "--only", "policies", "--output", "json"]);
+    let said = output(&mut command, Duration::from_mins(1)).await?;
+    let report: Value = serde_json::from_str(&said.good()?)?;
+    let checks = report["checks"].as_array().context("no checks")?;
+    let strict = checks
+        .iter()
+        .find(|one| one["check"] == "mutual-tls-strict");
+    let findings = &strict.context("no check of mutual TLS")?["findings"];
+    let cause = findings[0]["cause"].as_str().unwrap_or_default();
+    ensure!(cause.ends_with(pod), "{pod} is not named: {findings}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -184,7 +205,7 @@ async fn cluster_a_job_completes_beside_its_sidecar() -> anyhow::Result<()> {
             .await?
             .good()?;
         let said = space.logs("job/once", "app").await?;
-        let answer: serde_json::Value = serde_json::from_str(&said)?;
+        let answer: Value = serde_json::from_str(&said)?;
         same("its call", &answer["status"], 200)?;
         Ok(())
     })

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use e2e::cluster::app::{App, IMAGE};
-use e2e::cluster::{Namespace, same, within};
+use e2e::cluster::{Namespace, read, same, within};
 use e2e::figure::record;
 use e2e::process::wait_until;
 use serde_json::Value;
@@ -157,9 +157,32 @@ async fn cluster_routes_of_the_same_match_go_by_age() -> anyhow::Result<()> {
         // A rule that is more specific beats age.
         let exact = "      matches: [{ path: { type: Exact, value: / } }]\n";
         space.apply(&redirect("exact", "aged", exact)).await?;
-        expect(&space, "http://aged/", &[], &to("exact.example")).await
+        expect(&space, "http://aged/", &[], &to("exact.example")).await?;
+        let first = first_of_an_age(&space).await?;
+        expect(&space, "http://same/", &[], &to(&format!("{first}.example"))).await
     })
     .await
+}
+
+/// Makes two routes of the same second, the one with the later name first; the name that wins.
+async fn first_of_an_age(space: &Namespace) -> anyhow::Result<&'static str> {
+    space.apply(&service("same", "")).await?;
+    let names = ["same-b", "same-a"];
+    for _ in 0..10 {
+        let routes = names.map(|name| redirect(name, "same", ""));
+        space.apply(&routes.concat()).await?;
+        let mut ages = Vec::new();
+        for name in names {
+            let route = read(space.name(), &format!("httproute/{name}")).await?;
+            ages.push(text(&route["metadata"], "creationTimestamp")?.to_owned());
+        }
+        if ages[0] == ages[1] {
+            return Ok("same-a");
+        }
+        let delete = ["delete", "httproute", "same-a", "same-b"];
+        space.kubectl(delete).await?.good()?;
+    }
+    bail!("no two routes were made within a second")
 }
 
 fn redirect(name: &str, parent: &str, matches: &str) -> String {

@@ -1,6 +1,5 @@
 //! Many Services: what they cost the control plane, and a proxy that uses none of them.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -9,17 +8,22 @@ use e2e::cluster::node::resident;
 use e2e::cluster::{Namespace, kubectl, same, within};
 use e2e::figure::{percentile, record, say};
 use e2e::process::wait_until;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// Services of the large cluster, and endpoints of each.
 const SERVICES: u32 = 2_000;
 const ENDPOINTS: u32 = 5;
 /// Changes whose way to a proxy is timed.
-const CHANGES: u32 = 100;
+const CHANGES: u32 = 200;
+/// Objects that are made at the same time.
+const AT_ONCE: u32 = 20;
 /// What was asked for; times gate at five times that.
 const CHANGE: Duration = Duration::from_millis(250);
 const COLD: Duration = Duration::from_secs(5);
@@ -40,9 +44,7 @@ async fn cluster_of_two_thousand_services() -> anyhow::Result<()> {
         let small = resident(pod, "mesh-proxy")?;
 
         let started = Instant::now();
-        for part in (0..SERVICES).collect::<Vec<_>>().chunks(250) {
-            space.apply(&services(part)).await?;
-        }
+        make_services(space.name()).await?;
         let took = started.elapsed();
         say(format!("{SERVICES} Services made in {took:.1?}"));
         let large = resident(pod, "mesh-proxy")?;
@@ -65,13 +67,13 @@ async fn cold_start() -> anyhow::Result<()> {
     kubectl(system.iter().chain(&restart)).await?.good()?;
     let wait = ["rollout", "status", "deployment/mesh-control"];
     kubectl(system.iter().chain(&wait)).await?.good()?;
-    let list = ["get", "pods", "--selector=app=mesh-control"];
-    let words = system.iter().chain(&list).chain(&["--output=json"]);
-    let list: Value = serde_json::from_str(&kubectl(words).await?.good()?)?;
-    for pod in list["items"].as_array().context("a list of pods")? {
-        if !pod["metadata"]["deletionTimestamp"].is_null() {
-            continue;
-        }
+    // Those that end still answer the API server, and what is timed later is not their end.
+    let gone = || async {
+        let mut pods = replicas().await?.into_iter();
+        Ok(pods.all(|pod| pod["metadata"]["deletionTimestamp"].is_null()))
+    };
+    wait_until("the old replicas are gone", COLD * 12, gone).await?;
+    for pod in &replicas().await? {
         let took = ready_after(pod)?;
         let memory = resident(pod, "mesh-control")?;
         record(
@@ -85,6 +87,16 @@ async fn cold_start() -> anyhow::Result<()> {
         ensure!(memory <= MEMORY, "the control plane holds {memory} B");
     }
     Ok(())
+}
+
+/// The pods of the control plane.
+async fn replicas() -> anyhow::Result<Vec<Value>> {
+    let list = ["get", "pods", "--namespace=mesh-system"];
+    let words = list
+        .iter()
+        .chain(&["--selector=app=mesh-control", "--output=json"]);
+    let list: Value = serde_json::from_str(&kubectl(words).await?.good()?)?;
+    Ok(list["items"].as_array().context("a list of pods")?.clone())
 }
 
 /// From the start of a pod's container to its readiness; Kubernetes tells whole seconds.
@@ -101,42 +113,21 @@ fn ready_after(pod: &Value) -> anyhow::Result<Duration> {
 
 /// From a changed route to the snapshot of the proxy that uses it, many times.
 async fn changes(space: &Namespace, pod: &Value) -> anyhow::Result<()> {
-    let client = Client::try_default().await?;
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-    let kind = ApiResource::from_gvk(&kind);
-    let routes: Api<DynamicObject> = Api::namespaced_with(client.clone(), space.name(), &kind);
-    let pod = pod["metadata"]["name"].as_str().context("a name")?;
-    let mut generation = generation(&client, space.name(), pod).await?;
+    let proxy = Proxy {
+        client: Client::try_default().await?,
+        namespace: space.name(),
+        pod: pod["metadata"]["name"].as_str().context("a name")?,
+    };
+    // The control plane has just been started anew.
+    let connected = || async { Ok(proxy.gauge("mesh_config_connected").await? == 1) };
+    wait_until("the proxy is connected", CHANGE * 100, connected).await?;
+    proxy.change(0).await?;
     let mut times = Vec::new();
-    for turn in 0..CHANGES {
-        let route = json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "HTTPRoute",
-            "metadata": { "name": "turn" },
-            "spec": {
-                "parentRefs": [{ "group": "", "kind": "Service", "name": "shop" }],
-                "rules": [{ "filters": [{
-                    "type": "RequestRedirect",
-                    "requestRedirect": { "hostname": format!("turn-{turn}.example") },
-                }] }],
-            },
-        });
-        let changed = Instant::now();
-        let parameters = PatchParams::apply("e2e").force();
-        routes
-            .patch("turn", &parameters, &Patch::Apply(&route))
-            .await?;
-        let before = generation;
-        while generation == before {
-            let waited = changed.elapsed();
-            ensure!(waited < CHANGE * 20, "nothing arrives within {waited:?}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            generation = self::generation(&client, space.name(), pod).await?;
-        }
-        times.push(changed.elapsed());
+    for turn in 1..=CHANGES {
+        times.push(proxy.change(turn).await?);
     }
     // The last is in force, and not only counted.
-    let last = format!("http://turn-{}.example/", CHANGES - 1);
+    let last = format!("http://turn-{CHANGES}.example/");
     let arrived = || async {
         let answer = space.call("caller", "http://shop/", &[]).await?;
         Ok(answer["headers"]["location"][0] == last.as_str())
@@ -147,7 +138,7 @@ async fn changes(space: &Namespace, pod: &Value) -> anyhow::Result<()> {
     record(
         "cluster-change",
         format!(
-            "{CHANGES} changes from the patch to the proxy's snapshot: p50 {:?}, p99 {p99:?}",
+            "{CHANGES} changes from the patch to the proxy's snapshot: p50 {:.0?}, p99 {p99:.0?}",
             percentile(&times, 50)
         ),
     );
@@ -155,39 +146,103 @@ async fn changes(space: &Namespace, pod: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many snapshots a proxy put in force.
-async fn generation(client: &Client, namespace: &str, pod: &str) -> anyhow::Result<u64> {
-    let at = format!("/api/v1/namespaces/{namespace}/pods/{pod}:15020/proxy/metrics");
-    let text = client
-        .request_text(http::Request::get(at).body(Vec::new())?)
-        .await?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("mesh_config_generation "));
-    Ok(line.context("no generation")?.parse()?)
+/// A proxy whose snapshots are watched.
+struct Proxy<'a> {
+    client: Client,
+    namespace: &'a str,
+    pod: &'a str,
+}
+
+impl Proxy<'_> {
+    /// Changes a route that it uses; how long until it has it.
+    async fn change(&self, turn: u32) -> anyhow::Result<Duration> {
+        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+        let kind = ApiResource::from_gvk(&kind);
+        let client = self.client.clone();
+        let routes: Api<DynamicObject> = Api::namespaced_with(client, self.namespace, &kind);
+        let before = self.gauge("mesh_config_generation").await?;
+        let changed = Instant::now();
+        let parameters = PatchParams::apply("e2e").force();
+        let route = Patch::Apply(route(turn));
+        routes.patch("turn", &parameters, &route).await?;
+        while self.gauge("mesh_config_generation").await? == before {
+            let waited = changed.elapsed();
+            ensure!(waited < CHANGE * 20, "nothing arrives within {waited:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(changed.elapsed())
+    }
+
+    /// A metric without labels.
+    async fn gauge(&self, name: &str) -> anyhow::Result<u64> {
+        let Self { namespace, pod, .. } = self;
+        let at = format!("/api/v1/namespaces/{namespace}/pods/{pod}:15020/proxy/metrics");
+        let ask = http::Request::get(at).body(Vec::new())?;
+        let text = self.client.request_text(ask).await?;
+        let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines()
+            .find_map(of)
+            .with_context(|| format!("no {name}"))
+    }
+}
+
+fn route(turn: u32) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": { "name": "turn" },
+        "spec": {
+            "parentRefs": [{ "group": "", "kind": "Service", "name": "shop" }],
+            "rules": [{ "filters": [{
+                "type": "RequestRedirect",
+                "requestRedirect": { "hostname": format!("turn-{turn}.example") },
+            }] }],
+        },
+    })
 }
 
 /// Services without pods, each with a slice of endpoints.
-fn services(numbers: &[u32]) -> String {
-    let mut text = String::new();
-    for number in numbers {
-        let endpoints: Vec<String> = (0..ENDPOINTS)
-            .map(|index| {
-                let at = number * ENDPOINTS + index;
-                let (high, low) = (at / 250, at % 250 + 1);
-                format!("{{ addresses: [10.200.{high}.{low}], conditions: {{ ready: true }} }}")
-            })
-            .collect();
-        write!(
-            text,
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: many-{number} }}\n\
-             spec: {{ ports: [{{ name: http, port: 80 }}] }}\n\
-             ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: many-{number}\n\
-             \x20 labels: {{ kubernetes.io/service-name: many-{number} }}\naddressType: IPv4\n\
-             ports: [{{ name: http, port: 8080 }}]\nendpoints: [{}]\n",
-            endpoints.join(", ")
-        )
-        .ok();
+async fn make_services(namespace: &str) -> anyhow::Result<()> {
+    let client = Client::try_default().await?;
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let slices: Api<EndpointSlice> = Api::namespaced(client, namespace);
+    let mut makers = JoinSet::new();
+    for maker in 0..AT_ONCE {
+        let (services, slices) = (services.clone(), slices.clone());
+        makers.spawn(async move {
+            let parameters = PostParams::default();
+            for number in (maker..SERVICES).step_by(AT_ONCE as usize) {
+                let (service, slice) = objects(number);
+                let service = serde_json::from_value(service)?;
+                services.create(&parameters, &service).await?;
+                let slice = serde_json::from_value(slice)?;
+                slices.create(&parameters, &slice).await?;
+            }
+            anyhow::Ok(())
+        });
     }
-    text
+    while let Some(made) = makers.join_next().await {
+        made??;
+    }
+    Ok(())
+}
+
+fn objects(number: u32) -> (Value, Value) {
+    let name = format!("many-{number}");
+    let endpoint = |index: u32| {
+        let at = number * ENDPOINTS + index;
+        let address = format!("10.200.{}.{}", at / 250, at % 250 + 1);
+        json!({ "addresses": [address], "conditions": { "ready": true } })
+    };
+    let service = json!({
+        "metadata": { "name": name },
+        "spec": { "ports": [{ "name": "http", "port": 80 }] },
+    });
+    let slice = json!({
+        "metadata": { "name": name, "labels": { "kubernetes.io/service-name": name } },
+        "addressType": "IPv4",
+        "ports": [{ "name": "http", "port": 8080 }],
+        "endpoints": (0..ENDPOINTS).map(endpoint).collect::<Vec<_>>(),
+    });
+    (service, slice)
 }

@@ -83,4 +83,7 @@ pub mod resource;
 pub mod snapshot;
 pub mod token;
 pub mod translate;
+mod version;
 pub mod wire;
+
+pub use version::version;

@@ -160,7 +160,7 @@ impl Admin {
         let get = request.method() == Method::GET;
         match parts.as_slice() {
             ["ready"] if get => Ok(ok(&self.ready())),
-            ["version"] if get => Ok(ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))),
+            ["version"] if get => Ok(ok(&json!({ "version": mesh_api::version() }))),
             ["proxies"] if get => Ok(ok(&self.shared.proxies.rows())),
             ["resources"] if get => {
                 let with_objects = request.uri().query() == Some("objects");

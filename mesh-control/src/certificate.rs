@@ -12,7 +12,7 @@ use crate::ca::Authority;
 use crate::error::Error;
 use crate::kubernetes::secrets::Secrets;
 use crate::publish::Publisher;
-use crate::telemetry;
+use crate::telemetry::{self, Trouble};
 
 /// TLS settings in force; replaced when the own certificate or the roots change.
 pub type SharedTls = Arc<RwLock<Arc<rustls::ServerConfig>>>;
@@ -59,12 +59,19 @@ impl Certificates {
     pub async fn keep(self, roots_changed: watch::Sender<u64>) {
         let third = self.authority.leaf_lifetime() / 3;
         let mut renewed = Instant::now();
+        let mut trouble = Trouble::default();
         loop {
             tokio::time::sleep(POLL.min(third)).await;
-            let changed = self.reload().await.unwrap_or_else(|error| {
-                telemetry::record_failure("roots", &error.chain());
-                false
-            });
+            let changed = match self.reload().await {
+                Ok(changed) => {
+                    trouble.end("roots");
+                    changed
+                }
+                Err(error) => {
+                    trouble.note("roots", &error.chain());
+                    false
+                }
+            };
             if !changed && renewed.elapsed() < third {
                 continue;
             }

@@ -109,6 +109,11 @@ impl Index {
         self.catalog.set_trust_domain(domain, true);
     }
 
+    /// Puts `domain` in force for good: a Mesh that names another is refused.
+    pub fn keep_trust_domain(&mut self, domain: TrustDomain) {
+        self.catalog.set_trust_domain(domain, true);
+    }
+
     /// Takes what a look at the folder found. What is bad is refused alone: the last good of it
     /// stays, and the rest applies.
     pub fn apply_files(&mut self, scan: Scan) {

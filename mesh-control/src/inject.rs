@@ -161,7 +161,7 @@ impl Asked {
 
 /// Puts the proxy's containers first and its volumes last, each once.
 fn place(pod: &mut Value, built: &container::Built<'_>) {
-    let is_current = pod["metadata"]["annotations"][annotation::VERSION] == VERSION;
+    let is_current = pod["metadata"]["annotations"][annotation::VERSION] == mesh_api::version();
     let Some(spec) = pod["spec"].as_object_mut() else {
         return;
     };
@@ -204,7 +204,7 @@ fn mark(pod: &mut Value, probes: &Probes) {
             labels.insert(label::PROXY.to_owned(), json!("sidecar"));
         });
         edit(metadata, "annotations", |annotations| {
-            annotations.insert(annotation::VERSION.to_owned(), json!(VERSION));
+            annotations.insert(annotation::VERSION.to_owned(), json!(mesh_api::version()));
             if probes.0.is_empty() {
                 annotations.remove(annotation::PROBES);
             } else if let Ok(text) = serde_json::to_string(probes) {
@@ -305,7 +305,5 @@ fn refused(faults: &mut Faults) -> Result<(), Refused> {
     Err(Refused { faults })
 }
 
-/// Of this build.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Containers that are ours.
 const OURS: [&str; 2] = [INIT_CONTAINER, PROXY_CONTAINER];

@@ -8,6 +8,8 @@
 //!
 //! May use `web`, `serve` and `kubernetes`.
 
+mod names;
+
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -70,37 +72,20 @@ impl Observed {
     }
 
     fn metrics(&self) -> String {
-        let mut text = String::new();
-        let head = |name: &str, kind: &str, help: &str| {
-            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
-        };
-        text.push_str(&head(
-            "mesh_control_watch_lists_total",
-            "counter",
-            "Whole lists that the API server gave.",
-        ));
         let states = self.synced.states();
+        let mut text = names::WATCH_LISTS.head();
         for (what, state) in &states {
-            let lists = state.lists;
-            write_sample(&mut text, "mesh_control_watch_lists_total", what, lists);
+            text.push_str(&names::WATCH_LISTS.sample(&[what], state.lists));
         }
-        text.push_str(&head(
-            "mesh_control_watch_failing",
-            "gauge",
-            "1 while a watch cannot go on.",
-        ));
+        text.push_str(&names::WATCH_FAILING.head());
         for (what, state) in &states {
             let failing = u64::from(state.failing.is_some());
-            write_sample(&mut text, "mesh_control_watch_failing", what, failing);
+            text.push_str(&names::WATCH_FAILING.sample(&[what], failing));
         }
         let Some(shared) = self.serving.get() else {
             return text;
         };
-        text.push_str(&head(
-            "mesh_control_proxies",
-            "gauge",
-            "Proxies by how they stand.",
-        ));
+        text.push_str(&names::PROXIES.head());
         for (state, count) in shared.proxies.counts() {
             let state = match state {
                 State::Synced => "SYNCED",
@@ -108,22 +93,15 @@ impl Observed {
                 State::Nacked => "NACKED",
                 State::Disconnected => "DISCONNECTED",
             };
-            let line = format!("mesh_control_proxies{{state=\"{state}\"}} {count}\n");
-            text.push_str(&line);
+            text.push_str(&names::PROXIES.sample(&[state], count));
         }
         let refused = shared.publisher.read(crate::index::Index::refused_count);
-        text.push_str(&head(
-            "mesh_control_resources_refused",
-            "gauge",
-            "Resources that are refused.",
-        ));
-        let line = format!("mesh_control_resources_refused {refused}\n");
-        text.push_str(&line);
+        text.push_str(&names::RESOURCES_REFUSED.head());
+        text.push_str(&names::RESOURCES_REFUSED.sample(&[], refused));
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+        let overdue = shared.publisher.read(|index| index.overdue(today.date()));
+        text.push_str(&names::EXCEPTIONS_OVERDUE.head());
+        text.push_str(&names::EXCEPTIONS_OVERDUE.sample(&[], overdue));
         text
     }
-}
-
-fn write_sample(text: &mut String, name: &str, watch: &str, value: u64) {
-    let line = format!("{name}{{watch=\"{watch}\"}} {value}\n");
-    text.push_str(&line);
 }

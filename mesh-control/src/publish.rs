@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mesh_api::model::entry::{Entry, EntryName};
-use mesh_api::name::{Identity, Name, Namespace, ObjectName};
+use mesh_api::name::{Identity, Name, Namespace, ObjectName, TrustDomain};
 use mesh_api::resource::ResourceKey;
 use mesh_api::translate::Touched;
 use mesh_api::wire;
@@ -157,6 +157,11 @@ impl Publisher {
     /// Keeps the trust domain that is in force: a Mesh that names another is refused.
     pub fn fix_trust_domain(&self) {
         self.lock().index.fix_trust_domain();
+    }
+
+    /// Puts `domain` in force for good: a Mesh that names another is refused.
+    pub fn keep_trust_domain(&self, domain: TrustDomain) {
+        self.lock().index.keep_trust_domain(domain);
     }
 
     /// Creates or refreshes a lease; `allowed` names the Services it may back, empty: any.

@@ -119,6 +119,14 @@ impl Control for Service {
         let wire::RenewRequest {
             certificate_request,
         } = request.into_inner();
+        let (namespace, account) = (&peer.identity.namespace, &peer.identity.service_account);
+        let runs = |index: &crate::index::Index| index.runs_as(namespace, account);
+        if self.proof.attestor.is_some() && !self.shared.publisher.read(runs) {
+            // Of a pod that is gone: its key may have outlived it.
+            return Err(Status::permission_denied(format!(
+                "no pod or workload of {namespace} runs as ServiceAccount {account} any more"
+            )));
+        }
         // The trust domain may be about to change: what is granted is of the present one.
         let identity = self.identity(peer.identity.namespace, peer.identity.service_account);
         let issued = self.issue(&certificate_request, &identity, SystemTime::now())?;

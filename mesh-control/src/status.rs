@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mesh_api::error::Invalid;
 use mesh_api::manifest::ManifestFault;
-use mesh_api::translate::{self, Verdict};
+use mesh_api::translate;
 use serde::Serialize;
 
 /// One resource or document, where it was written, and how it stands.
@@ -92,15 +92,15 @@ pub struct Condition {
     pub message: String,
 }
 
-/// The conditions of a resource, as the catalogue judges it.
-pub fn conditions(verdict: &Verdict) -> Vec<Condition> {
+/// Conditions, as the catalogue gives them.
+pub fn conditions(judged: &[translate::Condition]) -> Vec<Condition> {
     let of = |condition: &translate::Condition| Condition {
         kind: condition.kind,
         status: if condition.status { "True" } else { "False" },
         reason: condition.reason,
         message: condition.message.clone(),
     };
-    verdict.conditions.iter().map(of).collect()
+    judged.iter().map(of).collect()
 }
 
 /// The condition of a document that could not be read, or that another one beats.

@@ -1,16 +1,20 @@
 //! What the control plane logs: lifecycle at info, what was refused at warn. May use nothing of
 //! this crate.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Sends log lines to standard error; `MESH_LOG` filters them, `info` by default.
 ///
 /// Does nothing if the process already has a subscriber.
 pub fn install() {
+    // What the client says, we say ourselves: once per change, not at every try.
     let filter = EnvFilter::try_from_env("MESH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     let result = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
     if result.is_err() {
@@ -56,6 +60,39 @@ pub(crate) fn record_issued(identity: &str, serial: &str) {
 /// Part of the background work failed and is tried again.
 pub(crate) fn record_failure(what: &str, error: &str) {
     tracing::error!(what, error, "failed; trying again");
+}
+
+/// Background work that is tried again and again: what keeps it from working is said once, and again when
+/// that is something else.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(Option<String>);
+
+impl Trouble {
+    /// It failed.
+    pub(crate) fn note(&mut self, what: &str, error: &str) {
+        if self.0.as_deref() == Some(error) {
+            tracing::debug!(what, error, "failed again; trying again");
+        } else {
+            record_failure(what, error);
+            self.0 = Some(error.to_owned());
+        }
+    }
+
+    /// It worked.
+    pub(crate) fn end(&mut self, what: &str) {
+        if self.0.take().is_some() {
+            tracing::info!(what, "works again");
+        }
+    }
+}
+
+/// The trust domain stays, whatever an installation asks for.
+pub(crate) fn record_trust_domain_kept(kept: &str, wanted: &str) {
+    tracing::warn!(
+        kept,
+        wanted,
+        "the trust domain stays: certificates and peers carry it; for another one, install a mesh anew"
+    );
 }
 
 /// The API server cannot be followed now.

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::bootstrap::{Bootstrap, Kubernetes};
 use crate::ca::Authority;
+use crate::ca::material::Material;
 use crate::error::Error;
 use crate::index::Index;
 use crate::kubernetes::secrets::Secrets;
@@ -19,7 +20,7 @@ use crate::last_good::LastGood;
 use crate::lease::LeaseFiles;
 use crate::publish::Publisher;
 use crate::state;
-use crate::telemetry;
+use crate::telemetry::{self, Trouble};
 use crate::watch::{self, Folder, Watcher};
 
 /// Keys and resources.
@@ -100,19 +101,34 @@ impl World {
         let publisher = publisher(bootstrap, index)?;
         let feed = Feed::new(Arc::clone(&publisher));
         let synced = feed.synced();
-        parts.spawn(feed.run(client.clone()));
-        let authority = loop {
+        let mut trouble = Trouble::default();
+        let (authority, trust_domain) = loop {
             let now = SystemTime::now();
-            match secrets.material(now).await {
-                Ok(material) => break Authority::of(material, bootstrap.leaf_lifetime, now)?,
+            match trust(&secrets, now).await {
+                Ok((material, domain)) => {
+                    break (
+                        Authority::of(material, bootstrap.leaf_lifetime, now)?,
+                        domain,
+                    );
+                }
                 // Away, or without rights yet: a process that ended would come back ever later.
                 Err(error @ Error::Cluster { .. }) => {
-                    telemetry::record_failure("certificate authority", &error.chain());
+                    trouble.note("certificate authority", &error.chain());
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => return Err(error),
             }
         };
+        trouble.end("certificate authority");
+        if let Some(kept) = trust_domain {
+            let wanted = bootstrap.trust_domain.as_ref();
+            if let Some(wanted) = wanted.filter(|wanted| **wanted != kept) {
+                telemetry::record_trust_domain_kept(&kept.to_string(), &wanted.to_string());
+            }
+            // Before the first object: a Mesh that names another is refused.
+            publisher.keep_trust_domain(kept);
+        }
+        parts.spawn(feed.run(client.clone()));
         Ok(Self {
             authority: Arc::new(authority),
             publisher,
@@ -141,7 +157,20 @@ impl World {
             }
         }
         self.publisher.fix_trust_domain();
+        let domain = self.publisher.read(|index| index.facts().trust_domain);
+        if let Err(error) = cluster.secrets.keep_trust_domain(&domain).await {
+            telemetry::record_failure("trust domain", &error.chain());
+        }
     }
+}
+
+/// Keys, and the trust domain that they were first used for.
+async fn trust(
+    secrets: &Secrets,
+    now: SystemTime,
+) -> Result<(Material, Option<TrustDomain>), Error> {
+    let material = secrets.material(now).await?;
+    Ok((material, secrets.trust_domain().await?))
 }
 
 fn publisher(bootstrap: &Bootstrap, index: Index) -> Result<Arc<Publisher>, Error> {

@@ -27,7 +27,7 @@ MESH_STATE, .mesh), but a socket in the runtime directory where the folder's pat
 #[derive(Debug, Parser)]
 #[command(
     name = "meshctl",
-    version,
+    version = mesh_api::version(),
     after_long_help = EXIT_CODES,
     disable_help_subcommand = true
 )]

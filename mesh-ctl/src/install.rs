@@ -31,8 +31,6 @@ use values::Values;
 pub(crate) const NAMESPACE: &str = "mesh-system";
 /// The name of the control plane's Deployment, Service and ServiceAccount.
 pub(crate) const CONTROL: &str = "mesh-control";
-/// The version of this build, which is the version it installs.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Every object of the mesh, in the order to create them.
 pub(crate) fn templates() -> Vec<Template> {
@@ -63,7 +61,7 @@ pub(crate) fn labels(component: &str) -> Value {
         "app.kubernetes.io/name": component,
         "app.kubernetes.io/part-of": "mesh",
         "app.kubernetes.io/managed-by": "meshctl",
-        "app.kubernetes.io/version": VERSION,
+        "app.kubernetes.io/version": mesh_api::version(),
     })
 }
 

@@ -146,7 +146,7 @@ impl Admin {
                 status: 200,
                 body: inner.config.telemetry().render().into_bytes(),
             },
-            "/version" => answer(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),
+            "/version" => answer(200, &json!({ "version": mesh_api::version() })),
             _ => refuse(404, "no such path; / lists them"),
         }
     }

@@ -49,7 +49,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         ["wait", seconds] => admin::wait(seconds),
         ["--version"] => {
             return say(
-                concat!("mesh-proxy ", env!("CARGO_PKG_VERSION")),
+                &format!("mesh-proxy {}", mesh_api::version()),
                 ExitCode::SUCCESS,
             );
         }

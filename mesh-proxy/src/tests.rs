@@ -1,6 +1,7 @@
 //! Whole proxies, as a user starts them: two sidecars with the last good configuration on disk,
 //! real sockets on loopback, and no control plane.
 
+mod authorise;
 mod harness;
 mod http;
 mod http2;

@@ -24,6 +24,9 @@ use crate::{cache, step};
 use daemon::Daemon;
 use kind::Cluster;
 
+/// The version that upgrades begin with.
+const OLDER: &str = "0.0.9";
+
 /// What to do with the cluster.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -42,6 +45,8 @@ pub(crate) enum Verb {
         /// Archives as `cargo xtask image` or `docker save` writes them.
         archives: Vec<PathBuf>,
     },
+    /// Puts images of an older version onto the nodes: the same programs, which say so.
+    LoadOlder,
     /// Runs a program in the cluster's network, with KUBECONFIG set, kubectl and meshctl on its path.
     Exec {
         /// The program and its arguments; a shell if there is none.
@@ -71,6 +76,8 @@ pub(crate) enum Verb {
     },
     /// Builds etcd, kube-apiserver and kubectl, and prints the folder they are in.
     Assets,
+    /// Downloads the Gateway API's module, and prints the folder it is in.
+    Gateway,
 }
 
 /// Does what was asked.
@@ -82,12 +89,17 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Load { apps: true, .. } => cluster()?.load(&apps()?),
         Verb::Load { archives, .. } if archives.is_empty() => load_all(),
         Verb::Load { archives, .. } => cluster()?.load(&archives),
+        Verb::LoadOlder => load_older(),
         Verb::Exec { command } => exec(&command),
         Verb::Kubectl { arguments } => hand_over(cluster()?.kubectl(arguments)?),
         Verb::Define { experimental } => define(experimental),
         Verb::Conform { case, unmeshed } => conform(case.as_deref(), !unmeshed),
         Verb::Assets => {
             println!("{}", assets()?.display());
+            Ok(())
+        }
+        Verb::Gateway => {
+            println!("{}", binary::gateway_files()?.display());
             Ok(())
         }
     }
@@ -176,6 +188,11 @@ pub(crate) fn load_all() -> anyhow::Result<()> {
     let mut archives = image::write_all(Profile::Release, None)?;
     archives.extend(apps()?);
     cluster.load(&archives)
+}
+
+/// Loads images of the same programs that say they are of an older version.
+pub(crate) fn load_older() -> anyhow::Result<()> {
+    cluster()?.load(&image::write_older(OLDER)?)
 }
 
 fn apps() -> anyhow::Result<Vec<PathBuf>> {

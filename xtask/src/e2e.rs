@@ -68,6 +68,7 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
 fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
+        && steps.run("images of an older version", cluster::load_older)
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
     if made && any {

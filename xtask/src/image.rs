@@ -3,6 +3,8 @@
 //! Each has its program, the libraries that it asks for, and its user; that of the proxy has `nft` too.
 //! May use `archive`, `debian`, `dist` and `step`.
 
+mod dated;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -84,12 +86,31 @@ pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<V
         build.args(["--package", ours.package]);
     }
     step::run(&mut build)?;
-    let folder = step::target().join("images").join(profile.name());
-    let tag = tag.unwrap_or(env!("CARGO_PKG_VERSION"));
     let programs = step::target().join(profile.name());
+    archives(
+        &programs,
+        profile.name(),
+        tag.unwrap_or(env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// Images of the programs as they were built for release, told to be of an older `version`; the programs
+/// themselves are left in the folder `older` of the target.
+pub(crate) fn write_older(version: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let built = step::target().join(Profile::Release.name());
+    let older = step::target().join("older");
+    std::fs::create_dir_all(&older)?;
+    for Ours { program, .. } in &OURS {
+        dated::write(&built.join(program), &older.join(program), version)?;
+    }
+    archives(&older, "older", version)
+}
+
+fn archives(programs: &Path, folder: &str, tag: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = step::target().join("images").join(folder);
     let write = |ours: &Ours| {
         let path = folder.join(format!("{}-{tag}.tar", ours.program));
-        ours.image(&programs, tag)?.write(&path)?;
+        ours.image(programs, tag)?.write(&path)?;
         Ok(path)
     };
     OURS.iter().map(write).collect()

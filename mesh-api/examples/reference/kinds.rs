@@ -30,7 +30,7 @@ const TARGETS: &[&str] = &[
     "Gateway",
 ];
 
-const PARENTS: &[&str] = &["Gateway"];
+const PARENTS: &[&str] = &["XMesh"];
 
 const FILTERS: (&str, &str) = (
     "spec.rules[].backendRefs[].filters",

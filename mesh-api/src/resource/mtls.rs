@@ -46,6 +46,10 @@ pub struct MutualTLSPolicySpec {
 pub struct PortMutualTLS {
     /// Which.
     pub mode: MutualTLSMode,
+    /// A date, `2026-12-31`, after which `check` fails; never changes the mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub until: Option<String>,
 }
 
 /// From the least strict to the strictest.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::civil::Date;
 
 use crate::error::Invalid;
 use crate::model::destination::Destination;
@@ -164,6 +165,14 @@ impl Catalog {
         self.held
             .iter()
             .map(|(key, held)| (key, &held.resource, self.verdict(key).unwrap_or_default()))
+    }
+
+    /// How many `MutualTLSPolicy`s were to end before `today`, they or a port of theirs.
+    pub fn overdue(&self, today: Date) -> usize {
+        let policies = self.index.mutual_tls.all();
+        policies
+            .filter(|(_, dated)| dated.value.until.iter().any(|end| *end < today))
+            .count()
     }
 
     /// Every destination by name.

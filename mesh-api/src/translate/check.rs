@@ -3,7 +3,8 @@
 use crate::error::{Faults, Invalid};
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{Resource, ResourceKey};
-use crate::translate::checked::Checked;
+use crate::translate::check_reference::is_foreign;
+use crate::translate::checked::{Checked, CheckedRoute};
 use crate::translate::{
     check_authorization, check_connection, check_grpc, check_pod, check_policy, check_route,
     check_service, check_slice, check_workload,
@@ -15,6 +16,9 @@ use crate::translate::{
 /// All its faults, in the order of its fields.
 pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<Invalid>> {
     let key = resource.key().map_err(|fault| vec![fault])?;
+    if let Some(route) = foreign(resource) {
+        return Ok((key, Checked::Route(route)));
+    }
     let mut faults = Faults::default();
     let checked = match resource {
         Resource::Mesh(mesh) => {
@@ -64,6 +68,18 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
         (true, None) => Err(vec![Invalid::new("spec", "is not complete")]),
         (false, _) => Err(faults.into_vec()),
     }
+}
+
+/// A route whose parents are all Gateways: whatever else it says is for their controllers.
+fn foreign(resource: &Resource) -> Option<CheckedRoute> {
+    let parents = match resource {
+        Resource::HTTPRoute(route) => &route.spec.parent_refs,
+        Resource::GRPCRoute(route) => &route.spec.parent_refs,
+        Resource::TLSRoute(route) => &route.spec.parent_refs,
+        Resource::TCPRoute(route) => &route.spec.parent_refs,
+        _ => return None,
+    };
+    is_foreign(parents).then(|| CheckedRoute::foreign(resource.kind()))
 }
 
 /// The namespace of a namespaced resource's key.

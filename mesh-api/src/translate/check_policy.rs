@@ -1,8 +1,9 @@
 //! Checks of Mesh, `TrafficPolicy` and `MutualTLSPolicy`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use jiff::civil::Date;
 
 use crate::error::Faults;
 use crate::model::mesh::UnknownDestinations;
@@ -288,18 +289,15 @@ pub(super) fn mutual_tls(
     let spec = &policy.spec;
     faults.field("spec", |faults| {
         let selector = selection(&spec.target_refs, spec.selector.as_ref(), namespace, faults);
-        if let Some(until) = &spec.until {
-            let date = until.parse::<jiff::civil::Date>();
-            faults.field("until", |faults| {
-                faults
-                    .take(date.map_err(|_| format!("{until:?} is not a date (such as 2026-12-31)")))
-            });
-        }
+        let mut until: BTreeSet<Date> = end(spec.until.as_deref(), faults).into_iter().collect();
         let mut ports = BTreeMap::new();
         faults.field("ports", |faults| {
             at_most(spec.ports.len(), MAX_PORTS, "ports", faults);
             for (text, port) in &spec.ports {
-                let number = faults.field(text, |faults| faults.take(text.parse::<Port>()));
+                let number = faults.field(text, |faults| {
+                    until.extend(end(port.until.as_deref(), faults));
+                    faults.take(text.parse::<Port>())
+                });
                 ports.extend(number.map(|number| (number, mode(port.mode))));
             }
         });
@@ -307,8 +305,19 @@ pub(super) fn mutual_tls(
             selector,
             mode: mode(spec.mode),
             ports,
+            until,
         })
     })
+}
+
+/// The date in a field `until`.
+fn end(until: Option<&str>, faults: &mut Faults) -> Option<Date> {
+    let until = until?;
+    let shown: String = until.chars().take(80).collect();
+    let date = until
+        .parse::<Date>()
+        .map_err(|_| format!("{shown:?} is not a date (such as 2026-12-31)"));
+    faults.field("until", |faults| faults.take(date))
 }
 
 /// What a policy of the receiving side applies to: workloads by their labels, or the whole namespace.

@@ -7,6 +7,8 @@ use crate::resource::reference::{BackendRef, ParentReference};
 use crate::translate::check_workload::{port, whole};
 use crate::translate::checked::{self, Parent, RefTarget};
 
+/// Of a reference that names no group.
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// Most parents of a route, and backends of a rule (Gateway API).
 const MAX_PARENTS: usize = 32;
 const MAX_BACKENDS: usize = 16;
@@ -18,7 +20,12 @@ pub(super) fn at_most(count: usize, most: usize, what: &str, faults: &mut Faults
     }
 }
 
-/// Checks `spec.parentRefs`.
+/// True if every parent is a Gateway's, so that nothing of a route is the mesh's to judge.
+pub(super) fn is_foreign(given: &[ParentReference]) -> bool {
+    !given.is_empty() && given.iter().all(is_gateway)
+}
+
+/// Checks `spec.parentRefs`. Gateways are other controllers' and are passed over.
 pub(super) fn parents(
     given: &[ParentReference],
     namespace: &Namespace,
@@ -30,8 +37,9 @@ pub(super) fn parents(
             faults.refuse("is empty: the route would apply to nothing");
         }
         at_most(given.len(), MAX_PARENTS, "parents", faults);
-        for (index, parent) in given.iter().enumerate() {
-            parents.extend(faults.index(index, |faults| parent_of(parent, namespace, faults)));
+        for (place, parent) in given.iter().enumerate().filter(|(_, one)| !is_gateway(one)) {
+            let checked = faults.index(place, |faults| parent_of(parent, namespace, faults));
+            parents.extend(checked.map(|parent| Parent { place, ..parent }));
         }
     });
     parents
@@ -78,15 +86,18 @@ pub(super) fn backend(
     })
 }
 
+fn is_gateway(parent: &ParentReference) -> bool {
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    group == GATEWAY_GROUP && matches!(kind, "Gateway" | "ListenerSet")
+}
+
 fn parent_of(
     parent: &ParentReference,
     namespace: &Namespace,
     faults: &mut Faults,
 ) -> Option<Parent> {
-    let group = parent
-        .group
-        .as_deref()
-        .unwrap_or("gateway.networking.k8s.io");
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or("Gateway");
     if (group, kind) != ("", "Service") {
         let (group, kind): (String, String) = (
@@ -108,6 +119,7 @@ fn parent_of(
     });
     let namespace = namespace_of(parent.namespace.as_deref(), namespace, faults);
     Some(Parent {
+        place: 0,
         service: ObjectName::new(namespace?, name?),
         port: number,
         section_name: parent.section_name.clone(),

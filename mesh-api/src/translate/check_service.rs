@@ -11,6 +11,9 @@ use crate::model::destination::Protocol;
 use crate::name::Port;
 use crate::translate::checked::{CheckedService, ServicePort, TargetPort};
 
+/// Most addresses of a load balancer that are taken in.
+const MAX_BALANCER_ADDRESSES: usize = 16;
+
 /// Checks a Service.
 pub(super) fn service(service: &core::Service, faults: &mut Faults) -> Option<CheckedService> {
     faults.field("spec", |faults| {
@@ -23,7 +26,12 @@ pub(super) fn service(service: &core::Service, faults: &mut Faults) -> Option<Ch
                 faults.refuse("ExternalName is not supported yet");
             });
         }
-        let addresses = cluster_ips(spec, faults);
+        let mut addresses = cluster_ips(spec, faults);
+        for address in balancer_addresses(service) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         let ports = faults.field("ports", |faults| {
             ports(spec.ports.as_deref().unwrap_or_default(), faults)
         });
@@ -53,6 +61,20 @@ fn cluster_ips(spec: &core::ServiceSpec, faults: &mut Faults) -> Vec<IpAddr> {
             .filter_map(|text| address(text, faults))
             .collect()
     })
+}
+
+/// Where a load balancer of the cluster answers for the Service, as its controller says: calls from
+/// within go straight to the endpoints. One that must be passed through (`ipMode: Proxy`), and what is
+/// no address, are left to the network.
+fn balancer_addresses(service: &core::Service) -> Vec<IpAddr> {
+    let spec = service.spec.as_ref();
+    let is_balanced = spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+    let status = service.status.as_ref().filter(|_| is_balanced);
+    let ingress = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let direct = |held: &&core::LoadBalancerIngress| held.ip_mode.as_deref() != Some("Proxy");
+    let ingress = ingress.into_iter().flatten().filter(direct);
+    let addresses = ingress.filter_map(|held| held.ip.as_ref()?.parse().ok());
+    addresses.take(MAX_BALANCER_ADDRESSES).collect()
 }
 
 /// Reads an IP address.

@@ -1,10 +1,11 @@
 //! Resources after their checks, before references between them are resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::civil::Date;
 
 use crate::model::authorization::{Action, AuthorizationRule};
 use crate::model::destination::Protocol;
@@ -137,7 +138,7 @@ pub(super) struct CheckedPod {
 pub(super) struct CheckedRoute {
     /// Its kind.
     pub(super) kind: Kind,
-    /// The Services it applies to.
+    /// The Services it applies to; none if it is all other controllers'.
     pub(super) parents: Vec<Parent>,
     /// Server names that it takes; empty but for a `TLSRoute`.
     pub(super) hostnames: Vec<Hostname>,
@@ -148,12 +149,26 @@ pub(super) struct CheckedRoute {
 /// A Service that a route applies to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Parent {
+    /// Its place in `spec.parentRefs`.
+    pub(super) place: usize,
     /// The Service.
     pub(super) service: ObjectName,
     /// One port by number.
     pub(super) port: Option<Port>,
     /// One port by name.
     pub(super) section_name: Option<String>,
+}
+
+impl CheckedRoute {
+    /// A route without a parent of ours: it decides nothing.
+    pub(super) fn foreign(kind: Kind) -> Self {
+        Self {
+            kind,
+            parents: Vec::new(),
+            hostnames: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
 }
 
 impl Parent {
@@ -286,6 +301,8 @@ pub(super) struct CheckedMutualTls {
     pub(super) mode: MutualTls,
     /// Other modes by port.
     pub(super) ports: BTreeMap<Port, MutualTls>,
+    /// Dates by which it, or a port of it, is to end.
+    pub(super) until: BTreeSet<Date>,
 }
 
 /// A checked `AuthorizationPolicy`.

@@ -5,7 +5,7 @@
 
 use crate::name::{DestinationName, Namespace};
 use crate::resource::Kind;
-use crate::translate::checked::{CheckedRoute, ServicePort};
+use crate::translate::checked::{CheckedRoute, Parent, ServicePort};
 use crate::translate::index::{Dated, Index, RouteKey};
 
 /// A route with its age.
@@ -36,10 +36,15 @@ pub(super) struct Standing {
     pub(super) loses: Option<String>,
 }
 
-/// How a route stands among the others of its namespace.
-pub(super) fn standing(index: &Index, key: &RouteKey, route: &Dated<CheckedRoute>) -> Standing {
+/// How a route stands at `parents` of its own among the others of its namespace.
+pub(super) fn standing(
+    index: &Index,
+    key: &RouteKey,
+    route: &Dated<CheckedRoute>,
+    parents: &[Parent],
+) -> Standing {
     let mut standing = Standing::default();
-    for parent in &route.value.parents {
+    for parent in parents {
         let Some(service) = index.services.find(&parent.service) else {
             continue;
         };

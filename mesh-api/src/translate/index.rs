@@ -171,9 +171,11 @@ impl Index {
         };
         let changes = mesh.trust_domain.is_some() && mesh.trust_domain != self.trust_domain;
         (self.trust_domain_is_fixed && changes).then(|| {
+            let kept = self.trust_domain.as_ref().map(TrustDomain::to_string);
+            let kept = kept.unwrap_or_default();
             Invalid::new(
                 "spec.trustDomain",
-                "the trust domain of a running mesh cannot change yet",
+                format!("the trust domain of a running mesh cannot change yet; it is {kept}"),
             )
         })
     }

@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod connections;
 mod limits;
+mod parents;
 mod pods;
 mod services;
 mod touched;

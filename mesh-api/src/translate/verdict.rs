@@ -1,11 +1,12 @@
 //! What became of a resource: accepted or refused, references, conflicts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::Invalid;
 use crate::name::{Name, ObjectName};
 use crate::resource::{Kind, ResourceKey};
-use crate::translate::checked::{CheckedTraffic, TrafficTarget};
+use crate::translate::checked::{CheckedRoute, CheckedTraffic, Parent, TrafficTarget};
 use crate::translate::conflict::{self, Standing};
 use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::outbound::resolve;
@@ -24,6 +25,9 @@ pub struct Verdict {
     pub keeps_last_good: bool,
     /// The status conditions, in the Gateway API's words.
     pub conditions: Vec<Condition>,
+    /// Of a route: those of each parent of ours, by its place in `spec.parentRefs`. Empty if the route
+    /// was refused as a whole.
+    pub parents: BTreeMap<usize, Vec<Condition>>,
 }
 
 impl Default for Verdict {
@@ -34,6 +38,7 @@ impl Default for Verdict {
             faults: Vec::new(),
             keeps_last_good: false,
             conditions: Vec::new(),
+            parents: BTreeMap::new(),
         }
     }
 }
@@ -124,19 +129,34 @@ fn route(index: &Index, key: &RouteKey, verdict: &mut Verdict) {
     let Some(route) = index.route(key) else {
         return;
     };
-    let missing = route.value.parents.iter().find_map(|parent| {
-        let Some(service) = index.services.find(&parent.service) else {
-            return Some(format!("Service {} not found", parent.service));
-        };
-        let found = service.value.ports.iter().any(|port| parent.takes_in(port));
-        (!found).then(|| {
-            format!(
-                "Service {} has no port that the parentRef names",
-                parent.service
-            )
-        })
-    });
-    let Standing { decides, loses } = conflict::standing(index, key, route);
+    if route.value.parents.is_empty() {
+        // Not the mesh's: there is nothing of ours to say.
+        return;
+    }
+    for parent in &route.value.parents {
+        let mut of_parent = Verdict::default();
+        attached(
+            index,
+            key,
+            route,
+            std::slice::from_ref(parent),
+            &mut of_parent,
+        );
+        verdict.parents.insert(parent.place, of_parent.conditions);
+    }
+    attached(index, key, route, &route.value.parents, verdict);
+}
+
+/// What became of a route at `parents`.
+fn attached(
+    index: &Index,
+    key: &RouteKey,
+    route: &Dated<CheckedRoute>,
+    parents: &[Parent],
+    verdict: &mut Verdict,
+) {
+    let missing = parents.iter().find_map(|parent| not_found(index, parent));
+    let Standing { decides, loses } = conflict::standing(index, key, route, parents);
     match (missing, loses) {
         (Some(message), _) => verdict.add("Accepted", false, "NoMatchingParent", message),
         (None, Some(message)) if !decides => {
@@ -150,7 +170,7 @@ fn route(index: &Index, key: &RouteKey, verdict: &mut Verdict) {
         }
     }
     let references = route.value.rules.iter().flat_map(|rule| &rule.backends);
-    let broken = route.value.parents.iter().find_map(|parent| {
+    let broken = parents.iter().find_map(|parent| {
         references
             .clone()
             .find_map(|reference| resolve(index, &key.name, &parent.service, reference).err())
@@ -162,6 +182,20 @@ fn route(index: &Index, key: &RouteKey, verdict: &mut Verdict) {
         }
         None => verdict.add("ResolvedRefs", true, "ResolvedRefs", String::new()),
     }
+}
+
+/// Why a parent is not there, as a sentence.
+fn not_found(index: &Index, parent: &Parent) -> Option<String> {
+    let Some(service) = index.services.find(&parent.service) else {
+        return Some(format!("Service {} not found", parent.service));
+    };
+    let found = service.value.ports.iter().any(|port| parent.takes_in(port));
+    (!found).then(|| {
+        format!(
+            "Service {} has no port that the parentRef names",
+            parent.service
+        )
+    })
 }
 
 fn traffic(index: &Index, name: &ObjectName, verdict: &mut Verdict) {

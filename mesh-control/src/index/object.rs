@@ -1,11 +1,12 @@
 //! Objects of a cluster: one change at a time, each judged alone. May use `index`, `status` and
 //! `telemetry`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_api::error::Invalid;
+use mesh_api::name::{Name, Namespace};
 use mesh_api::resource::{Kind, Resource, ResourceKey};
 use serde_json::Value;
 
@@ -40,6 +41,9 @@ pub struct Judged {
     pub object: Value,
     /// How it stands.
     pub conditions: Vec<Condition>,
+    /// How a route stands at each parent of ours, by its place in `spec.parentRefs`; where one is
+    /// missing, as the whole.
+    pub parents: BTreeMap<usize, Vec<Condition>>,
 }
 
 /// An object that cannot be read.
@@ -92,6 +96,21 @@ impl Index {
         std::mem::take(&mut self.judged)
     }
 
+    /// True if a pod that has not ended, or a workload, runs as this service account.
+    pub fn runs_as(&self, namespace: &Namespace, service_account: &Name) -> bool {
+        let mut workloads = self.catalog.workloads();
+        workloads.any(|workload| {
+            workload.name.namespace == *namespace
+                && workload.service_account == *service_account
+                && !workload.addresses.is_empty()
+        })
+    }
+
+    /// How many exceptions from strict mutual TLS were to end before `today`.
+    pub fn overdue(&self, today: jiff::civil::Date) -> usize {
+        self.catalog.overdue(today)
+    }
+
     /// How many resources are refused as they stand.
     pub fn refused_count(&self) -> usize {
         let verdicts = self.held.keys().map(|key| self.catalog.verdict(key));
@@ -141,14 +160,20 @@ impl Index {
             return Some(Judged {
                 object: unreadable.outline.clone(),
                 conditions: vec![unsupported(&unreadable.fault)],
+                parents: BTreeMap::new(),
             });
         }
         self.held
             .get(key)
             .filter(|held| held.place == Place::Cluster)?;
+        let verdict = self.catalog.verdict(key)?;
+        let parents = verdict.parents.iter();
         Some(Judged {
             object: serde_json::to_value(&**self.catalog.resource(key)?).ok()?,
-            conditions: conditions(&self.catalog.verdict(key)?),
+            conditions: conditions(&verdict.conditions),
+            parents: parents
+                .map(|(place, held)| (*place, conditions(held)))
+                .collect(),
         })
     }
 

@@ -96,7 +96,7 @@ pub struct WorkloadRow {
 pub(super) fn statuses(index: &Index, objects: Objects) -> Vec<ResourceStatus> {
     let held = index.held.iter().map(|(key, held)| {
         let verdict = index.catalog.verdict(key).unwrap_or_default();
-        let mut status = of_key(key, &held.place, conditions(&verdict));
+        let mut status = of_key(key, &held.place, conditions(&verdict.conditions));
         let place = |fault: &Invalid| match &held.document {
             Some(document) => document.place(fault),
             None => Fault::of(fault),

@@ -6,6 +6,7 @@ use mesh_api::pod::{
 };
 use serde_json::{Map, Value, json};
 
+use super::settings::Mode;
 use super::{Asked, OURS, Settings, name_of};
 
 /// Names of our volumes.
@@ -14,6 +15,8 @@ const STATE: &str = "mesh-state";
 const TOKEN: &str = "mesh-token";
 /// How long the kubelet lets a token live.
 const TOKEN_SECONDS: u64 = 3600;
+/// How long a proxy may take to be ready before it is started anew.
+const START_SECONDS: u64 = 120;
 
 /// What the proxy's containers are made from.
 pub(super) struct Built<'a> {
@@ -50,7 +53,7 @@ impl Built<'_> {
 
     /// The proxy: a container that starts before the app, runs beside it, and ends after it.
     pub(super) fn proxy(&self) -> Value {
-        json!({
+        let mut proxy = json!({
             "name": PROXY_CONTAINER,
             "image": self.settings.image,
             "imagePullPolicy": self.settings.image_pull_policy,
@@ -61,13 +64,6 @@ impl Built<'_> {
                 { "name": "mesh-hbone", "containerPort": TUNNEL_PORT, "protocol": "TCP" },
                 { "name": "mesh-observe", "containerPort": OBSERVE_PORT, "protocol": "TCP" },
             ],
-            // Answers once it is ready, so the app starts at once and not a period later.
-            "startupProbe": {
-                "httpGet": { "path": "/started", "port": OBSERVE_PORT, "scheme": "HTTP" },
-                "periodSeconds": 1,
-                "timeoutSeconds": 10,
-                "failureThreshold": 120,
-            },
             "readinessProbe": {
                 "httpGet": { "path": "/ready", "port": OBSERVE_PORT, "scheme": "HTTP" },
                 "periodSeconds": 5,
@@ -91,7 +87,37 @@ impl Built<'_> {
                 { "name": STATE, "mountPath": STATE_FOLDER },
                 { "name": TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": true },
             ],
-        })
+        });
+        let (field, waits) = self.app_waits();
+        proxy[field] = waits;
+        proxy
+    }
+
+    /// What keeps the app from starting before the proxy is ready.
+    ///
+    /// A hook is a second faster than a probe, whose result the kubelet acts on only after its next look
+    /// at all containers. A kubelet that is started anew forgets a hook, though. That is harmless where
+    /// an init container has written the rules: without the proxy nothing leaves the pod. Where
+    /// the node writes them, and may have missed the pod, only the probe surely holds the app back.
+    fn app_waits(&self) -> (&'static str, Value) {
+        match self.settings.mode {
+            Mode::Init => {
+                let wait = json!(["mesh-proxy", "wait", START_SECONDS.to_string()]);
+                let hook = json!({ "postStart": { "exec": { "command": wait } } });
+                ("lifecycle", hook)
+            }
+            Mode::Cni => {
+                // Answers once the proxy is ready, and not a period later.
+                let started = json!({ "path": "/started", "port": OBSERVE_PORT, "scheme": "HTTP" });
+                let probe = json!({
+                    "httpGet": started,
+                    "periodSeconds": 1,
+                    "timeoutSeconds": 10,
+                    "failureThreshold": START_SECONDS,
+                });
+                ("startupProbe", probe)
+            }
+        }
     }
 
     fn environment(&self) -> Value {

@@ -62,7 +62,7 @@ pub struct Resources {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            image: format!("mesh.dev/mesh-proxy:{}", super::VERSION),
+            image: format!("mesh.dev/mesh-proxy:{}", mesh_api::version()),
             image_pull_policy: "IfNotPresent".to_owned(),
             mode: Mode::default(),
             control: "mesh-control.mesh-system.svc:15012".to_owned(),

@@ -98,7 +98,7 @@ fn the_api_servers_defaults_and_a_mirrored_image_change_nothing() {
     let mut pod = tell(&case).pod.unwrap();
     let proxy = &mut pod["spec"]["initContainers"][1];
     proxy["terminationMessagePath"] = json!("/dev/termination-log");
-    proxy["startupProbe"]["successThreshold"] = json!(1);
+    proxy["readinessProbe"]["successThreshold"] = json!(1);
     proxy["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] = json!("v1");
     proxy["image"] = json!("mirror.example/mesh-proxy:1");
     pod["spec"]["volumes"][0]["projected"] = json!({ "defaultMode": 420 });

@@ -18,11 +18,12 @@ use crate::ca::Authority;
 use crate::error::Error;
 use crate::kubernetes::failed;
 use crate::kubernetes::secrets::pem;
-use crate::telemetry;
+use crate::telemetry::{self, Trouble};
 
 /// Keeps `caBundle` of our webhook configurations up to date while this replica leads; never
 /// returns.
 pub async fn keep(client: Client, authority: Arc<Authority>, mut leads: watch::Receiver<bool>) {
+    let mut troubles = [Trouble::default(), Trouble::default()];
     loop {
         if leads.wait_for(|leads| *leads).await.is_err() {
             return std::future::pending().await;
@@ -38,9 +39,11 @@ pub async fn keep(client: Client, authority: Arc<Authority>, mut leads: watch::R
             "mesh-validator",
             &bundle,
         );
-        for done in [mutating.await, validating.await] {
-            if let Err(error) = done {
-                telemetry::record_failure("webhook configuration", &error.chain());
+        let done = [mutating.await, validating.await];
+        for (done, trouble) in done.into_iter().zip(&mut troubles) {
+            match done {
+                Ok(()) => trouble.end("webhook configuration"),
+                Err(error) => trouble.note("webhook configuration", &error.chain()),
             }
         }
         tokio::time::sleep(LOOK).await;

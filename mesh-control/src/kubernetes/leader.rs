@@ -6,7 +6,7 @@ use mesh_api::name::Namespace;
 use tokio::sync::watch;
 
 use crate::kubernetes::backoff::Backoff;
-use crate::telemetry;
+use crate::telemetry::{self, Trouble};
 
 /// Seeks the lead for as long as it runs, and tells `leads`; never returns.
 ///
@@ -23,6 +23,7 @@ pub async fn seek(
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| format!("mesh-control-{:016x}", fastrand::u64(..)));
     let mut backoff = Backoff::default();
+    let mut trouble = Trouble::default();
     loop {
         let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
             .with_namespace(namespace.as_str())
@@ -48,6 +49,7 @@ pub async fn seek(
                 match changed {
                     Ok(is_leader) => {
                         backoff.reset();
+                        trouble.end(LEAD);
                         leads.send_replace(is_leader);
                         telemetry::record_lead(is_leader, &identity);
                     }
@@ -57,7 +59,7 @@ pub async fn seek(
             Err(error) => error.to_string(),
         };
         leads.send_replace(false);
-        telemetry::record_failure("the lead among replicas", &failure);
+        trouble.note(LEAD, &failure);
         tokio::time::sleep(backoff.next(fastrand::f64())).await;
     }
 }
@@ -66,6 +68,7 @@ async fn until_stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
+const LEAD: &str = "the lead among replicas";
 const LEASE: &str = "mesh-control";
 /// Seconds that a lead lasts without being renewed.
 const LASTS: u64 = 15;

@@ -139,7 +139,9 @@ fn read(kind: Kind, mut value: Value) -> Result<Resource, Invalid> {
         object.insert("apiVersion".into(), kind.api_version().into());
         object.insert("kind".into(), kind.as_str().into());
         if !has_status(kind) {
-            object.remove("status");
+            let status = object.remove("status");
+            let balanced = status.and_then(balancer).filter(|_| kind == Kind::Service);
+            object.extend(balanced.map(|status| ("status".to_owned(), status)));
         }
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             for field in [
@@ -159,6 +161,13 @@ fn read(kind: Kind, mut value: Value) -> Result<Resource, Invalid> {
         }
     }
     Resource::from_value(value)
+}
+
+/// The part of a Service's status that means something to the mesh: where its load balancer answers.
+fn balancer(mut status: Value) -> Option<Value> {
+    let ingress = status.get_mut("loadBalancer")?.get_mut("ingress")?.take();
+    let has_any = ingress.as_array().is_some_and(|list| !list.is_empty());
+    has_any.then(|| serde_json::json!({ "loadBalancer": { "ingress": ingress } }))
 }
 
 /// What the status of an object needs of it.
@@ -211,7 +220,13 @@ mod tests {
         let state = |value| object(value).present(Kind::Service).unwrap().state;
         let before = state(good.clone());
         assert!(matches!(before, ObjectState::Present(_)));
-        assert_eq!(before, state(later), "nothing that means anything changed");
+        assert_eq!(
+            before,
+            state(later.clone()),
+            "nothing that means anything changed"
+        );
+        later["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
+        assert_ne!(before, state(later), "an address is something");
         let mut bad = good;
         bad["spec"]["ports"] = json!("none");
         let ObjectState::Unreadable(fault, _) = state(bad) else {

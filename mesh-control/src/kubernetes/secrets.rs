@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Secret `mesh-ca-root` | `tls.crt`, `tls.key`; only needed to make a new intermediate, and may be taken away |
 //! | Secret `mesh-ca-intermediate` | `tls.crt`, `tls.key`: what signs leaves; `root.crt`: what signed it |
-//! | ConfigMap `mesh-ca-roots` | `roots.pem`: every root that is trusted now |
+//! | ConfigMap `mesh-ca-roots` | `roots.pem`: every root that is trusted now; `trustDomain`: the one that certificates carry, written once |
 //!
 //! All three are only ever created: of two replicas that start at once the first one's stay, and the
 //! second reads them. A new root is made only where no trusted root is known, so taking keys away
@@ -17,7 +17,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt as _};
-use mesh_api::name::Namespace;
+use mesh_api::name::{Namespace, TrustDomain};
 use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 
@@ -189,6 +189,45 @@ impl Secrets {
         }
     }
 
+    /// The trust domain that this mesh first ran with, if it ran before.
+    ///
+    /// # Errors
+    /// An API server that refuses, or a text that is no trust domain.
+    pub async fn trust_domain(&self) -> Result<Option<TrustDomain>, Error> {
+        let found = self.maps.get_opt(ROOTS).await;
+        let found = found.map_err(failed(format!("read ConfigMap {ROOTS}")))?;
+        let text = found.and_then(|map| map.data?.remove(TRUST_DOMAIN));
+        text.map(|text| {
+            let read = text.trim().parse();
+            read.map_err(|fault| {
+                Error::Authority(format!("{}: {fault}", place(ROOTS, TRUST_DOMAIN)))
+            })
+        })
+        .transpose()
+    }
+
+    /// Writes the trust domain down, so that it stays; one that is there is left.
+    ///
+    /// # Errors
+    /// An API server that refuses.
+    pub async fn keep_trust_domain(&self, domain: &TrustDomain) -> Result<(), Error> {
+        let found = self.maps.get_opt(ROOTS).await;
+        let Some(mut map) = found.map_err(failed(format!("read ConfigMap {ROOTS}")))? else {
+            return Ok(());
+        };
+        let data = map.data.get_or_insert_default();
+        if data.contains_key(TRUST_DOMAIN) {
+            return Ok(());
+        }
+        data.insert(TRUST_DOMAIN.into(), domain.to_string());
+        match self.maps.replace(ROOTS, &PostParams::default(), &map).await {
+            Ok(_) => Ok(()),
+            // Another replica was first, and read the same objects.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(failed(format!("write ConfigMap {ROOTS}"))(error)),
+        }
+    }
+
     async fn known_roots(&self) -> Result<Option<Vec<CertificateDer<'static>>>, Error> {
         let found = self.maps.get_opt(ROOTS).await;
         let found = found.map_err(failed(format!("read ConfigMap {ROOTS}")))?;
@@ -250,5 +289,6 @@ fn place(name: &str, key: &str) -> String {
 const ROOT: &str = "mesh-ca-root";
 const INTERMEDIATE: &str = "mesh-ca-intermediate";
 const ROOTS: &str = "mesh-ca-roots";
+const TRUST_DOMAIN: &str = "trustDomain";
 const NO_ROOT_KEY: &str = "the intermediate is missing or has ended, and the Secret mesh-ca-root is \
      away: put it back";

@@ -1,4 +1,5 @@
-//! The status that an object should have, and what of it is missing. Does no I/O. May use `status`.
+//! The status that an object should have, and what of it is missing. Does no I/O. May use `status` and
+//! `index`.
 //!
 //! A route has an entry for each parent of ours, a policy one for each target, other kinds plain
 //! conditions. Entries of other controllers stay as they are.
@@ -6,34 +7,34 @@
 use mesh_api::resource::Kind;
 use serde_json::{Map, Value, json};
 
+use crate::index::Judged;
 use crate::status::Condition;
 
 /// Who we are in the status of the Gateway API's kinds.
 pub(super) const CONTROLLER: &str = "mesh.dev/control";
 
-/// The status of `object` with `conditions` in it; `None` if it is so already, or if nothing of it is
-/// ours to say. `now` is the time as RFC 3339.
-pub(super) fn status(
-    kind: Kind,
-    object: &Value,
-    conditions: &[Condition],
-    now: &str,
-) -> Option<Value> {
+/// The status of an object as it was judged; `None` if it is so already, or if nothing of it is ours to
+/// say. `now` is the time as RFC 3339.
+pub(super) fn status(kind: Kind, judged: &Judged, now: &str) -> Option<Value> {
+    let Judged {
+        object, conditions, ..
+    } = judged;
     let generation = object["metadata"]["generation"].as_i64();
     let before = &object["status"];
-    let made = Made {
-        conditions,
-        generation,
-        now,
-    };
+    let made = Made { generation, now };
     match kind {
         Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute => {
             let parents = list(&object["spec"]["parentRefs"]);
-            let ours = parents.iter().filter(|parent| is_service(parent)).cloned();
-            made.entries(before, "parents", "parentRef", ours.collect())
+            let parents = parents.iter().enumerate();
+            let ours = parents.filter(|(_, parent)| is_service(parent));
+            let wanted = ours.map(|(place, parent)| Wanted {
+                named: parent.clone(),
+                conditions: judged.parents.get(&place).unwrap_or(conditions),
+            });
+            made.entries(before, "parents", "parentRef", wanted.collect())
         }
         Kind::Mesh | Kind::Workload => {
-            let conditions = made.conditions(&before["conditions"]);
+            let conditions = made.conditions(&before["conditions"], conditions);
             differs(&before["conditions"], &conditions).then(|| json!({ "conditions": conditions }))
         }
         Kind::Namespace | Kind::Service | Kind::EndpointSlice | Kind::Pod => None,
@@ -48,13 +49,23 @@ pub(super) fn status(
                     "group": "", "kind": "Namespace", "name": object["metadata"]["namespace"],
                 }));
             }
-            made.entries(before, "ancestors", "ancestorRef", targets)
+            let wanted = targets
+                .into_iter()
+                .map(|named| Wanted { named, conditions });
+            made.entries(before, "ancestors", "ancestorRef", wanted.collect())
         }
     }
 }
 
-struct Made<'a> {
+/// An entry of ours.
+struct Wanted<'a> {
+    /// The parent or the target.
+    named: Value,
+    /// How the object stands there.
     conditions: &'a [Condition],
+}
+
+struct Made<'a> {
     generation: Option<i64>,
     now: &'a str,
 }
@@ -66,7 +77,7 @@ impl Made<'_> {
         before: &Value,
         list_name: &str,
         ref_name: &str,
-        wanted: Vec<Value>,
+        wanted: Vec<Wanted<'_>>,
     ) -> Option<Value> {
         let held = list(&before[list_name]);
         let is_ours = |entry: &&Value| entry["controllerName"] == CONTROLLER;
@@ -76,13 +87,13 @@ impl Made<'_> {
             .cloned()
             .collect();
         let places = MAX_ENTRIES.saturating_sub(entries.len());
-        for wanted in wanted.into_iter().take(places) {
-            let same = |entry: &&Value| entry[ref_name] == wanted;
+        for Wanted { named, conditions } in wanted.into_iter().take(places) {
+            let same = |entry: &&Value| entry[ref_name] == named;
             let before = held.iter().filter(is_ours).find(same);
-            let conditions =
-                self.conditions(before.map_or(&Value::Null, |entry| &entry["conditions"]));
+            let before = before.map_or(&Value::Null, |entry| &entry["conditions"]);
+            let conditions = self.conditions(before, conditions);
             let mut entry = Map::new();
-            entry.insert(ref_name.into(), wanted);
+            entry.insert(ref_name.into(), named);
             entry.insert("controllerName".into(), CONTROLLER.into());
             entry.insert("conditions".into(), conditions);
             entries.push(Value::Object(entry));
@@ -95,9 +106,9 @@ impl Made<'_> {
     }
 
     /// Conditions; each keeps the time of its last change.
-    fn conditions(&self, before: &Value) -> Value {
+    fn conditions(&self, before: &Value, conditions: &[Condition]) -> Value {
         let held = list(before);
-        let conditions = self.conditions.iter().map(|condition| {
+        let conditions = conditions.iter().map(|condition| {
             let status = condition.status;
             let since = held
                 .iter()
@@ -167,6 +178,8 @@ const MAX_MESSAGE: usize = 8_192;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn accepted() -> Vec<Condition> {
@@ -176,6 +189,14 @@ mod tests {
             reason: "Accepted",
             message: String::new(),
         }]
+    }
+
+    fn judged(object: &Value) -> Judged {
+        Judged {
+            object: object.clone(),
+            conditions: accepted(),
+            parents: BTreeMap::new(),
+        }
     }
 
     fn route() -> Value {
@@ -194,7 +215,7 @@ mod tests {
     #[test]
     fn each_parent_of_ours_gets_an_entry_and_others_keep_theirs() {
         let mut route = route();
-        let status_at = |route: &Value, now| status(Kind::HTTPRoute, route, &accepted(), now);
+        let status_at = |route: &Value, now| status(Kind::HTTPRoute, &judged(route), now);
         let first = status_at(&route, "2026-01-01T00:00:00Z").unwrap();
         let parents = first["parents"].as_array().unwrap();
         assert_eq!(parents.len(), 2, "{first}");
@@ -219,7 +240,29 @@ mod tests {
     fn a_route_of_others_only_is_left_alone() {
         let mut route = route();
         route["spec"]["parentRefs"] = json!([{"name": "edge"}]);
-        assert_eq!(status(Kind::HTTPRoute, &route, &accepted(), "t"), None);
+        assert_eq!(status(Kind::HTTPRoute, &judged(&route), "t"), None);
+    }
+
+    #[test]
+    fn each_parent_has_what_became_of_the_route_there() {
+        let mut route = route();
+        route["spec"]["parentRefs"] = json!([
+            {"name": "edge"},
+            {"group": "", "kind": "Service", "name": "shop"},
+            {"group": "", "kind": "Service", "name": "gone"},
+        ]);
+        let mut judged = judged(&route);
+        let mut refused = accepted();
+        refused[0].status = "False";
+        refused[0].reason = "NoMatchingParent";
+        judged.parents = BTreeMap::from([(1, accepted()), (2, refused)]);
+        let made = status(Kind::HTTPRoute, &judged, "t").unwrap();
+        let statuses: Vec<&Value> = (1..3)
+            .map(|entry| &made["parents"][entry]["conditions"][0]["status"])
+            .collect();
+        assert_eq!(statuses, ["True", "False"], "{made}");
+        assert_eq!(made["parents"][0]["controllerName"], "other/one");
+        assert_eq!(made["parents"].as_array().unwrap().len(), 3);
     }
 
     #[test]
@@ -228,7 +271,7 @@ mod tests {
             "metadata": {"name": "a", "namespace": "demo", "generation": 1},
             "spec": {"targetRefs": [{"kind": "HTTPRoute", "name": "r"}]},
         });
-        let made = status(Kind::TrafficPolicy, &policy, &accepted(), "t").unwrap();
+        let made = status(Kind::TrafficPolicy, &judged(&policy), "t").unwrap();
         let ancestor = &made["ancestors"][0]["ancestorRef"];
         assert_eq!(ancestor["group"], "gateway.networking.k8s.io");
         assert_eq!(ancestor["namespace"], "demo");

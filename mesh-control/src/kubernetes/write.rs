@@ -19,7 +19,7 @@ use crate::kubernetes::object::Object;
 use crate::kubernetes::topic::Topic;
 use crate::kubernetes::wanted;
 use crate::publish::Publisher;
-use crate::telemetry;
+use crate::telemetry::Trouble;
 
 /// Writes while this replica leads; never returns.
 pub async fn keep(client: Client, publisher: Arc<Publisher>, mut leads: watch::Receiver<bool>) {
@@ -40,6 +40,7 @@ pub async fn keep(client: Client, publisher: Arc<Publisher>, mut leads: watch::R
 async fn write_all(client: &Client, publisher: &Publisher) {
     let mut backoff = Backoff::default();
     let mut failing: BTreeSet<ResourceKey> = BTreeSet::new();
+    let mut trouble = Trouble::default();
     loop {
         let verdicts = if failing.is_empty() {
             publisher.next_verdicts().await
@@ -58,13 +59,14 @@ async fn write_all(client: &Client, publisher: &Publisher) {
                 Ok(true) => tokio::time::sleep(PACE).await,
                 Ok(false) => {}
                 Err(error) => {
-                    telemetry::record_failure("status", &error.chain());
+                    trouble.note("status", &error.chain());
                     failing.insert(key);
                 }
             }
         }
         if failing.is_empty() {
             backoff.reset();
+            trouble.end("status");
         }
     }
 }
@@ -115,7 +117,7 @@ fn wanted_of(key: &ResourceKey, judged: &Judged) -> Option<serde_json::Value> {
         .round(jiff::Unit::Second)
         .unwrap_or_default()
         .to_string();
-    wanted::status(key.kind, &judged.object, &judged.conditions, &now)
+    wanted::status(key.kind, judged, &now)
 }
 
 fn api(client: &Client, key: &ResourceKey) -> Api<Object> {

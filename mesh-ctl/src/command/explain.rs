@@ -3,6 +3,7 @@
 //! Offline it goes through the same resource, model, translation, snapshot and decision as a
 //! proxy; live it asks the running proxy of a workload.
 
+mod receiver;
 mod url;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use mesh_api::translate::Catalog;
 use serde_json::json;
 
 use crate::command::complete;
+use crate::command::explain::receiver::Received;
 use crate::command::proxy_config::workload_name;
 use crate::render::{Output, show};
 use crate::source::admin::Admin;
@@ -125,13 +127,15 @@ pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u
     match &subject {
         Subject::Request(asked) => {
             let explanation = offline(&files.catalog, &from.namespace, asked)?;
-            show(arguments.output, &explanation, || explanation.to_string())?;
+            let received = Received::of(explanation, &files.catalog, &from);
+            show(arguments.output, &received, || received.to_string())?;
         }
         Subject::Connection(asked) => {
             let (authority, port) = (&asked.authority, asked.port);
             let table = table(&files.catalog, &from.namespace, authority, port)?;
             let explanation = explanation::explain_connection(&table, asked.server_name.as_deref());
-            show(arguments.output, &explanation, || explanation.to_string())?;
+            let received = Received::of(explanation, &files.catalog, &from);
+            show(arguments.output, &received, || received.to_string())?;
         }
     }
     Ok(0)

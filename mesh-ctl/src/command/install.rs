@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::install::object::Object;
 use crate::install::record::Record;
 use crate::install::values::{Profile, Values};
-use crate::install::{VERSION, helm, render, set};
+use crate::install::{helm, render, set};
 use crate::render::{Format, Output, count, note, print, show, yaml};
 use crate::source::cluster::{Cluster, ClusterArg};
 use apply::Applied;
@@ -140,7 +140,7 @@ pub(crate) async fn carry_out(
         ready::wait(cluster, values, deadline).await?;
     }
     Ok(Outcome {
-        version: VERSION,
+        version: mesh_api::version(),
         objects: applied,
         ready: wait.wait,
     })
@@ -202,9 +202,10 @@ impl Record {
         if found.is_by_helm {
             bail!("this mesh is installed by Helm; change it with `helm upgrade`");
         }
-        if self.version != VERSION {
+        let version = mesh_api::version();
+        if self.version != version {
             bail!(
-                "mesh {} is installed, and this is meshctl {VERSION}: use `meshctl upgrade`",
+                "mesh {} is installed, and this is meshctl {version}: use `meshctl upgrade`",
                 self.version
             );
         }

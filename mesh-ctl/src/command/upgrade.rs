@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::command::install::{Settings, Wait, carry_out, preflight, recorded};
 use crate::install::record::Record;
-use crate::install::{VERSION, render};
+use crate::install::render;
 use crate::render::{Output, note, print, show};
 use crate::source::cluster::ClusterArg;
 
@@ -40,7 +40,8 @@ pub(crate) async fn run(upgrade: Upgrade, cluster: &ClusterArg) -> anyhow::Resul
     if found.is_by_helm {
         bail!("this mesh is installed by Helm; change it with `helm upgrade`");
     }
-    step::supported(&found.record.version, VERSION)?;
+    let version = mesh_api::version();
+    step::supported(&found.record.version, version)?;
     let base = if upgrade.reset_values {
         Vec::new()
     } else {
@@ -56,7 +57,7 @@ pub(crate) async fn run(upgrade: Upgrade, cluster: &ClusterArg) -> anyhow::Resul
         return Ok(0);
     }
     preflight::check(&cluster, &objects).await?;
-    note(&format!("from {} to {VERSION}", found.record.version));
+    note(&format!("from {} to {version}", found.record.version));
     let outcome = carry_out(&cluster, &values, &objects, &upgrade.wait).await?;
     show(upgrade.output, &outcome, || outcome.upgraded())?;
     let stale = stale::find(&cluster).await?;

@@ -16,7 +16,7 @@ struct Build {
 /// Prints the version of this binary, which carries control plane and data plane as well.
 pub(crate) fn run(output: Output) -> anyhow::Result<u8> {
     let build = Build {
-        version: env!("CARGO_PKG_VERSION"),
+        version: mesh_api::version(),
         rust: env!("CARGO_PKG_RUST_VERSION"),
         system: std::env::consts::OS,
         architecture: std::env::consts::ARCH,

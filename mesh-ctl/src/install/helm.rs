@@ -5,7 +5,6 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::VERSION;
 use super::template::{Part, Template, parts};
 use super::values::{Profile, Values};
 
@@ -48,8 +47,8 @@ fn about() -> Value {
         "name": "mesh",
         "description": "A service mesh: control plane, injection, admission",
         "type": "application",
-        "version": VERSION,
-        "appVersion": VERSION,
+        "version": mesh_api::version(),
+        "appVersion": mesh_api::version(),
         "kubeVersion": ">= 1.31.0-0",
     })
 }

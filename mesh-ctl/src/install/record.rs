@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::metadata;
 use super::template::Template;
-use super::{VERSION, metadata};
 
 /// The name of the ConfigMap.
 pub(crate) const RECORD: &str = "mesh-installed";
@@ -24,7 +24,7 @@ pub(crate) fn template() -> Template {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(RECORD, "mesh"),
-        "data": { "version": VERSION, "values": "${json:.}" },
+        "data": { "version": mesh_api::version(), "values": "${json:.}" },
     }))
 }
 

@@ -79,7 +79,7 @@ fn settings_of_the_control_plane_are_json_with_the_values_in_it() {
     bootstrap.check().unwrap();
     assert_eq!(bootstrap.trust_domain.unwrap().as_str(), "cluster.local");
     let injection: Settings = serde_json::from_value(parse("injection.json")).unwrap();
-    let image = format!("registry.example.com/m/mesh-proxy:{VERSION}");
+    let image = format!("registry.example.com/m/mesh-proxy:{}", mesh_api::version());
     assert_eq!(injection.image, image);
     assert_eq!(injection.mode, Mode::Init);
     assert_eq!(injection.resources.cpu, "10m");

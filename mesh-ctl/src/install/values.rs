@@ -167,7 +167,7 @@ impl Values {
             cluster_domain: "cluster.local".into(),
             image: Image {
                 registry: "mesh.dev".into(),
-                tag: super::VERSION.into(),
+                tag: mesh_api::version().into(),
                 pull_policy: "IfNotPresent".into(),
                 pull_secrets: Vec::new(),
             },

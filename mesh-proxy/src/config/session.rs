@@ -81,7 +81,7 @@ impl Session {
         let names = task.shared.interest().all();
         let hello = Hello {
             workload: task.shared.workload.to_string(),
-            build: env!("CARGO_PKG_VERSION").to_owned(),
+            build: mesh_api::version().to_owned(),
             features: KNOWN.iter().map(ToString::to_string).collect(),
             held: task.held.versions(names),
         };

@@ -1,13 +1,14 @@
-//! The page of metrics, from the constants that the proxy uses.
+//! The page of metrics, from the constants that proxy and control plane use.
 //!
-//! The constants are read as source, so that this tool builds without the proxy. May use `source`.
+//! The constants are read as source, so that this tool builds without them. May use `source`.
 
 use anyhow::bail;
 use syn::visit::{self, Visit};
 
 use crate::source;
 
-const CONSTANTS: &str = "mesh-proxy/src/telemetry/names.rs";
+const PROXY: &str = "mesh-proxy/src/telemetry/names.rs";
+const CONTROL: &str = "mesh-control/src/observe/names.rs";
 
 const HEAD: &str = "\
 # Metrics
@@ -22,18 +23,29 @@ no room is counted as `overflow`.
 |---|---|---|---|
 ";
 
+const CONTROL_HEAD: &str = "
+## The control plane's
+
+In a cluster, on port 15020 of each replica, path `/metrics`.
+
+| metric | kind | labels | what |
+|---|---|---|---|
+";
+
 /// The page.
 pub(super) fn page() -> anyhow::Result<String> {
-    render(&source::read(CONSTANTS)?)
+    let proxy = render(HEAD, PROXY, &source::read(PROXY)?)?;
+    let control = render(CONTROL_HEAD, CONTROL, &source::read(CONTROL)?)?;
+    Ok(proxy + &control)
 }
 
-fn render(constants: &str) -> anyhow::Result<String> {
+fn render(head: &str, name: &str, constants: &str) -> anyhow::Result<String> {
     let mut rows = Rows::default();
     rows.visit_file(&syn::parse_file(constants)?);
     if rows.0.is_empty() {
-        bail!("{CONSTANTS} has no call of `metric`");
+        bail!("{name} has no call of `metric`");
     }
-    Ok(format!("{HEAD}{}", rows.0.concat()))
+    Ok(format!("{head}{}", rows.0.concat()))
 }
 
 /// A row for each `metric(Kind::Counter, "name", &["label"], "what")`.
@@ -90,16 +102,16 @@ fn text(expression: &syn::Expr) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{HEAD, render};
 
     #[test]
     fn each_constant_is_a_row() {
         let text = "const A: Metric = metric(Kind::Counter, \"a_total\", &[\"x\", \"y\"], \"As.\");\n\
                     const B: Metric = metric(Kind::Gauge, \"b\", &[], \"Bs.\");";
-        let page = render(text).unwrap();
+        let page = render(HEAD, "names.rs", text).unwrap();
         assert!(
             page.ends_with("| `a_total` | counter | `x`, `y` | As. |\n| `b` | gauge | - | Bs. |\n")
         );
-        assert!(render("const A: u8 = 0;").is_err());
+        assert!(render(HEAD, "names.rs", "const A: u8 = 0;").is_err());
     }
 }

@@ -8,6 +8,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
     (
         "mesh-api",
         &[
+            "version",
             "error",
             "name",
             "token",
@@ -126,6 +127,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "tool",
             "mesh",
             "apiserver",
+            "replica",
             "cluster",
             "envoy",
             "frame",

@@ -205,12 +205,31 @@ fn what_does_not_work_yet_is_refused_by_name() {
 }
 
 #[test]
-fn gateways_and_other_parents_are_refused() {
-    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r }\nspec: { parentRefs: [{ name: a }], hostnames: [any.example] }\n";
+fn parents_that_nobody_serves_are_refused_and_gateways_left_to_others() {
+    let of = |parents: &str| {
+        faults(&format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: r }}\n\
+             spec: {{ parentRefs: [{parents}], rules: [{{ filters: [{{ type: ExtensionRef }}] }}] }}\n"
+        ))
+    };
+    let nobody = [
+        ("Gateway", "{ name: a }"),
+        ("two", "{ name: a }, { name: b }"),
+    ];
+    for (what, parents) in nobody {
+        assert_eq!(of(parents), Vec::<String>::new(), "{what}");
+    }
+    // With a parent of ours, what the rest says is ours to judge.
+    let mixed = of("{ name: a }, { group: '', kind: Service, name: s }");
+    assert!(
+        mixed
+            .iter()
+            .all(|fault| fault.starts_with("spec.rules[0].filters"))
+    );
+    assert!(!mixed.is_empty());
+    let other = of("{ group: '', kind: Service, name: s }, { group: x, kind: Other, name: a }");
     assert_eq!(
-        faults(text),
-        [
-            "spec.parentRefs[0].kind: a parent of kind Gateway is not supported yet; a route of the mesh has `group: \"\"` and `kind: Service`"
-        ]
+        other[0],
+        "spec.parentRefs[1].kind: a parent of kind Other is not supported yet; a route of the mesh has `group: \"\"` and `kind: Service`"
     );
 }

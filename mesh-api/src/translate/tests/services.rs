@@ -142,3 +142,25 @@ endpoints:
         ]
     );
 }
+
+#[test]
+fn a_load_balancers_addresses_lead_to_its_service() {
+    let status = |kind: &str| {
+        let spec = service("name: http", &format!("clusterIP: 10.0.0.9, type: {kind}"));
+        catalog(&format!(
+            "{spec}status: {{ loadBalancer: {{ ingress: [{{ ip: 192.0.2.7 }}, \
+             {{ ip: 192.0.2.8, ipMode: Proxy }}, {{ hostname: lb.example }}] }} }}\n"
+        ))
+    };
+    let leads = |catalog: &Catalog, address: &str| {
+        let found = catalog.address(address.parse().unwrap());
+        found.map(|found| found.destination.to_string())
+    };
+    let balanced = status("LoadBalancer");
+    for address in ["10.0.0.9:80", "192.0.2.7:80"] {
+        assert_eq!(leads(&balanced, address).as_deref(), Some("demo/x:80"));
+    }
+    assert_eq!(leads(&balanced, "192.0.2.8:80"), None, "passes through it");
+    let plain = status("ClusterIP");
+    assert_eq!(leads(&plain, "192.0.2.7:80"), None);
+}

@@ -37,7 +37,7 @@ pub(super) async fn facts(mesh: &Mesh) -> anyhow::Result<Facts> {
     }
     let mut facts = Facts {
         now: time::now(),
-        build: env!("CARGO_PKG_VERSION").to_owned(),
+        build: mesh_api::version().to_owned(),
         state: None,
         authority: Authority::default(),
         control: control.map_err(|error| reason(&error)),
@@ -59,7 +59,7 @@ pub(super) async fn facts(mesh: &Mesh) -> anyhow::Result<Facts> {
 pub(super) async fn before(cluster: &Cluster) -> anyhow::Result<Facts> {
     Ok(Facts {
         now: time::now(),
-        build: env!("CARGO_PKG_VERSION").to_owned(),
+        build: mesh_api::version().to_owned(),
         state: None,
         authority: Authority::default(),
         control: Err("no mesh is installed yet".to_owned()),

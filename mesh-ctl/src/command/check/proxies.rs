@@ -12,6 +12,9 @@ const PATIENCE: u64 = 10;
 
 pub(super) fn connected(facts: &Facts) -> Verdict {
     each(facts, |row| {
+        if has_left(facts, text(row, "workload")) {
+            return None;
+        }
         let gone = age(row["ageSeconds"].as_u64().unwrap_or_default());
         let who = text(row, "workload");
         (text(row, "state") == "DISCONNECTED").then(|| {
@@ -24,6 +27,17 @@ pub(super) fn connected(facts: &Facts) -> Verdict {
             )
         })
     })
+}
+
+/// True if a proxy's pod is gone: in a cluster that is how pods are replaced. A workload outside of it
+/// has its lease, and stays.
+fn has_left(facts: &Facts, workload: &str) -> bool {
+    let (Some(_), Ok(control)) = (&facts.cluster, &facts.control) else {
+        return false;
+    };
+    let (namespace, name) = workload.split_once('/').unwrap_or_default();
+    let is_it = |row: &Value| text(row, "namespace") == namespace && text(row, "name") == name;
+    !control.workloads.iter().any(is_it)
 }
 
 pub(super) fn current(facts: &Facts) -> Verdict {
@@ -130,6 +144,7 @@ fn each(facts: &Facts, look: impl Fn(&Value) -> Option<Finding>) -> Verdict {
 mod tests {
     use serde_json::json;
 
+    use super::super::facts::Cluster;
     use super::super::finding::Severity;
     use super::super::report::tests::{good, severities};
     use super::*;
@@ -139,7 +154,19 @@ mod tests {
         if let Ok(control) = &mut facts.control {
             control.proxies = vec![row];
         }
+        facts.cluster = None;
         facts
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_not_away() {
+        let mut facts = with(json!({"workload": "a/b", "state": "DISCONNECTED", "ageSeconds": 70}));
+        facts.cluster = Some(Cluster::default());
+        assert_eq!(severities(&connected(&facts)), []);
+        if let Ok(control) = &mut facts.control {
+            control.workloads = vec![json!({"namespace": "a", "name": "b"})];
+        }
+        assert_eq!(severities(&connected(&facts)), [Severity::Fault]);
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub(super) fn addresses(facts: &Facts) -> Verdict {
         run.listeners.iter().for_each(|at| note(at, &run.workload));
     }
     if let Ok(control) = &facts.control {
-        for proxy in &control.asked {
+        // Each pod has a network of its own.
+        let beside = facts.cluster.is_none();
+        for proxy in control.asked.iter().filter(|_| beside) {
             proxy
                 .listeners
                 .iter()
@@ -125,6 +127,19 @@ mod tests {
         assert_eq!(with(Some((true, true))), []);
         assert_eq!(with(Some((false, false))), [Severity::Warning]);
         assert_eq!(with(Some((true, false))), [Severity::Fault]);
+    }
+
+    #[test]
+    fn pods_listen_on_the_same_ports() {
+        let mut facts = good();
+        if let Ok(control) = &mut facts.control {
+            let mut other = control.asked[0].clone();
+            other.workload = "a/c".into();
+            control.asked.push(other);
+        }
+        assert_eq!(severities(&addresses(&facts)), []);
+        facts.cluster = None;
+        assert_eq!(severities(&addresses(&facts)), [Severity::Fault]);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::install::VERSION;
 use crate::render::{count, lines};
 use crate::source::cluster::Cluster;
 use crate::source::json::{self, list};
@@ -20,7 +19,7 @@ pub(crate) struct Owner {
 /// Pods with a sidecar of another version: how many by each owner.
 pub(crate) async fn find(cluster: &Cluster) -> anyhow::Result<BTreeMap<Owner, usize>> {
     let path = "/api/v1/pods?labelSelector=mesh.dev/proxy%3Dsidecar";
-    Ok(by_owner(&cluster.list(path).await?, VERSION))
+    Ok(by_owner(&cluster.list(path).await?, mesh_api::version()))
 }
 
 /// The commands that restart them.
