@@ -1,9 +1,14 @@
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::frame::{self, Code, HEADER, Header, PREFACE, flag, kind, setting};
-use super::{Role, State, answer, connect, hpack};
+use super::{Driver, Role, State, answer, connect, hpack};
 use crate::buffer::Buffer;
 use crate::tunnel::WINDOWS;
 
@@ -402,7 +407,7 @@ fn writes_of_a_turn_are_one_frame() {
     state.head(1, &answer(200, None), false);
     let mut task = Context::from_waker(Waker::noop());
     for byte in b"turn" {
-        let slices = [std::io::IoSlice::new(std::slice::from_ref(byte))];
+        let slices = [IoSlice::new(std::slice::from_ref(byte))];
         let written = state.poll_write(1, &slices, &mut task);
         assert!(matches!(written, Poll::Ready(Ok(1))));
     }
@@ -425,9 +430,7 @@ fn a_writer_waits_for_both_windows() {
     let bytes = vec![0; 100_000];
     let mut write = |state: &mut State| {
         let mut sent = 0;
-        while let Poll::Ready(Ok(count)) =
-            state.poll_write(1, &[std::io::IoSlice::new(&bytes)], &mut task)
-        {
+        while let Poll::Ready(Ok(count)) = state.poll_write(1, &[IoSlice::new(&bytes)], &mut task) {
             sent += count;
         }
         sent
@@ -466,8 +469,7 @@ fn a_greedy_stream_leaves_room() {
     let bytes = vec![0; 64 * 1024];
     let mut write = |state: &mut State, id| {
         let mut sent = 0;
-        while let Poll::Ready(Ok(count)) =
-            state.poll_write(id, &[std::io::IoSlice::new(&bytes)], &mut task)
+        while let Poll::Ready(Ok(count)) = state.poll_write(id, &[IoSlice::new(&bytes)], &mut task)
         {
             sent += count;
         }
@@ -541,4 +543,77 @@ fn streams_after_the_last_goaway_are_ignored() {
     state.read(1, 100, |bytes| read.extend_from_slice(bytes));
     assert_eq!(read, b"in time");
     assert_eq!(codes(&mut state), (vec![], Some(Code::NONE.0)));
+}
+
+/// A socket that is closed with bytes unread takes back what it sent: an end that leaves reads on
+/// until the other has all.
+#[test]
+fn what_was_sent_arrives_though_its_end_leaves() {
+    const WINDOW: usize = 65_535;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let state = Rc::new(RefCell::new(State::new(Role::Caller)));
+        let id = state
+            .borrow_mut()
+            .connect(&connect("127.0.0.1:80", None))
+            .unwrap();
+        let bytes = vec![7; WINDOW];
+        let mut sent = 0;
+        while sent < WINDOW {
+            let mut task = Context::from_waker(Waker::noop());
+            let slices = [IoSlice::new(&bytes[sent..])];
+            match state.borrow_mut().poll_write(id, &slices, &mut task) {
+                Poll::Ready(count) => sent += count.unwrap(),
+                Poll::Pending => unreachable!("the window and the queue have room"),
+            }
+        }
+        state.borrow_mut().end(id).unwrap();
+        let mut driver = Driver::new(near, Rc::clone(&state));
+        // Leaves as soon as it has its answer.
+        let leaving = driver.next(|| {
+            let mut state = state.borrow_mut();
+            let mut task = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Some(_)) = state.poll_answer(id, &mut task) {
+                state.drop_handle(id);
+            }
+            true
+        });
+        let peer = async {
+            let answer = fields(id, flag::END_STREAM, &[(":status", "200")]);
+            far.write_all(&[settings(&[]), answer].concat())
+                .await
+                .unwrap();
+            let (mut all, mut part) = (Vec::new(), [0; 4096]);
+            loop {
+                // Says something whenever it read something.
+                far.write_all(&frame(kind::PING, 0, 0, &[0; 8])).await.ok();
+                match far.read(&mut part).await.unwrap() {
+                    0 => break,
+                    count => all.extend_from_slice(&part[..count]),
+                }
+            }
+            drop(far);
+            all
+        };
+        let (left, all) = tokio::join!(leaving, peer);
+        assert!(left.unwrap().is_none());
+        let mut rest = all.strip_prefix(PREFACE).unwrap();
+        let mut received = 0;
+        while let Some(header) = Header::read(rest) {
+            if header.kind == kind::DATA {
+                received += header.length;
+            }
+            rest = &rest[HEADER + header.length..];
+        }
+        assert_eq!(received, WINDOW);
+    });
 }
