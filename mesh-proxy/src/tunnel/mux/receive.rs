@@ -37,9 +37,7 @@ impl State {
                 Ok(count) => taken += count,
                 Err((count, Fault::Stream(id, code))) => {
                     taken += count;
-                    if let Err(why) = self.breach(id, code) {
-                        return Err(why);
-                    }
+                    self.breach(id, code)?;
                 }
                 Err((_, Fault::Connection(code, why))) => {
                     self.goodbye(code);

@@ -79,6 +79,7 @@ fn codes(state: &mut State) -> (Vec<u32>, Option<u32>) {
 
 /// RFC 9113 sections 4 to 6: each breach ends the connection with its code.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of breaches")]
 fn breaches_that_end_a_connection() {
     let block = connect("127.0.0.1:80", None);
     for (name, frames, code) in [
