@@ -2,7 +2,7 @@
 //!
 //! Linux only: memory is read from the kernel's table of processes. May use `dist` and `step`.
 
-mod mesh;
+pub(crate) mod mesh;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

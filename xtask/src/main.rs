@@ -9,6 +9,7 @@
 )]
 
 mod archive;
+mod bench;
 mod cache;
 mod ci;
 mod cluster;
@@ -20,6 +21,7 @@ mod footprint;
 mod image;
 mod measure;
 mod prove;
+mod release;
 mod source;
 mod step;
 mod test;
@@ -80,6 +82,8 @@ enum Command {
     },
     /// Builds the binaries for shipping and prints their sizes.
     Dist,
+    /// Measures a pair of our proxies beside pairs of others, in one run (as root, on Linux).
+    Bench(bench::Choice),
     /// Builds for shipping and measures an idle mesh-proxy: size, memory, time to ready.
     Measure {
         /// What the proxy starts with: a bootstrap file that names an `observe` address.
@@ -100,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         Command::Cluster { verb } => cluster::run(verb),
         Command::Image { profile, tag } => image::run(profile, tag.as_deref()),
         Command::Dist => dist::run(),
+        Command::Bench(choice) => bench::run(&choice),
         Command::Measure { bootstrap } => footprint::run(bootstrap.as_deref()),
     }
 }

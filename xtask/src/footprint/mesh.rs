@@ -50,7 +50,7 @@ impl FiveServices {
             .spawn()
             .with_context(|| binary.display().to_string())?;
         let control = Guard(child);
-        let token = token(&socket)?;
+        let token = token(&socket, "caller")?;
         let bootstrap = folder.join("proxy.json");
         std::fs::write(&bootstrap, sidecar(&folder, &token).to_string())?;
         Ok(Self {
@@ -103,11 +103,11 @@ fn sidecar(folder: &Path, token: &str) -> Value {
     })
 }
 
-/// A join token of the control plane behind `socket`, once it answers.
-fn token(socket: &Path) -> anyhow::Result<String> {
+/// A join token for `account` of the control plane behind `socket`, once it answers.
+pub(crate) fn token(socket: &Path, account: &str) -> anyhow::Result<String> {
     let started = Instant::now();
     loop {
-        match ask(socket) {
+        match ask(socket, account) {
             Ok(token) => return Ok(token),
             Err(error) if started.elapsed() > PATIENCE => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -115,8 +115,8 @@ fn token(socket: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn ask(socket: &Path) -> anyhow::Result<String> {
-    let body = json!({ "namespace": "demo", "serviceAccount": "caller" }).to_string();
+fn ask(socket: &Path, account: &str) -> anyhow::Result<String> {
+    let body = json!({ "namespace": "demo", "serviceAccount": account }).to_string();
     let mut stream = UnixStream::connect(socket)?;
     write!(
         stream,

@@ -24,6 +24,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "fixture",
         ],
     ),
+    ("mesh-cni", &["question", "plugin"]),
     (
         "mesh-proxy",
         &[
@@ -109,9 +110,11 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "cluster",
             "test",
             "e2e",
+            "release",
             "prove",
             "ci",
             "footprint",
+            "bench",
         ],
     ),
     (
@@ -134,6 +137,22 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "backend",
             "load",
             "flood",
+        ],
+    ),
+    (
+        "bench",
+        &[
+            "voice",
+            "message",
+            "cpu",
+            "certificate",
+            "forward",
+            "closed",
+            "open",
+            "h2",
+            "server",
+            "load",
+            "hold",
         ],
     ),
 ];

@@ -1,0 +1,193 @@
+//! `cargo xtask bench`: what a pair of our proxies costs beside pairs of others, in one run.
+//!
+//! Everything runs in a network namespace of its own, so fixed ports are free. Linux, as root. May use
+//! `footprint` and `step`.
+
+mod footing;
+mod others;
+mod ours;
+mod peer;
+mod report;
+mod round;
+mod tool;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use crate::bench::peer::{Lab, Peer};
+use crate::bench::tool::Tools;
+use crate::bench::work::Work;
+use crate::step;
+
+/// The peers, in the order they are told.
+const PEERS: [&str; 10] = [
+    "ours",
+    "against",
+    "envoy",
+    "envoy-h2",
+    "envoy-tcp",
+    "haproxy",
+    "nginx",
+    "ref-tls",
+    "ref-copy",
+    "direct",
+];
+
+/// What to measure.
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[derive(Debug, Args)]
+pub(crate) struct Choice {
+    /// Works [default: all]; `--list` names them.
+    #[arg(long, value_delimiter = ',')]
+    work: Vec<String>,
+    /// Peers [default: all that can be had].
+    #[arg(long, value_delimiter = ',')]
+    peer: Vec<String>,
+    /// Rounds; in each, every peer has its turn.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Seconds of a turn.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// A mesh-proxy to measure [default: built for release].
+    #[arg(long, value_name = "FILE")]
+    ours: Option<PathBuf>,
+    /// Another mesh-proxy, as the peer `against` in the same rounds.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Two workers per proxy on whichever CPU is free, instead of one worker, both proxies on CPU 1,
+    /// client and server on CPU 0.
+    #[arg(long)]
+    floating: bool,
+    /// Counts rounds in which others used the CPUs too.
+    #[arg(long)]
+    keep_noisy: bool,
+    /// Judges the bounds of the works that ran, and fails if one does not hold.
+    #[arg(long)]
+    check: bool,
+    /// After the rounds, tells where each peer's CPU and system calls go (perf, strace).
+    #[arg(long)]
+    profile: bool,
+    /// Folder for `rounds.csv` and `report.md` [default: target/bench].
+    #[arg(long, value_name = "FOLDER")]
+    write: Option<PathBuf>,
+    /// How the result is told.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// Names works and peers, and runs none.
+    #[arg(long)]
+    list: bool,
+    /// Already in the namespace: the programs, as the outer run found them.
+    #[arg(long, hide = true)]
+    inside: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Builds and finds the programs, then measures in a namespace.
+pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
+    let works = work::chosen(&choice.work)?;
+    for name in &choice.peer {
+        ensure!(PEERS.contains(&name.as_str()), "there is no peer {name}");
+    }
+    if choice.list {
+        println!("works: {}", work::names().join(" "));
+        println!("peers: {}", PEERS.join(" "));
+        return Ok(());
+    }
+    match &choice.inside {
+        Some(tools) => measure(choice, &works, &serde_json::from_str(tools)?),
+        None => enter(choice),
+    }
+}
+
+/// Runs this very command again, in a network namespace of its own.
+fn enter(choice: &Choice) -> anyhow::Result<()> {
+    let wants = |name: &str| wanted(choice, name);
+    let tools = Tools::find(choice.ours.as_deref(), choice.against.as_deref(), &wants)?;
+    let script = "ulimit -n $(ulimit -Hn); ip link set lo up && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .args(["--inside", &serde_json::to_string(&tools)?]);
+    step::run(&mut command)
+}
+
+fn wanted(choice: &Choice, name: &str) -> bool {
+    choice.peer.is_empty() || choice.peer.iter().any(|peer| peer == name)
+}
+
+fn measure(choice: &Choice, works: &[&'static Work], tools: &Tools) -> anyhow::Result<()> {
+    let lab = Lab::start(tools, choice.floating)?;
+    let mut peers: Vec<Peer> = Vec::new();
+    for (index, name) in PEERS.iter().enumerate() {
+        if !wanted(choice, name) || (*name == "against" && choice.against.is_none()) {
+            continue;
+        }
+        match peer::start(&lab, name, index) {
+            Ok(Some(peer)) => peers.push(peer),
+            Ok(None) => eprintln!("skipped: {name} (not there, or not in this mode)"),
+            Err(error) => eprintln!("skipped: {name}: {error:#}"),
+        }
+    }
+    ensure!(!peers.is_empty(), "no peer started");
+    let asked = |name: &str| choice.work.is_empty() || choice.work.iter().any(|work| work == name);
+    let mut footing = String::new();
+    if asked("rss") {
+        footing += &footing::memory(&lab, &peers)?;
+    }
+    if asked("start") {
+        footing += &footing::start(&lab, &mut peers)?;
+    }
+    let mut rows = Vec::new();
+    for work in works {
+        let able: Vec<&Peer> = peers.iter().filter(|peer| work.takes(peer)).collect();
+        for number in 0..choice.rounds {
+            for turn in 0..able.len() {
+                if let Some(peer) = able.get((turn + number) % able.len()) {
+                    let row = round::run(&lab, work, peer, number, choice.seconds)?;
+                    eprintln!("{row}");
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    let folder = choice.write.clone();
+    let folder = folder.unwrap_or_else(|| step::target().join("bench"));
+    let result = report::Result::new(&rows, choice.keep_noisy);
+    write(&folder, "rounds.csv", &report::csv(&rows))?;
+    let report = result.markdown(works, choice.floating) + &footing;
+    write(&folder, "report.md", &report)?;
+    match choice.output {
+        Output::Json => println!("{}", result.json(works)),
+        Output::Text => println!("{report}"),
+    }
+    if choice.profile {
+        for peer in &peers {
+            for work in works.iter().filter(|work| work.takes(peer)) {
+                println!("{}", round::profile(&lab, work, peer)?);
+            }
+        }
+    }
+    if choice.check {
+        let broken = result.broken(works);
+        ensure!(broken.is_empty(), "bounds: {}", broken.join("; "));
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(name);
+    std::fs::write(&path, text).with_context(|| path.display().to_string())
+}
