@@ -27,6 +27,10 @@ const MAX_READ: usize = 32 * 1024;
 const READS: usize = 8;
 
 /// The one who reads and writes a connection. Dropping it breaks every stream.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 pub(crate) struct Driver<T> {
     io: T,
     state: Rc<RefCell<State>>,

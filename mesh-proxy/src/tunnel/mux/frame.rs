@@ -70,12 +70,13 @@ pub(super) struct Header {
 impl Header {
     /// Reads one, once all its bytes are there.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let &[a, b, c, kind, flags, d, e, f, g] = bytes.first_chunk::<HEADER>()?;
+        let bytes = bytes.first_chunk::<HEADER>()?;
+        let (length, stream) = (bytes.first_chunk()?, bytes.last_chunk()?);
         Some(Self {
-            length: u32::from_be_bytes([0, a, b, c]) as usize,
-            kind,
-            flags,
-            stream: u32::from_be_bytes([d, e, f, g]) & MOST,
+            length: (u32::from_be_bytes(*length) >> 8) as usize,
+            kind: bytes[3],
+            flags: bytes[4],
+            stream: u32::from_be_bytes(*stream) & MOST,
         })
     }
 

@@ -313,8 +313,11 @@ impl State {
             return broken(Code::FRAME_SIZE, "settings cut off");
         }
         let mut window = self.initial_window;
-        for &[a, b, c, d, e, f] in settings {
-            match (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])) {
+        for entry in settings {
+            let (Some(id), Some(value)) = (entry.first_chunk(), entry.last_chunk()) else {
+                continue;
+            };
+            match (u16::from_be_bytes(*id), u32::from_be_bytes(*value)) {
                 (setting::INITIAL_WINDOW, value) if value > MOST => {
                     return broken(Code::FLOW_CONTROL, "a window beyond the largest");
                 }

@@ -65,6 +65,10 @@ struct Last {
 }
 
 /// One connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 pub(crate) struct State {
     pub(super) role: Role,
     /// In order of their numbers.

@@ -20,6 +20,10 @@ pub(crate) enum Reset {
 }
 
 /// One stream.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 pub(super) struct Stream {
     pub(super) id: u32,
     pub(super) send_window: i64,
