@@ -225,7 +225,7 @@ fn breaches_that_end_a_connection() {
         ),
         (
             "a frame longer than allowed",
-            frame(kind::DATA, 0, 1, &[0; 64 * 1024 + 1]),
+            frame(kind::DATA, 0, 1, &vec![0; 64 * 1024 + 1]),
             Code::FRAME_SIZE,
         ),
     ] {
@@ -390,7 +390,7 @@ fn the_201st_stream_is_refused() {
 fn data_beyond_a_window_is_refused() {
     let mut state = receiver();
     state.receive(&head(1)).unwrap();
-    let data = frame(kind::DATA, 0, 1, &[0; 64 * 1024]);
+    let data = frame(kind::DATA, 0, 1, &vec![0; 64 * 1024]);
     for _ in 0..WINDOWS.stream / (64 * 1024) {
         state.receive(&data).unwrap();
     }
