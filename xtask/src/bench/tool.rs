@@ -21,6 +21,8 @@ pub(crate) struct Tools {
     pub(crate) envoy: Option<PathBuf>,
     pub(crate) haproxy: Option<PathBuf>,
     pub(crate) nginx: Option<PathBuf>,
+    /// What counts instructions.
+    pub(crate) valgrind: Option<PathBuf>,
 }
 
 impl Tools {
@@ -31,18 +33,15 @@ impl Tools {
         wants: &dyn Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
         let release = step::target().join("release");
-        step::run(&mut cargo([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "bench",
-        ]))?;
         let control = release.join("mesh-control");
-        if wants("ours") && ours.is_none() || !control.is_file() {
-            let what = ["-p", "mesh-ctl", "-p", "mesh-proxy", "-p", "mesh-control"];
-            step::run(cargo(["build", "--release", "--locked"]).args(what))?;
+        let mut build = cargo(["build", "--release", "--locked", "-p", "bench"]);
+        let any_ours = ["ours", "ours-grown", "ours-one"].into_iter().any(wants);
+        if any_ours && ours.is_none() || !control.is_file() {
+            // The packages that are built for release elsewhere too: another choice of them would
+            // unify features otherwise, and build everything twice.
+            build.args(["-p", "mesh-ctl", "-p", "mesh-proxy", "-p", "mesh-control"]);
         }
+        step::run(&mut build)?;
         let any_envoy = ["envoy", "envoy-h2", "envoy-tcp"].into_iter().any(wants);
         let given = |path: Option<&Path>| path.map(std::path::absolute).transpose();
         Ok(Self {
@@ -53,6 +52,7 @@ impl Tools {
             envoy: any_envoy.then(envoy).and_then(told),
             haproxy: wants("haproxy").then(|| debian("haproxy")).and_then(told),
             nginx: wants("nginx").then(|| debian("nginx")).and_then(told),
+            valgrind: wants("valgrind").then(|| debian("valgrind")).and_then(told),
         })
     }
 }
@@ -74,7 +74,7 @@ fn envoy() -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// A server of Debian, whose package has its name.
+/// A program of Debian, whose package has its name.
 fn debian(name: &str) -> anyhow::Result<PathBuf> {
     let find = || {
         let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"];

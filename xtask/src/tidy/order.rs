@@ -151,6 +151,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "server",
             "load",
             "hold",
+            "endless",
+            "count",
         ],
     ),
 ];
