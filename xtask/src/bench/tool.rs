@@ -26,27 +26,25 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Builds ours unless it is given, and finds those of the wanted peers.
+    /// Builds ours, and finds those of the wanted peers.
     pub(crate) fn find(
         ours: Option<&Path>,
         against: Option<&Path>,
         wants: &dyn Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
         let release = step::target().join("release");
-        let control = release.join("mesh-control");
-        let mut build = cargo(["build", "--release", "--locked", "-p", "bench"]);
-        let any_ours = ["ours", "ours-grown", "ours-one"].into_iter().any(wants);
-        if any_ours && ours.is_none() || !control.is_file() {
-            // The packages that are built for release elsewhere too: another choice of them would
-            // unify features otherwise, and build everything twice.
-            build.args(["-p", "mesh-ctl", "-p", "mesh-proxy", "-p", "mesh-control"]);
+        // With the packages that are built for release elsewhere too: another choice of them would
+        // unify features otherwise, and build everything twice.
+        let mut build = cargo(["build", "--release", "--locked"]);
+        for package in ["bench", "mesh-ctl", "mesh-proxy", "mesh-control"] {
+            build.args(["--package", package]);
         }
         step::run(&mut build)?;
         let any_envoy = ["envoy", "envoy-h2", "envoy-tcp"].into_iter().any(wants);
         let given = |path: Option<&Path>| path.map(std::path::absolute).transpose();
         Ok(Self {
             bench: release.join("bench"),
-            control,
+            control: release.join("mesh-control"),
             ours: Some(given(ours)?.unwrap_or_else(|| release.join("mesh-proxy"))),
             against: given(against)?,
             envoy: any_envoy.then(envoy).and_then(told),
