@@ -5,9 +5,12 @@
 
 mod certificate;
 mod closed;
+mod count;
 mod cpu;
+mod endless;
 mod forward;
 mod h2;
+mod handshake;
 mod hold;
 mod load;
 mod message;
@@ -48,6 +51,12 @@ enum Command {
         /// How many.
         #[arg(long)]
         connections: usize,
+        /// What is done with each before it is held.
+        #[arg(long, value_enum)]
+        kind: closed::Kind,
+        /// Folder of the certificate that handshakes show.
+        #[arg(long)]
+        identity: Option<PathBuf>,
     },
     /// A reference proxy: `--via LISTEN=TO`, repeatable.
     Forward {
@@ -60,6 +69,15 @@ enum Command {
         /// Mutual TLS at LISTEN, with the certificates of this folder.
         #[arg(long, value_name = "FOLDER")]
         tls_in: Option<PathBuf>,
+    },
+    /// Does a piece of the data path again and again.
+    Count {
+        /// Which.
+        #[arg(value_enum)]
+        piece: count::Piece,
+        /// How often.
+        #[arg(long)]
+        times: u64,
     },
     /// Writes the certificates that peers use.
     Certificates {
@@ -87,7 +105,12 @@ fn main() -> anyhow::Result<()> {
             voice::print(&seen.to_string());
             Ok(())
         }
-        Command::Hold { to, connections } => hold::run(to, connections),
+        Command::Hold {
+            to,
+            connections,
+            kind,
+            identity,
+        } => runtime.block_on(hold::run(to, connections, kind, identity.as_deref())),
         Command::Forward {
             via,
             tls_out,
@@ -106,6 +129,7 @@ fn main() -> anyhow::Result<()> {
             }
             runtime.block_on(forward::run(all))
         }
+        Command::Count { piece, times } => count::run(piece, times),
         Command::Certificates { folder } => certificate::write(&folder),
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! May use `step`, `cluster` and `test`.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -14,6 +15,8 @@ use crate::test::{DEMO_CASE, PROOF, build, cases};
 
 /// For the end-to-end cases.
 const BUDGET: Duration = Duration::from_mins(40);
+/// The name of the one that is no test of the crate: `cargo xtask bench --quick`.
+const SMOKE: &str = "bench_quick";
 /// Names of cases that run in the cluster start so.
 const IN_CLUSTER: &str = "cluster_";
 
@@ -38,6 +41,7 @@ pub(crate) struct Choice {
 pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
     let filter = choice.filter.as_deref();
     if choice.list {
+        println!("{SMOKE}: test");
         return step::run(chosen(filter).arg("--list"));
     }
     let mut steps = Steps::within(BUDGET);
@@ -56,6 +60,12 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
             let mut command = chosen(filter);
             command.args(["--skip", IN_CLUSTER, "--nocapture", "--test-threads=1"]);
             step::run(&mut command)
+        });
+    }
+    let smoke = !choice.conformance && filter.is_none_or(|filter| SMOKE.contains(filter));
+    if smoke {
+        steps.run("smoke run of the bench", || {
+            step::run(Command::new(std::env::current_exe()?).args(["bench", "--quick"]))
         });
     }
     if choice.conformance || !inside.is_empty() {
@@ -90,7 +100,7 @@ fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
     }
 }
 
-fn cases_inside(choice: &Choice) -> std::process::Command {
+fn cases_inside(choice: &Choice) -> Command {
     let mut command = cases(&["--tests", "--offline"]);
     let filter = choice.filter.as_deref().unwrap_or(IN_CLUSTER);
     command.args([filter, "--include-ignored"]);
@@ -105,13 +115,16 @@ fn names(filter: Option<&str>) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = tests.map(ToOwned::to_owned).collect();
     if names.is_empty() {
         let filter = filter.unwrap_or_default();
+        if SMOKE.contains(filter) {
+            return Ok(names);
+        }
         bail!("no case has a name with {filter:?}; cargo xtask e2e --list shows them");
     }
     Ok(names)
 }
 
 /// The cases of `cargo xtask e2e`; the demo's belongs to `cargo xtask test`.
-fn chosen(filter: Option<&str>) -> std::process::Command {
+fn chosen(filter: Option<&str>) -> Command {
     let mut command = cases(&["--tests"]);
     command
         .args(filter)

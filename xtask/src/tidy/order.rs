@@ -148,9 +148,12 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "closed",
             "open",
             "h2",
+            "handshake",
             "server",
             "load",
             "hold",
+            "endless",
+            "count",
         ],
     ),
 ];
