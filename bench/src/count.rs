@@ -14,7 +14,7 @@ use mesh_api::explain::Silent;
 use mesh_api::manifest;
 use mesh_api::model::policy::Algorithm;
 use mesh_api::model::route::HeaderChanges;
-use mesh_api::name::{DestinationName, Namespace, ObjectName, Port};
+use mesh_api::name::{DestinationName, Namespace, ObjectName};
 use mesh_api::snapshot::DestinationTable;
 use mesh_api::translate::Catalog;
 use mesh_proxy::filter::{self, RequestChanges};
@@ -155,8 +155,7 @@ fn table(rules: u32) -> anyhow::Result<DestinationTable> {
         ensure!(faults.is_empty(), "{faults:?}");
     }
     let namespace: Namespace = "demo".parse()?;
-    let service = ObjectName::new(namespace.clone(), "app".parse()?);
-    let name = DestinationName::new(service, Port::new(80).context("a port")?);
+    let name: DestinationName = "demo/app:80".parse()?;
     let destination = catalog.destination(&name, &namespace);
     let destination = destination.context("no such destination")?;
     match DestinationTable::compile(destination, None) {
