@@ -152,8 +152,6 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "server",
             "load",
             "hold",
-            "endless",
-            "count",
         ],
     ),
 ];
