@@ -158,6 +158,11 @@ impl Peer {
         self
     }
 
+    /// True for a pair of mesh-proxy.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name == "against" || self.name.starts_with("ours")
+    }
+
     pub(crate) fn second(&self) -> Option<&Second> {
         self.second.as_ref()
     }

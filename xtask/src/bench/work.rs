@@ -92,6 +92,8 @@ const fn at(door: Door, work: Work) -> Work {
     Work { door, ..work }
 }
 
+/// Handshakes on the hybrid group.
+const HYBRID: &str = "handshake-hybrid";
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
 
@@ -167,7 +169,7 @@ const WORKS: &[Work] = &[
         Door::Second,
         load(
             "tls-hs-hybrid",
-            "handshake-hybrid",
+            HYBRID,
             16,
             0,
             &[own(Figure::Second, 1.4, "tls-hs")],
@@ -259,7 +261,9 @@ pub(crate) fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Work>> {
 impl Work {
     /// True if the peer has what the work needs.
     pub(crate) fn takes(&self, peer: &Peer) -> bool {
-        peer.door(self.door).is_some()
+        // Others are told to take X25519 alone.
+        let group = self.kind != HYBRID || peer.is_ours();
+        group && peer.door(self.door).is_some()
     }
 
     /// True if one proxy alone is loaded.
