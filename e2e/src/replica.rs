@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::apiserver::{ApiServer, Settings, exchange, folder_of};
 use crate::demo::meshctl;
 use crate::mesh::free_address;
-use crate::process::{Process, bound, output, wait_until};
+use crate::process::{Ended, Process, bound, output, wait_until};
 
 /// Whose rights replicas have.
 pub const ACCOUNT: &str = "system:serviceaccount:mesh-system:mesh-control";
@@ -340,14 +340,19 @@ impl Replica {
     ///
     /// If it fails.
     pub async fn ask(&self, words: &[&str]) -> anyhow::Result<Value> {
+        let words: Vec<&str> = words.iter().copied().chain(["-o", "json"]).collect();
+        Ok(serde_json::from_str(&self.run(&words).await?.good()?)?)
+    }
+
+    /// `meshctl` beside it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started, or takes too long.
+    pub async fn run(&self, words: &[&str]) -> anyhow::Result<Ended> {
         let mut command = Command::new(meshctl()?);
-        command
-            .args(words)
-            .args(["-o", "json", "--state"])
-            .arg(&self.folder);
-        Ok(serde_json::from_str(
-            &output(&mut command, COMMAND).await?.good()?,
-        )?)
+        command.args(words).arg("--state").arg(&self.folder);
+        output(&mut command, COMMAND).await
     }
 
     /// Its process.
@@ -435,7 +440,11 @@ fn mesh_control() -> anyhow::Result<PathBuf> {
 }
 
 /// The documents of a YAML text.
-fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
+///
+/// # Errors
+///
+/// If it is no YAML.
+pub fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
     let texts = text.split("\n---\n").filter(|text| {
         let mut lines = text.lines();
         lines.any(|line| !line.starts_with('#') && !line.trim().is_empty() && line != "---")
@@ -445,7 +454,11 @@ fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 /// The files of the Gateway API's module, standard channel.
-fn gateway_definitions() -> anyhow::Result<Vec<Value>> {
+///
+/// # Errors
+///
+/// If the module cannot be had.
+pub fn gateway_definitions() -> anyhow::Result<Vec<Value>> {
     let folder = gateway_files()?.join("config/crd/standard");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&folder)? {

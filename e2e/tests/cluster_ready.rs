@@ -14,7 +14,7 @@ const LATER: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_pods_in_the_mesh_are_ready_soon() -> anyhow::Result<()> {
+async fn cluster_alone_pods_in_the_mesh_are_ready_soon() -> anyhow::Result<()> {
     within("e2e-ready", true, async |space| {
         let mut times = [Vec::new(), Vec::new()];
         for turn in 0..PODS {

@@ -11,18 +11,21 @@ use e2e::figure::record;
 /// Requests a second.
 const RATE: u32 = 500;
 /// So many pods, restarted so often, are thirty turns.
-const REPLICAS: u32 = 3;
-const RESTARTS: u32 = 10;
+const PODS: u32 = 6;
+const RESTARTS: u32 = 5;
+/// Pods of the other cases.
+const FEW: u32 = 3;
 
-/// A load on three pods, in the mesh; what `disrupt` does may cost no request.
+/// A load on so many pods, in the mesh; what `disrupt` does may cost no request.
 async fn undisturbed(
     case: &str,
     name: &str,
+    replicas: u32,
     disrupt: impl AsyncFnOnce(&Namespace) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     within(name, true, async |space| {
         let shop = App {
-            replicas: REPLICAS,
+            replicas,
             ..App::new("shop")
         };
         space.start(&[shop]).await?;
@@ -50,26 +53,32 @@ async fn undisturbed(
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_turns_of_an_app_cost_no_request() -> anyhow::Result<()> {
-    undisturbed("cluster-rolling-restarts", "e2e-turns", async |space| {
-        for _ in 0..RESTARTS {
-            space
-                .kubectl(["rollout", "restart", "deployment/shop"])
-                .await?
-                .good()?;
-            space.wait_rollout("deployment/shop").await?;
-        }
-        Ok(())
-    })
+async fn cluster_alone_turns_of_an_app_cost_no_request() -> anyhow::Result<()> {
+    undisturbed(
+        "cluster-rolling-restarts",
+        "e2e-turns",
+        PODS,
+        async |space| {
+            for _ in 0..RESTARTS {
+                space
+                    .kubectl(["rollout", "restart", "deployment/shop"])
+                    .await?
+                    .good()?;
+                space.wait_rollout("deployment/shop").await?;
+            }
+            Ok(())
+        },
+    )
     .await
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_turns_of_the_control_plane_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_alone_turns_of_the_control_plane_cost_no_request() -> anyhow::Result<()> {
     undisturbed(
         "cluster-control-plane-restarts",
         "e2e-control",
+        FEW,
         async |_| {
             let control = ["--namespace", "mesh-system", "rollout"];
             let restart = ["restart", "deployment/mesh-control"];
@@ -84,8 +93,8 @@ async fn cluster_turns_of_the_control_plane_cost_no_request() -> anyhow::Result<
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
-    undisturbed("cluster-scale-1-10-1", "e2e-scale", async |space| {
+async fn cluster_alone_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
+    undisturbed("cluster-scale-1-10-1", "e2e-scale", FEW, async |space| {
         for replicas in ["1", "10", "1"] {
             let to = format!("--replicas={replicas}");
             space
@@ -101,9 +110,9 @@ async fn cluster_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_turns_of_a_node_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_alone_turns_of_a_node_cost_no_request() -> anyhow::Result<()> {
     // The load itself has to stay: it is on the other node, as the control plane is.
-    let ended = undisturbed("cluster-drain", "e2e-drain", async |space| {
+    let ended = undisturbed("cluster-drain", "e2e-drain", FEW, async |space| {
         // Without a budget a drain ends every pod at once, and nobody is left to answer.
         let budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: { name: shop }\n\
              spec: { minAvailable: 2, selector: { matchLabels: { app: shop } } }\n";

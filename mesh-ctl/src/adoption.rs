@@ -4,8 +4,10 @@
 //! May use `source::json` alone.
 
 mod bypass;
+mod declared;
 mod entry;
 mod objects;
+mod outside;
 mod policy;
 mod scrape;
 mod webhook;
@@ -14,8 +16,10 @@ mod webhook;
 mod tests;
 
 pub(crate) use bypass::{host_network, started_before};
+pub(crate) use declared::HOLDERS;
 pub(crate) use entry::entries;
 pub(crate) use objects::Objects;
+pub(crate) use outside::outsiders;
 pub(crate) use policy::network_policies;
 pub(crate) use scrape::scrapes;
 pub(crate) use webhook::webhooks;
@@ -29,4 +33,12 @@ pub(crate) struct Breakage {
     pub(crate) cause: String,
     /// The least that mends it.
     pub(crate) fix: String,
+}
+
+impl Breakage {
+    /// Three lines for people, each with this before it.
+    pub(crate) fn text(&self, indent: &str) -> String {
+        let Self { what, cause, fix } = self;
+        format!("{indent}{what}\n{indent}  cause: {cause}\n{indent}  fix:   {fix}")
+    }
 }

@@ -86,7 +86,8 @@ again: it succeeds only if nothing is left.")]
 Examples:
   meshctl demo                     until Ctrl-C; prints the address of a page
   meshctl demo --check -o json     proves what the mesh promises, and ends
-  meshctl demo --kubernetes        the same apps as pods of a cluster that has a mesh")]
+  meshctl demo --kubernetes        the same apps as pods of a cluster that has a mesh
+  meshctl demo --kubernetes --delete    takes away what one left, with --keep or by a crash")]
     Demo(demo::show::DemoArgs),
     /// Run a process as a workload of the mesh, with its sidecar.
     #[command(after_long_help = "\
@@ -130,7 +131,8 @@ Examples:
   kubectl get deploy -o yaml | meshctl inject -f - --root-hash \"$HASH\" -o json
 
 Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs, Pods and Lists of them. What is
-left alone, and why, is told on standard error.")]
+left alone, and why, is told on standard error; and what strict mutual TLS would break among
+these manifests, with what mends it.")]
     Inject(Box<inject::Inject>),
     /// Show what every proxy runs: SYNCED, STALE or NACKED.
     #[command(after_long_help = "\
@@ -155,7 +157,8 @@ Examples:
   meshctl check --wait 30s                 after a start: until nothing fails
   meshctl check --strict -o short          warnings fail as well; only what is found is printed
   meshctl check --only proxies -o json
-  meshctl check --pre                      can this cluster have a mesh, and what would break
+  meshctl check --pre                      can this cluster have a mesh
+  meshctl check --pre --adopt shop         and what joining would break in the namespace shop
 
 Every check is explained in docs/reference/check.md.
 Exit codes: 0 nothing fails, 1 something does (with --strict, a warning as well), 2 the command
@@ -326,6 +329,9 @@ fn block_on<F: Future<Output = anyhow::Result<u8>>>(work: F) -> anyhow::Result<u
         .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

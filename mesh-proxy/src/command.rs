@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: mesh-proxy run BOOTSTRAP.json     a proxy, as the file says
        mesh-proxy pod                    a pod's proxy, as its environment says
        mesh-proxy init [EXCLUSIONS]      write the rules that redirect a pod's connections, and end
-       mesh-proxy cni-node               keep the CNI plug-in on this node (which is this binary)
+       mesh-proxy cni-node               keep the CNI plug-in on this node, and answer it
        mesh-proxy admin PATH [BODY]      ask the proxy beside this process
        mesh-proxy wait [SECONDS]         until it is ready
        mesh-proxy --version
@@ -32,9 +32,6 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let (true, Ok(command)) = (words.is_empty(), std::env::var("CNI_COMMAND")) {
-        return cni::plug_in(&command);
-    }
     let done = match words.as_slice() {
         ["run", path] => serve(Bootstrap::load(Path::new(path))),
         ["pod"] => serve(Bootstrap::of_pod(

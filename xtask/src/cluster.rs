@@ -12,7 +12,7 @@ mod node;
 mod teardown;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Load { apps: true, .. } => cluster()?.load(&apps()?),
         Verb::Load { archives, .. } if archives.is_empty() => load_all(),
         Verb::Load { archives, .. } => cluster()?.load(&archives),
-        Verb::LoadOlder => load_older(),
+        Verb::LoadOlder => load_older(&built()),
         Verb::Exec { command } => exec(&command),
         Verb::Kubectl { arguments } => hand_over(cluster()?.kubectl(arguments)?),
         Verb::Define { experimental } => define(experimental),
@@ -190,9 +190,14 @@ pub(crate) fn load_all() -> anyhow::Result<()> {
     cluster.load(&archives)
 }
 
-/// Loads images of the same programs that say they are of an older version.
-pub(crate) fn load_older() -> anyhow::Result<()> {
-    cluster()?.load(&image::write_older(OLDER)?)
+/// Loads images of these programs that say they are of an older version.
+pub(crate) fn load_older(programs: &Path) -> anyhow::Result<()> {
+    cluster()?.load(&image::write_older(programs, OLDER)?)
+}
+
+/// Where the programs of this tree are, built for release.
+pub(crate) fn built() -> PathBuf {
+    step::target().join("release")
 }
 
 fn apps() -> anyhow::Result<Vec<PathBuf>> {
@@ -213,7 +218,7 @@ pub(crate) fn conform(case: Option<&str>, meshed: bool) -> anyhow::Result<()> {
 
 /// Installs the mesh as a user does.
 pub(crate) fn install() -> anyhow::Result<()> {
-    let meshctl = step::target().join("release/meshctl");
+    let meshctl = built().join("meshctl");
     step::run(cluster()?.command(meshctl)?.arg("install"))
 }
 

@@ -19,6 +19,13 @@ const BUDGET: Duration = Duration::from_mins(40);
 const SMOKE: &str = "bench_quick";
 /// Names of cases that run in the cluster start so.
 const IN_CLUSTER: &str = "cluster_";
+/// And of those that have it for themselves: they change it as a whole, or measure times.
+const ALONE: &str = "cluster_alone_";
+/// Names of cases with an API server of their own.
+const API_SERVER: &str = "apiserver_";
+/// Cases at once: several of those that mostly wait.
+const SOME: &str = "--test-threads=4";
+const ONE: &str = "--test-threads=1";
 
 /// Which cases run, and what stays after them.
 #[derive(Args)]
@@ -53,42 +60,85 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
     } else {
         names(filter)?
     };
-    let (inside, outside): (Vec<&String>, Vec<&String>) =
-        names.iter().partition(|name| name.starts_with(IN_CLUSTER));
-    if !outside.is_empty() {
-        steps.run("end-to-end cases", || {
-            let mut command = chosen(filter);
-            command.args(["--skip", IN_CLUSTER, "--nocapture", "--test-threads=1"]);
-            step::run(&mut command)
-        });
-    }
-    let smoke = !choice.conformance && filter.is_none_or(|filter| SMOKE.contains(filter));
-    if smoke {
+    let (inside, outside): (Vec<&str>, Vec<&str>) = names
+        .iter()
+        .map(String::as_str)
+        .partition(|name| name.starts_with(IN_CLUSTER));
+    if !choice.conformance && filter.is_none_or(|filter| SMOKE.contains(filter)) {
         steps.run("smoke run of the bench", || {
             step::run(Command::new(std::env::current_exe()?).args(["bench", "--quick"]))
         });
     }
-    if choice.conformance || !inside.is_empty() {
-        in_cluster(&mut steps, choice, !inside.is_empty());
-    }
+    let needs_cluster = choice.conformance || !inside.is_empty();
+    // Both mostly wait. What they print is told apart: that of those without a cluster comes when they end.
+    let run_one = if needs_cluster {
+        step::run_aside
+    } else {
+        step::run
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| run_outside(&outside, run_one));
+        let made = needs_cluster && begin_inside(&mut steps, choice, &inside);
+        match beside.join() {
+            Ok(ended) => steps.take_in(ended),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        if needs_cluster {
+            end_inside(&mut steps, choice, &inside, made);
+        }
+    });
     steps.finish()
 }
 
-/// Makes the cluster and the mesh in it, runs what was chosen, and removes it.
-fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
+/// The cases without a cluster, each process by `run`.
+fn run_outside(names: &[&str], run: fn(&mut Command) -> anyhow::Result<()>) -> Steps {
+    let mut steps = Steps::within(BUDGET);
+    let (served, others): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| name.starts_with(API_SERVER));
+    if !others.is_empty() {
+        steps.run("end-to-end cases", || {
+            run(&mut exactly(&["--tests"], &others, ONE))
+        });
+    }
+    if !served.is_empty() {
+        steps.run("cases with an API server", || {
+            run(&mut exactly(&["--tests"], &served, SOME))
+        });
+    }
+    steps
+}
+
+/// These cases and no others, so many at once.
+fn exactly(of: &[&str], names: &[&str], at_once: &str) -> Command {
+    let mut command = cases(of);
+    command.args(["--include-ignored", "--nocapture", "--exact", at_once]);
+    command.args(names);
+    command
+}
+
+/// Makes the cluster and the mesh in it, and runs the cases that share it. True if there is a mesh.
+fn begin_inside(steps: &mut Steps, choice: &Choice, names: &[&str]) -> bool {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
-        && steps.run("images of an older version", cluster::load_older)
+        && steps.run("images of an older version", || {
+            cluster::load_older(&cluster::built())
+        })
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
-    if made && any {
-        steps.run("cases in the cluster", || {
-            let mut command = cluster::enter(&cases_inside(choice))?;
-            if choice.keep {
-                command.env("MESH_KEEP", "1");
-            }
-            step::run(&mut command)
-        });
+    let is_shared = |name: &&&str| !name.starts_with(ALONE);
+    let shared: Vec<&str> = names.iter().filter(is_shared).copied().collect();
+    if made && !shared.is_empty() {
+        steps.run("cases in the cluster", || inside(choice, &shared, SOME));
+    }
+    made
+}
+
+/// Runs the cases that need the cluster for themselves, and removes it.
+fn end_inside(steps: &mut Steps, choice: &Choice, names: &[&str], made: bool) {
+    let is_alone = |name: &&&str| name.starts_with(ALONE);
+    let alone: Vec<&str> = names.iter().filter(is_alone).copied().collect();
+    if made && !alone.is_empty() {
+        steps.run("cases alone in the cluster", || inside(choice, &alone, ONE));
     }
     if made && choice.filter.is_none() {
         steps.run("Gateway API conformance", || cluster::conform(None, true));
@@ -100,12 +150,13 @@ fn in_cluster(steps: &mut Steps, choice: &Choice, any: bool) {
     }
 }
 
-fn cases_inside(choice: &Choice) -> Command {
-    let mut command = cases(&["--tests", "--offline"]);
-    let filter = choice.filter.as_deref().unwrap_or(IN_CLUSTER);
-    command.args([filter, "--include-ignored"]);
-    command.args(["--nocapture", "--test-threads=1"]);
-    command
+/// These cases, in the cluster's network.
+fn inside(choice: &Choice, names: &[&str], at_once: &str) -> anyhow::Result<()> {
+    let mut command = cluster::enter(&exactly(&["--tests", "--offline"], names, at_once))?;
+    if choice.keep {
+        command.env("MESH_KEEP", "1");
+    }
+    step::run(&mut command)
 }
 
 /// The names of the chosen cases.

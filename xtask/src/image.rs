@@ -1,6 +1,6 @@
 //! `cargo xtask image`: the images of the mesh, without a container engine.
 //!
-//! Each has its program, the libraries that it asks for, and its user; that of the proxy has `nft` too.
+//! Each has its program, the libraries that it asks for, and its user; that of the proxy has `nft` and the CNI plug-in too.
 //! May use `archive`, `debian`, `dist` and `step`.
 
 mod dated;
@@ -8,6 +8,7 @@ mod dated;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::archive::{Image, Runs};
@@ -30,7 +31,8 @@ struct Ours {
     package: &'static str,
     /// Its user and group: injection knows the proxy's.
     user: u32,
-    nft: bool,
+    /// It captures: `nft` and the CNI plug-in belong to it.
+    captures: bool,
 }
 
 const OURS: [Ours; 3] = [
@@ -38,22 +40,24 @@ const OURS: [Ours; 3] = [
         program: "mesh-proxy",
         package: "mesh-proxy",
         user: 15008,
-        nft: true,
+        captures: true,
     },
     Ours {
         program: "mesh-control",
         package: "mesh-control",
         user: 15012,
-        nft: false,
+        captures: false,
     },
     // The apps of the demo.
     Ours {
         program: "meshctl",
         package: "mesh-ctl",
         user: 15012,
-        nft: false,
+        captures: false,
     },
 ];
+/// The CNI plug-in, which the proxy's image carries to the nodes.
+const PLUGIN: &str = "mesh-cni";
 /// What names of our images start with.
 const REGISTRY: &str = "mesh.dev";
 const SEARCH_PATH: &str = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -86,6 +90,7 @@ pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<V
         build.args(["--package", ours.package]);
     }
     step::run(&mut build)?;
+    build_plugin(profile)?;
     let programs = step::target().join(profile.name());
     archives(
         &programs,
@@ -94,15 +99,31 @@ pub(crate) fn write_all(profile: Profile, tag: Option<&str>) -> anyhow::Result<V
     )
 }
 
-/// Images of the programs as they were built for release, told to be of an older `version`; the programs
+/// Builds the CNI plug-in without shared libraries, beside the other programs: it runs on nodes, not in
+/// an image.
+fn build_plugin(profile: Profile) -> anyhow::Result<()> {
+    let said = step::output(Command::new("rustc").arg("-vV"))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("rustc -vV names no host")?;
+    let flags = format!("target.{host}.rustflags=['-Ctarget-feature=+crt-static']");
+    let mut build = cargo(["build", "--locked", "--profile", profile.name()]);
+    build.args(["--package", PLUGIN, "--target", host, "--config", &flags]);
+    step::run(&mut build)?;
+    let built = step::target().join(host).join(profile.name()).join(PLUGIN);
+    let beside = step::target().join(profile.name()).join(PLUGIN);
+    std::fs::copy(built, beside)?;
+    Ok(())
+}
+
+/// Images of programs as they were built for release, told to be of an older `version`; the programs
 /// themselves are left in the folder `older` of the target.
-pub(crate) fn write_older(version: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let built = step::target().join(Profile::Release.name());
+pub(crate) fn write_older(built: &Path, version: &str) -> anyhow::Result<Vec<PathBuf>> {
     let older = step::target().join("older");
     std::fs::create_dir_all(&older)?;
     for Ours { program, .. } in &OURS {
         dated::write(&built.join(program), &older.join(program), version)?;
     }
+    std::fs::copy(built.join(PLUGIN), older.join(PLUGIN))?;
     archives(&older, "older", version)
 }
 
@@ -149,7 +170,10 @@ pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
 impl Ours {
     fn image(&self, programs: &Path, tag: &str) -> anyhow::Result<Image> {
         let Self {
-            program, user, nft, ..
+            program,
+            user,
+            captures,
+            ..
         } = self;
         let at = format!("/usr/local/bin/{program}");
         let runs = Runs {
@@ -177,8 +201,10 @@ impl Ours {
             image.folder_of(at, 0o755, *user);
         }
         image.link("/var/run", "/run").folder("/tmp", 0o1777);
-        if *nft {
+        if *captures {
             add_nft(&mut image)?;
+            let plugin = programs.join(PLUGIN);
+            image.file(&format!("/usr/local/bin/{PLUGIN}"), &plugin, 0o755);
         }
         Ok(image)
     }

@@ -21,6 +21,7 @@ mod footprint;
 mod image;
 mod measure;
 mod prove;
+mod release;
 mod source;
 mod step;
 mod test;

@@ -1,12 +1,13 @@
 //! `cargo xtask prove`: proofs too long for every change, and the table of what they found.
 //!
-//! May use `step` and `test`.
+//! May use `step`, `test` and `release`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::release;
 use crate::step::{self, Steps};
 use crate::test::{PROOF, build, cases};
 
@@ -18,6 +19,10 @@ const PAGE: &str = "docs/proofs/protocols.md";
 pub(crate) fn run(name: Option<&str>, list: bool) -> anyhow::Result<()> {
     let filter = name.map_or_else(|| PROOF.to_owned(), |name| format!("{PROOF}{name}"));
     if list {
+        println!(
+            "{}: from the first release to this tree, in a cluster",
+            release::NAME
+        );
         return step::run(cases(&["--tests", "--release"]).args([
             filter.as_str(),
             "--include-ignored",
@@ -28,12 +33,17 @@ pub(crate) fn run(name: Option<&str>, list: bool) -> anyhow::Result<()> {
     std::fs::write(&figures, "").with_context(|| figures.display().to_string())?;
     let mut steps = Steps::within(BUDGET);
     if steps.run("build meshctl (release)", build) {
-        steps.run("proofs", || {
-            let mut command = cases(&["--tests", "--release"]);
-            command.args([filter.as_str(), "--include-ignored", "--nocapture"]);
-            command.arg("--test-threads=1");
-            step::run(command.env("MESH_FIGURES", &figures))
-        });
+        if name != Some(release::NAME) {
+            steps.run("proofs", || {
+                let mut command = cases(&["--tests", "--release"]);
+                command.args([filter.as_str(), "--include-ignored", "--nocapture"]);
+                command.arg("--test-threads=1");
+                step::run(command.env("MESH_FIGURES", &figures))
+            });
+        }
+        if name.is_none_or(|name| name == release::NAME) {
+            steps.run(release::NAME, || release::prove(&figures));
+        }
         steps.run("table", || write(&figures));
     }
     steps.finish()

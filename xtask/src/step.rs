@@ -46,6 +46,11 @@ impl Steps {
         }
     }
 
+    /// Takes in what became of steps that ran beside these.
+    pub(crate) fn take_in(&mut self, others: Self) {
+        self.failed.extend(others.failed);
+    }
+
     /// Prints the sum and fails if a step failed. Time over the budget is reported, not refused:
     /// it says more about the machine than about the code.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
@@ -94,6 +99,20 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
         .with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
         bail!("{} ended with {status}", name_of(command));
+    }
+    Ok(())
+}
+
+/// Runs `command` and prints its output once it ended, in one piece, with its errors before it.
+pub(crate) fn run_aside(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let said =
+        [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+    println!("{}", said.concat());
+    if !output.status.success() {
+        bail!("{} ended with {}", name_of(command), output.status);
     }
     Ok(())
 }

@@ -8,6 +8,10 @@ use super::Namespace;
 
 /// The image with `cluster-app`, as `cargo xtask e2e` loads it.
 pub const IMAGE: &str = "mesh.dev/e2e-app:dev";
+/// What `restricted` asks of a container.
+const RESTRICTED: &str = "        securityContext: { runAsNonRoot: true, runAsUser: 65532, \
+     allowPrivilegeEscalation: false, capabilities: { drop: [ALL] }, \
+     seccompProfile: { type: RuntimeDefault } }\n";
 
 /// An app to run.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct App<'a> {
     pub labels: &'a str,
     /// The node that all its pods must be on, if any.
     pub node: &'a str,
+    /// True if its pods keep what the Pod Security level `restricted` asks.
+    pub restricted: bool,
 }
 
 impl<'a> App<'a> {
@@ -33,6 +39,7 @@ impl<'a> App<'a> {
             replicas: 1,
             labels: "",
             node: "",
+            restricted: false,
         }
     }
 
@@ -44,7 +51,9 @@ impl<'a> App<'a> {
             replicas,
             labels,
             node,
+            restricted,
         } = self;
+        let security = if *restricted { RESTRICTED } else { "" };
         let more = if labels.is_empty() {
             String::new()
         } else {
@@ -63,14 +72,14 @@ impl<'a> App<'a> {
              \x20 - {{ name: tcp-greet, port: 9000, targetPort: 9000 }}\n\
              ---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\n\
              spec:\n  replicas: {replicas}\n  selector: {{ matchLabels: {{ app: {name} }} }}\n\
-             \x20 strategy: {{ rollingUpdate: {{ maxUnavailable: 0, maxSurge: 2 }} }}\n\
+             \x20 strategy: {{ rollingUpdate: {{ maxUnavailable: 0, maxSurge: 50% }} }}\n\
              \x20 template:\n    metadata: {{ labels: {{ app: {name}{more} }} }}\n    spec:\n\
              \x20     serviceAccountName: {name}\n{node}\
              \x20     containers:\n      - name: app\n        image: {IMAGE}\n\
              \x20       args: [serve]\n        env: [{{ name: VERSION, value: {version} }}]\n\
              \x20       ports: [{{ containerPort: 8080 }}, {{ containerPort: 9000 }}]\n\
              \x20       readinessProbe: {{ httpGet: {{ path: /ready, port: 8080 }}, periodSeconds: 1 }}\n\
-             \x20       resources: {{ requests: {{ cpu: 5m, memory: 16Mi }} }}\n"
+             \x20       resources: {{ requests: {{ cpu: 5m, memory: 16Mi }} }}\n{security}"
         )
     }
 }

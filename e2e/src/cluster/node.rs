@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// The resident memory of a pod's program, in bytes.
@@ -22,6 +22,39 @@ pub fn resident(pod: &Value, program: &str) -> anyhow::Result<u64> {
         }
     }
     bail!("no {program} of pod {uid} among this machine's processes")
+}
+
+/// The names of the files in a folder of each node, sorted.
+///
+/// # Errors
+///
+/// If no node is on this machine, or one has no such folder.
+pub fn files(folder: &str) -> anyhow::Result<Vec<Vec<String>>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let at = entry?.path();
+        // Each node has one, of its own file system.
+        if fs::read_to_string(at.join("comm")).is_ok_and(|name| name.trim() == "kubelet") {
+            let place = at.join("root").join(folder.trim_start_matches('/'));
+            found.push(names(&place)?);
+        }
+    }
+    ensure!(
+        !found.is_empty(),
+        "no kubelet among this machine's processes"
+    );
+    found.sort();
+    Ok(found)
+}
+
+fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    };
+    let mut names = entries.map(name).collect::<anyhow::Result<Vec<String>>>()?;
+    names.sort();
+    Ok(names)
 }
 
 fn is_of(process: &Path, uid: &str, program: &str) -> bool {

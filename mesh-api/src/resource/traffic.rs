@@ -134,7 +134,7 @@ pub struct RetrySection {
     /// Tries after the first; 2 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// What is retried.
+    /// What is retried. In files for kubectl its name is written `"on"`: a bare `on` is `true` there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<RetryOn>,
     /// `Idempotent`, `Any` or a list.

@@ -26,8 +26,14 @@ pub(crate) fn host_network(objects: &Objects) -> Vec<Breakage> {
 
 /// Pods that were started before their namespace opted in.
 pub(crate) fn started_before(objects: &Objects) -> Vec<Breakage> {
+    // Of a namespace that is only looked at as if, every pod did.
+    let is_adopted = |pod: &Value| objects.adopted.iter().any(|one| one == namespace(pod));
     let is_meant = |pod: &&Value| {
-        objects.is_opted_in(pod) && !has_sidecar(pod) && !on_host(pod) && is_alive(pod)
+        objects.is_opted_in(pod)
+            && !is_adopted(pod)
+            && !has_sidecar(pod)
+            && !on_host(pod)
+            && is_alive(pod)
     };
     let mut found = Vec::new();
     for owner in unique(objects.pods.iter().filter(is_meant).map(owner)) {

@@ -36,9 +36,21 @@ pub(crate) struct Objects {
     pub(crate) monitors: Vec<Value>,
     /// MutualTLSPolicies: exceptions that were made.
     pub(crate) exceptions: Vec<Value>,
+    /// Namespaces that are looked at as if they had opted in.
+    pub(crate) adopted: Vec<String>,
 }
 
 impl Objects {
+    /// Looks at a namespace as if it had opted in; false if there is none of that name.
+    pub(crate) fn adopt(&mut self, named: &str) -> bool {
+        let Some(namespace) = self.namespaces.iter_mut().find(|one| name(one) == named) else {
+            return false;
+        };
+        namespace["metadata"]["labels"][INJECT] = "enabled".into();
+        self.adopted.push(named.to_owned());
+        true
+    }
+
     /// Pods that are in the mesh, or will be when they start again.
     pub(super) fn meshed(&self) -> impl Iterator<Item = &Value> {
         self.pods.iter().filter(|pod| self.is_meshed(pod))

@@ -22,13 +22,16 @@ mod workload;
 
 use std::time::Duration;
 
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
+use mesh_api::name::Namespace;
 use mesh_api::resource::duration;
 use tokio::time::{Instant, sleep};
 
 use crate::render::{json, print, yaml};
 use crate::source::origin::Origin;
 use catalog::Category;
+use facts::Facts;
 use report::Report;
 
 /// Between two rounds of `--wait`.
@@ -43,6 +46,10 @@ pub(crate) struct Check {
     /// Before an installation: whether the cluster can have a mesh, and what would stand in its way.
     #[arg(long, conflicts_with = "wait")]
     pre: bool,
+    /// Look at this namespace of a cluster as if it had joined the mesh: what would break before it
+    /// does; repeatable.
+    #[arg(long, value_name = "NAMESPACE")]
+    adopt: Vec<Namespace>,
     /// Warnings fail as well.
     #[arg(long)]
     strict: bool,
@@ -76,13 +83,20 @@ enum Form {
 pub(crate) async fn run(check: Check, origin: &Origin) -> anyhow::Result<u8> {
     if check.pre {
         let cluster = origin.cluster.connect().await?;
-        let report = Report::before(&gather::before(&cluster).await?, &check.only);
-        return check.show(&report);
+        let mut facts = gather::before(&cluster).await?;
+        check.adopt(&mut facts)?;
+        let looks = if check.adopt.is_empty() {
+            report::Before::Installation
+        } else {
+            report::Before::Adoption
+        };
+        return check.show(&Report::before(&facts, looks, &check.only));
     }
     let mesh = origin.mesh().await?;
     let limit = check.wait.map(|wait| Instant::now() + wait);
     let report = loop {
-        let facts = gather::facts(&mesh).await?;
+        let mut facts = gather::facts(&mesh).await?;
+        check.adopt(&mut facts)?;
         let report = Report::of(&facts, &check.only);
         let is_over = limit.is_none_or(|limit| Instant::now() >= limit);
         if is_over || !report.fails(check.strict) {
@@ -94,6 +108,20 @@ pub(crate) async fn run(check: Check, origin: &Origin) -> anyhow::Result<u8> {
 }
 
 impl Check {
+    /// Looks at namespaces as if they had opted in.
+    fn adopt(&self, facts: &mut Facts) -> anyhow::Result<()> {
+        for namespace in &self.adopt {
+            let Some(cluster) = &mut facts.cluster else {
+                bail!("--adopt looks at a namespace of a cluster: name one with --context");
+            };
+            ensure!(
+                cluster.objects.adopt(namespace.as_str()),
+                "the cluster has no namespace {namespace}; `kubectl get namespaces` lists them"
+            );
+        }
+        Ok(())
+    }
+
     /// Prints what was found; 1 if anything fails.
     fn show(&self, report: &Report) -> anyhow::Result<u8> {
         print(&match self.output {

@@ -12,6 +12,7 @@ use mesh_control::inject::{Mode, Settings};
 use mesh_proxy::bootstrap::RootHash;
 use serde_json::Value;
 
+use crate::adoption::{self, Breakage, Objects};
 use crate::render::{count, json, note, print, yaml};
 
 use document::{Done, Injector};
@@ -85,8 +86,34 @@ pub(crate) fn run(arguments: &Inject) -> anyhow::Result<u8> {
         return Ok(1);
     }
     let values: Vec<Value> = done.into_iter().map(Done::into_value).collect();
+    warn(&values, arguments.namespace.as_str());
     print(&text(arguments.output, values)?)?;
     Ok(0)
+}
+
+/// What a reading of objects finds.
+type Look = fn(&Objects) -> Vec<Breakage>;
+
+/// What of injected manifests can be seen to break. Who is on its node's network is refused before.
+const LOOKS: [Look; 5] = [
+    adoption::entries,
+    adoption::outsiders,
+    adoption::scrapes,
+    adoption::webhooks,
+    adoption::network_policies,
+];
+
+/// Says, on standard error, what strict mutual TLS would break among injected manifests.
+fn warn(values: &[Value], namespace: &str) {
+    let objects = Objects::declared(values, namespace);
+    let found: Vec<Breakage> = LOOKS.iter().flat_map(|look| look(&objects)).collect();
+    if found.is_empty() {
+        return;
+    }
+    note("strict mutual TLS would break, as far as these files tell:");
+    for one in found {
+        note(&one.text("  "));
+    }
 }
 
 impl Inject {

@@ -1,6 +1,7 @@
 //! `meshctl install`: makes a mesh of a Kubernetes cluster, or mends one that is half there.
 
 pub(crate) mod apply;
+pub(crate) mod gateway;
 pub(crate) mod preflight;
 pub(crate) mod ready;
 pub(crate) mod recorded;
@@ -104,6 +105,7 @@ pub(crate) async fn run(install: Install, cluster: &ClusterArg) -> anyhow::Resul
     }
     let outcome = carry_out(&cluster, &values, &objects, &install.wait).await?;
     show(install.output, &outcome, || outcome.text())?;
+    gateway::tell(&cluster).await?;
     Ok(0)
 }
 

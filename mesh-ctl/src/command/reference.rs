@@ -14,8 +14,8 @@ const HEAD: &str = "\
 
 <!-- Written by `cargo xtask codegen`; do not edit. -->
 
-What `meshctl <command> --help` prints, as one page. Every command takes `--state DIR` (or `MESH_STATE`): the state folder of
-a mesh on this machine, `.mesh` where absent.
+What `meshctl <command> --help` prints, as one page.
+Some options are [of every command](#options-of-every-command).
 
 ";
 
@@ -44,6 +44,10 @@ fn page(command: &mut Command) -> anyhow::Result<String> {
         )?;
     }
     writeln!(page, "\n{}", fenced(&text(command.get_after_long_help())))?;
+    let global = command.get_arguments().filter(|one| one.is_global_set());
+    let rows: Vec<String> = global.map(row).collect();
+    let table = format!("| argument | what |\n|---|---|\n{}", rows.concat());
+    writeln!(page, "## Options of every command\n\n{table}")?;
     for (command, name) in visible(command, "") {
         section(&mut page, command, &name)?;
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
 
-use crate::command::install::{Settings, Wait, carry_out, preflight, recorded};
+use crate::command::install::{Settings, Wait, carry_out, gateway, preflight, recorded};
 use crate::install::record::Record;
 use crate::install::render;
 use crate::render::{Output, note, print, show};
@@ -60,6 +60,7 @@ pub(crate) async fn run(upgrade: Upgrade, cluster: &ClusterArg) -> anyhow::Resul
     note(&format!("from {} to {version}", found.record.version));
     let outcome = carry_out(&cluster, &values, &objects, &upgrade.wait).await?;
     show(upgrade.output, &outcome, || outcome.upgraded())?;
+    gateway::tell(&cluster).await?;
     let stale = stale::find(&cluster).await?;
     if !stale.is_empty() {
         note(&stale::text(&stale));

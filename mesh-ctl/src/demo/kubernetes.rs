@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::show::DemoArgs;
 use crate::command::install::apply::{api, gone, remove};
-use crate::command::install::{recorded, trouble};
+use crate::command::install::{ready, recorded};
 use crate::command::signal;
 use crate::install::object::Object;
 use crate::install::values::Values;
@@ -48,6 +48,9 @@ struct Held {
 /// Deploys the demo, shows or checks it, and takes it away.
 pub(crate) async fn run(arguments: DemoArgs, cluster: &ClusterArg) -> anyhow::Result<u8> {
     let cluster = cluster.connect().await?;
+    if arguments.delete {
+        return delete(&cluster).await;
+    }
     let image = image(&cluster).await?;
     claim(&cluster).await?;
     let objects = objects::all(&image)?;
@@ -61,15 +64,37 @@ pub(crate) async fn run(arguments: DemoArgs, cluster: &ClusterArg) -> anyhow::Re
     };
     if arguments.keep {
         note(&format!(
-            "it stays: kubectl delete namespace {NAMESPACE} ends it"
+            "it stays in namespace {NAMESPACE}: meshctl demo --kubernetes --delete removes it"
         ));
         return result;
     }
     note("ending: the namespace goes with everything in it");
-    let namespace = objects.first().context("a demo has objects")?;
-    remove(&cluster, namespace).await?;
-    gone(&cluster, namespace, Instant::now() + END).await?;
-    result
+    let ended = end(&cluster).await;
+    // Why it failed says more than that it could not be taken away as well.
+    let code = result?;
+    ended?;
+    Ok(code)
+}
+
+/// Takes away what an earlier demo left.
+async fn delete(cluster: &Cluster) -> anyhow::Result<u8> {
+    cluster.version().await?;
+    if !is_there(cluster).await? {
+        note(&format!("there is no demo: no namespace {NAMESPACE}"));
+        return Ok(0);
+    }
+    end(cluster).await?;
+    note(&format!(
+        "namespace {NAMESPACE} is gone, with everything in it"
+    ));
+    Ok(0)
+}
+
+/// Removes the namespace and waits until it is gone.
+async fn end(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespace = Object::new(objects::namespace());
+    remove(cluster, &namespace).await?;
+    gone(cluster, &namespace, Instant::now() + END).await
 }
 
 /// The image of the apps: that of the installed mesh's registry and tag.
@@ -91,19 +116,37 @@ async fn image(cluster: &Cluster) -> anyhow::Result<String> {
     ))
 }
 
-/// Refuses a namespace of another's making.
+/// Makes sure that the namespace is the demo's to change: none is, or an earlier demo's. One that is
+/// being removed is waited for, as nothing can be made in it.
 async fn claim(cluster: &Cluster) -> anyhow::Result<()> {
-    let Some(namespace) = cluster
-        .get(&format!("/api/v1/namespaces/{NAMESPACE}"))
-        .await?
-    else {
+    if !is_there(cluster).await? {
         return Ok(());
+    }
+    let namespace = cluster.get(&place()).await?.unwrap_or_default();
+    if namespace["metadata"]["deletionTimestamp"].is_string() {
+        note("an earlier demo still ends");
+        let namespace = Object::new(objects::namespace());
+        return gone(cluster, &namespace, Instant::now() + END).await;
+    }
+    note("an earlier demo is there: what differs is mended");
+    Ok(())
+}
+
+/// True if there is a demo's namespace; one of another's making is refused.
+async fn is_there(cluster: &Cluster) -> anyhow::Result<bool> {
+    let Some(namespace) = cluster.get(&place()).await? else {
+        return Ok(false);
     };
     ensure!(
         text(&namespace["metadata"]["labels"], MARK) == "true",
-        "the cluster has a namespace {NAMESPACE} of your own; the demo needs that name"
+        "the cluster has a namespace {NAMESPACE} of your own, without the label {MARK}=true; the \
+         demo needs that name: nothing was changed"
     );
-    Ok(())
+    Ok(true)
+}
+
+fn place() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}")
 }
 
 async fn deploy(cluster: &Cluster, objects: &[Object]) -> anyhow::Result<()> {
@@ -121,8 +164,13 @@ async fn deploy(cluster: &Cluster, objects: &[Object]) -> anyhow::Result<()> {
         "{} objects applied in namespace {NAMESPACE}",
         objects.len()
     ));
+    wait(cluster).await
+}
+
+/// Waits until every pod is ready, and says meanwhile what keeps them.
+async fn wait(cluster: &Cluster) -> anyhow::Result<()> {
     let limit = Instant::now() + START;
-    let mut told = String::new();
+    let (mut told, mut known) = (String::new(), Vec::new());
     loop {
         let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
         let waiting = waiting(&cluster.list(&path).await?);
@@ -134,9 +182,14 @@ async fn deploy(cluster: &Cluster, objects: &[Object]) -> anyhow::Result<()> {
             note(&line);
             told = line;
         }
+        let troubles = ready::look(cluster, NAMESPACE).await?;
+        for trouble in &troubles {
+            if !known.contains(&trouble.kind()) {
+                note(&format!("  {trouble}"));
+                known.push(trouble.kind());
+            }
+        }
         if Instant::now() > limit {
-            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-            let troubles = trouble::of_pods(&cluster.list(&path).await?);
             let troubles: Vec<String> = troubles.iter().map(ToString::to_string).collect();
             bail!("not ready: {}\n{}", waiting.join(", "), troubles.join("\n"));
         }

@@ -17,6 +17,10 @@ const START: Duration = Duration::from_secs(5);
 
 /// Arguments of `meshctl demo`.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct DemoArgs {
     /// Prove what the mesh promises, print the list of checks, and end: 0 if all hold, else 1.
     #[arg(long)]
@@ -35,6 +39,9 @@ pub(crate) struct DemoArgs {
     /// With --kubernetes: leave the namespace when it ends.
     #[arg(long, requires = "kubernetes")]
     pub(super) keep: bool,
+    /// With --kubernetes: remove what an earlier demo left, and end.
+    #[arg(long, requires = "kubernetes", conflicts_with_all = ["check", "keep"])]
+    pub(super) delete: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -81,6 +81,7 @@ impl Cluster {
         match self.client.request::<Value>(request).await {
             Ok(found) => Ok(Some(found)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if is_unheard(&error) => Err(self.unheard(error)),
             Err(error) => Err(reason(error)).with_context(|| format!("cannot read {path}")),
         }
     }
@@ -110,20 +111,34 @@ impl Cluster {
         let request = hyper::Request::post(path)
             .header("content-type", "application/json")
             .body(serde_json::to_vec(body)?)?;
-        self.client.request(request).await.map_err(reason)
+        let answer = self.client.request(request).await;
+        answer.map_err(|error| {
+            if is_unheard(&error) {
+                self.unheard(error)
+            } else {
+                reason(error)
+            }
+        })
     }
 
     /// Fails with what helps if the API server does not answer.
     pub(crate) async fn version(&self) -> anyhow::Result<Info> {
-        let version = self.client.apiserver_version().await.map_err(reason);
-        version.with_context(|| {
-            format!(
-                "the cluster at {} does not answer; is it the one you mean? \
-                 (`kubectl config get-contexts`, --context)",
-                self.address
-            )
-        })
+        let version = self.client.apiserver_version().await;
+        version.map_err(|error| self.unheard(error))
     }
+
+    fn unheard(&self, error: kube::Error) -> anyhow::Error {
+        reason(error).context(format!(
+            "the cluster at {} does not answer; is it the one you mean? \
+             (`kubectl config get-contexts`, --context)",
+            self.address
+        ))
+    }
+}
+
+/// True if the API server said nothing at all.
+fn is_unheard(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_))
 }
 
 /// An error of the API server in its own words; any other with its causes.

@@ -3,9 +3,8 @@
 //! The runtime takes the first file of the folder. The others stay as they are, so that taking ours away
 //! is all it takes to leave. Pure.
 
+use mesh_cni::PLUGIN;
 use serde_json::{Map, Value, json};
-
-use super::PLUGIN;
 
 /// Our file.
 pub(super) const FILE: &str = "00-mesh-cni.conflist";

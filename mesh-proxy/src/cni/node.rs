@@ -1,5 +1,5 @@
 //! The process on each node: keeps the plug-in in place, answers it, and writes the rules of pods that
-//! it was not called for. On SIGTERM it takes away what it put on the node.
+//! it was not called for.
 
 use std::fs;
 use std::io;
@@ -7,24 +7,23 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mesh_cni::{Answer, Question, SOCKET};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::kubernetes::Api;
+use super::place;
 use super::pods::Pod;
-use super::{Answer, PLUGIN, Question, SOCKET, chain};
 use crate::capture::{Rules, apply_in};
 
-/// The node's folders, as the DaemonSet mounts them.
-const PLUGINS: &str = "/host/opt/cni/bin";
-const LISTS: &str = "/host/etc/cni/net.d";
 /// The node's file system, through a process of it.
 const HOST: &str = "/proc/1/root";
 /// A handle of the node's own network.
 const HOST_NETWORK: &str = "/proc/1/ns/net";
-/// Between looks at the node's folders, and at its pods.
-const LOOK: Duration = Duration::from_secs(1);
+/// After a failure to hear a plug-in.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between looks at the node's pods.
 const REPAIR: Duration = Duration::from_secs(5);
 /// Questions answered at once, and the longest.
 const MAX_QUESTIONS: usize = 64;
@@ -44,16 +43,10 @@ pub(crate) async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(answer_all(listener, api.clone()));
     tasks.spawn(repair_all(api));
-    tasks.spawn(keep_installed());
+    tasks.spawn(place::keep());
     shutdown.await;
     tasks.shutdown().await;
-    for path in [list_file(), plugin_file(), PathBuf::from(SOCKET)] {
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "left on the node");
-        }
-    }
+    place::remove();
     Ok(())
 }
 
@@ -71,57 +64,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Puts plug-in and list in place, again whenever another changes or removes them.
-async fn keep_installed() {
-    let mut said = String::new();
-    loop {
-        let installed = install();
-        let now = match &installed {
-            Ok(what) => what.clone(),
-            Err(error) => error.to_string(),
-        };
-        if now != said {
-            match installed {
-                Ok(what) => tracing::info!("{what}"),
-                Err(error) => tracing::error!(%error, "the CNI plug-in is not in place"),
-            }
-            said = now;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Writes what is missing or out of date; tells what is in force.
-fn install() -> io::Result<String> {
-    let own = fs::metadata(std::env::current_exe()?)?.len();
-    if fs::metadata(plugin_file()).map_or(0, |found| found.len()) != own {
-        let fresh = Path::new(PLUGINS).join(format!(".{PLUGIN}.new"));
-        fs::copy(std::env::current_exe()?, &fresh)?;
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&fresh, plugin_file())?;
-    }
-    let names: Vec<String> = fs::read_dir(LISTS)?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    let Some(first) = chain::first(names.iter().map(String::as_str)) else {
-        // The node's own network comes first.
-        return Err(io::Error::other(format!(
-            "{LISTS} has no network to add to yet"
-        )));
-    };
-    let text = fs::read_to_string(Path::new(LISTS).join(first))?;
-    let named = |error| io::Error::other(format!("{LISTS}/{first}: {error}"));
-    let wanted = chain::chained(&text).map_err(named)?;
-    if fs::read_to_string(list_file()).is_ok_and(|held| held == wanted) {
-        return Ok(format!("{PLUGIN} follows the plug-ins of {first}"));
-    }
-    let fresh = Path::new(LISTS).join(".mesh-cni.new");
-    fs::write(&fresh, wanted)?;
-    fs::rename(&fresh, list_file())?;
-    Ok(format!("{PLUGIN} follows the plug-ins of {first}"))
-}
-
 async fn answer_all(listener: UnixListener, api: Api) {
     let mut questions = JoinSet::new();
     loop {
@@ -135,7 +77,7 @@ async fn answer_all(listener: UnixListener, api: Api) {
             }
             Err(error) => {
                 tracing::warn!(%error, "a plug-in was not heard");
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
@@ -240,12 +182,4 @@ async fn repair(pod: &Pod) {
     if let Answer::Failed(reason) = capture(pod, network).await {
         tracing::error!(pod = name, reason, "not captured; its app does not start");
     }
-}
-
-fn plugin_file() -> PathBuf {
-    Path::new(PLUGINS).join(PLUGIN)
-}
-
-fn list_file() -> PathBuf {
-    Path::new(LISTS).join(chain::FILE)
 }

@@ -176,10 +176,11 @@ impl Cluster {
                  apiServerAddress: 127.0.0.1, apiServerPort: 16443 }"
             }
         };
-        // A kubelet of this version starts under control groups of version 1 only if told so.
+        // A kubelet of this version starts under control groups of version 1 only if told so. It looks
+        // every 20 s for a manifest that is taken away, unless it is told to be sooner.
         format!(
             "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking: {network}\n\
-             kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  failCgroupV1: false\n\
+             kubeadmConfigPatches:\n- |\n  kind: KubeletConfiguration\n  failCgroupV1: false\n  fileCheckFrequency: 2s\n\
              nodes:\n- {{ role: control-plane, image: \"{image}\" }}\n\
              - {{ role: worker, image: \"{image}\" }}\n"
         )

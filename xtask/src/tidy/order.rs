@@ -24,6 +24,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "fixture",
         ],
     ),
+    ("mesh-cni", &["question", "plugin"]),
     (
         "mesh-proxy",
         &[
@@ -109,6 +110,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "cluster",
             "test",
             "e2e",
+            "release",
             "prove",
             "ci",
             "footprint",

@@ -229,6 +229,12 @@ pub(super) const ALL: &[Entry] = &[
         first_day::entries,
     ),
     entry(
+        "outsiders",
+        Category::Adoption,
+        "clients outside the cluster call no strict workload",
+        first_day::outsiders,
+    ),
+    entry(
         "scrapes",
         Category::Adoption,
         "no metrics are scraped from outside the mesh",

@@ -4,23 +4,10 @@ use serde_json::Value;
 
 use super::facts::{Cluster, Facts};
 use super::finding::{Finding, Verdict};
+use crate::command::install::gateway;
 use crate::command::install::preflight::{NEWEST, OLDEST, supported};
 use crate::source::json::text;
 
-/// The group of the Gateway API.
-const GATEWAY: &str = "gateway.networking.k8s.io";
-/// The kinds of it that the mesh reads.
-const KINDS: [&str; 5] = [
-    "HTTPRoute",
-    "GRPCRoute",
-    "TLSRoute",
-    "TCPRoute",
-    "ReferenceGrant",
-];
-/// The version of it that the mesh is made for.
-const BUNDLE: (u32, u32) = (1, 6);
-/// What installs it.
-const INSTALL: &str = "kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.1/standard-install.yaml";
 /// What other meshes call their groups, and themselves.
 const MESHES: [(&str, &str); 4] = [
     ("istio.io", "Istio"),
@@ -81,62 +68,11 @@ pub(super) fn rights(facts: &Facts) -> Verdict {
 
 pub(super) fn gateway_api(facts: &Facts) -> Verdict {
     look(facts, |cluster| {
-        let of_kind = |kind: &&str| {
-            cluster.definitions.iter().find(|one| {
-                text(&one["spec"], "group") == GATEWAY
-                    && text(&one["spec"]["names"], "kind") == *kind
-            })
-        };
-        let missing: Vec<&str> = KINDS
-            .iter()
-            .copied()
-            .filter(|kind| of_kind(kind).is_none())
-            .collect();
-        if !missing.is_empty() {
-            return vec![Finding::warning(
-                format!(
-                    "the cluster has no {} of the Gateway API",
-                    missing.join(", ")
-                ),
-                "Services work without them; traffic cannot be routed by them",
-                INSTALL,
-            )];
-        }
-        KINDS
-            .iter()
-            .filter_map(|kind| of_kind(kind).and_then(|one| bundle(kind, one)))
+        let lacks = gateway::lacks(&cluster.definitions).into_iter();
+        lacks
+            .map(|lack| Finding::warning(lack.what, lack.cause, lack.fix))
             .collect()
     })
-}
-
-/// A definition of another version than the mesh is made for.
-fn bundle(kind: &str, definition: &Value) -> Option<Finding> {
-    let said = text(
-        &definition["metadata"]["annotations"],
-        "gateway.networking.k8s.io/bundle-version",
-    );
-    let mut numbers = said.trim_start_matches('v').split('.').map(str::parse);
-    let version = match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
-        _ => None,
-    };
-    let (cause, fix) = match version {
-        Some(version) if version == BUNDLE => return None,
-        Some(version) if version > BUNDLE => (
-            "fields that came after 1.6 are refused on a route's status, never ignored",
-            "use a newer meshctl when there is one",
-        ),
-        Some(_) => (
-            "older definitions lack versions and fields that the mesh reads",
-            INSTALL,
-        ),
-        None => ("they do not say which version they are of", INSTALL),
-    };
-    Some(Finding::warning(
-        format!("{kind} of the Gateway API is {said:?}, and the mesh is made for v1.6"),
-        cause,
-        fix,
-    ))
 }
 
 pub(super) fn pod_security(facts: &Facts) -> Verdict {
@@ -304,9 +240,9 @@ mod tests {
         for (said, count) in [
             ("v1.6.0", 0),
             ("v1.6.9", 0),
-            ("v1.5.1", 5),
-            ("v1.7.0", 5),
-            ("", 5),
+            ("v1.5.1", 1),
+            ("v1.7.0", 1),
+            ("", 1),
         ] {
             let found = severities(&gateway_api(&version(said)));
             assert_eq!(found.len(), count, "{said}");

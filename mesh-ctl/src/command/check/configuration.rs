@@ -21,8 +21,13 @@ pub(super) fn endpoints(facts: &Facts) -> Verdict {
         }
         let name = place(service, port);
         let what = format!("{name} has no endpoints");
-        let fix = "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
-                   `meshctl get workloads -o wide`";
+        let fix = if facts.cluster.is_some() {
+            "run pods that have its labels and are ready, or compare the Service's selector with \
+             `kubectl get pods --show-labels`"
+        } else {
+            "start one (`meshctl run` with --label and --port), or compare the Service's selector with \
+             `meshctl get workloads -o wide`"
+        };
         Some(match callers(facts, &name).as_slice() {
             [] => Finding::warning(
                 what,

@@ -8,6 +8,10 @@ pub(super) fn entries(facts: &Facts) -> Verdict {
     look(facts, adoption::entries)
 }
 
+pub(super) fn outsiders(facts: &Facts) -> Verdict {
+    look(facts, adoption::outsiders)
+}
+
 pub(super) fn scrapes(facts: &Facts) -> Verdict {
     look(facts, adoption::scrapes)
 }

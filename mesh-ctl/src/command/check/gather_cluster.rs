@@ -106,5 +106,6 @@ async fn objects(cluster: &Cluster) -> anyhow::Result<Objects> {
         exceptions: cluster
             .list("/apis/mesh.dev/v1alpha1/mutualtlspolicies")
             .await?,
+        adopted: Vec::new(),
     })
 }

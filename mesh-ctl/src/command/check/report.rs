@@ -49,6 +49,15 @@ pub(super) enum Detail {
     Trouble,
 }
 
+/// What is looked at before an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Whether the cluster can have a mesh.
+    Installation,
+    /// That, and what joining would break.
+    Adoption,
+}
+
 impl Report {
     /// Makes every check of the categories in `only`, of all if there is none.
     pub(super) fn of(facts: &Facts, only: &[Category]) -> Self {
@@ -56,14 +65,21 @@ impl Report {
     }
 
     /// Makes the checks that come before an installation.
-    pub(super) fn before(facts: &Facts, only: &[Category]) -> Self {
-        Self::by(BEFORE, facts, only)
+    pub(super) fn before(facts: &Facts, looks: Before, only: &[Category]) -> Self {
+        let adoption = ALL
+            .iter()
+            .filter(|entry| looks == Before::Adoption && entry.category == Category::Adoption);
+        Self::by(BEFORE.iter().chain(adoption), facts, only)
     }
 
-    fn by(entries: &[Entry], facts: &Facts, only: &[Category]) -> Self {
+    fn by<'a>(
+        entries: impl IntoIterator<Item = &'a Entry>,
+        facts: &Facts,
+        only: &[Category],
+    ) -> Self {
         let wanted = |entry: &&Entry| only.is_empty() || only.contains(&entry.category);
         let checks: Vec<Line> = entries
-            .iter()
+            .into_iter()
             .filter(wanted)
             .map(|entry| Line::of(entry, facts))
             .collect();
@@ -276,7 +292,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_good_mesh_passes_every_check() {
-        let before = Report::before(&good(), &[]);
+        let before = Report::before(&good(), Before::Installation, &[]);
         let text = before.text_with(Detail::All, Symbols::Ascii);
         assert!(!before.fails(true), "{text}");
         assert_eq!(before.skipped, 0);

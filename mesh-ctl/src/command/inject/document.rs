@@ -6,19 +6,8 @@ use mesh_api::pod::label;
 use mesh_control::inject::{self, Outcome, Refused, Settings, inject};
 use serde_json::Value;
 
+use crate::adoption::HOLDERS;
 use crate::render::note;
-
-/// Kinds that hold a pod, and where.
-const HOLDERS: [(&str, &str); 8] = [
-    ("Pod", ""),
-    ("Deployment", "/spec/template"),
-    ("StatefulSet", "/spec/template"),
-    ("DaemonSet", "/spec/template"),
-    ("ReplicaSet", "/spec/template"),
-    ("ReplicationController", "/spec/template"),
-    ("Job", "/spec/template"),
-    ("CronJob", "/spec/jobTemplate/spec/template"),
-];
 
 /// Injects objects of files.
 pub(super) struct Injector<'a> {

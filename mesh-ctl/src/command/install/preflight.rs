@@ -56,9 +56,8 @@ pub(crate) fn listed(missing: &[Right]) -> String {
 /// Refuses a version of Kubernetes that is too old.
 pub(crate) fn supported(major: &str, minor: &str) -> anyhow::Result<()> {
     let digits = minor.trim_end_matches(|next: char| !next.is_ascii_digit());
-    let number: u32 = digits
-        .parse()
-        .with_context(|| format!("the API server says it is version {major}.{minor}"))?;
+    // What is no number is no version that was ever tried.
+    let number = digits.parse::<u32>().unwrap_or_default();
     if major != "1" || number < OLDEST {
         bail!(
             "Kubernetes {major}.{minor} is not supported: the mesh needs 1.{OLDEST} or newer \

@@ -25,7 +25,7 @@ pub(crate) async fn wait(
         let Some(missing) = missing(cluster, values).await? else {
             return Ok(());
         };
-        let found = look(cluster).await?;
+        let found = look(cluster, NAMESPACE).await?;
         if missing != told {
             note(&format!("  {missing}"));
             told.clone_from(&missing);
@@ -111,11 +111,11 @@ fn nodes(daemon: &Value) -> Option<String> {
     (ready < wanted).then(|| format!("{}: ready on {ready} of {wanted} nodes", cni::CNI))
 }
 
-/// What keeps pods of ours from running.
-async fn look(cluster: &Cluster) -> anyhow::Result<Vec<Trouble>> {
-    let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/replicasets");
+/// What keeps the pods of a namespace from running.
+pub(crate) async fn look(cluster: &Cluster, namespace: &str) -> anyhow::Result<Vec<Trouble>> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets");
     let mut troubles = of_replica_sets(&cluster.list(&path).await?);
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
     troubles.extend(of_pods(&cluster.list(&path).await?));
     Ok(troubles)
 }

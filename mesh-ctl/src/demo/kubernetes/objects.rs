@@ -28,11 +28,7 @@ struct App {
 
 /// Everything, in the order to apply it.
 pub(super) fn all(image: &str) -> anyhow::Result<Vec<Object>> {
-    let mut bodies = vec![json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": { "name": NAMESPACE, "labels": { MARK: "true", "mesh.dev/inject": "enabled" } },
-    })];
+    let mut bodies = vec![namespace()];
     let apps = apps();
     for app in &apps {
         let account = json!({
@@ -49,6 +45,15 @@ pub(super) fn all(image: &str) -> anyhow::Result<Vec<Object>> {
     Ok(bodies.into_iter().map(Object::new).collect())
 }
 
+/// The namespace that everything else is in.
+pub(super) fn namespace() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": { "name": NAMESPACE, "labels": { MARK: "true", "mesh.dev/inject": "enabled" } },
+    })
+}
+
 /// Services and routes, as the demo on one machine has them; what is the whole mesh's stays out.
 fn manifests() -> anyhow::Result<Vec<Value>> {
     let mut bodies = Vec::new();
@@ -59,7 +64,10 @@ fn manifests() -> anyhow::Result<Vec<Value>> {
                 continue;
             }
             // Services lead to ports by name; a cluster wants that spelled out.
-            for port in body["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            let ports = body
+                .pointer_mut("/spec/ports")
+                .and_then(Value::as_array_mut);
+            for port in ports.into_iter().flatten() {
                 port["targetPort"] = port["name"].clone();
             }
             bodies.push(body);
@@ -173,6 +181,14 @@ fn deployment(app: &App, image: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_api_server_gets_no_field_that_is_null() {
+        for object in all("image").unwrap() {
+            let text = serde_json::to_string(&object).unwrap();
+            assert!(!text.contains(":null"), "{text}");
+        }
+    }
 
     #[test]
     fn every_service_leads_to_a_port_of_an_app() {

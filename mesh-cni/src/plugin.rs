@@ -1,4 +1,5 @@
-//! The plug-in itself: one call of the container runtime, by environment and standard input.
+//! The plug-in itself: one call of the container runtime, by environment and standard input. May use
+//! `question`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Question, SOCKET};
+use crate::question::{Answer, Question, SOCKET};
 
 /// Versions of the protocol that are spoken.
 const VERSIONS: [&str; 5] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.3.0"];
@@ -18,8 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the protocol calls an input that does not read.
 const BAD_INPUT: u32 = 6;
 
-/// Answers the runtime's `command`.
-pub(crate) fn run(command: &str) -> ExitCode {
+/// Answers the runtime's `command` (the value of `CNI_COMMAND`). Holds nothing up: where the node's process
+/// does not answer, the pod starts, and its proxy waits for the rules.
+pub fn run(command: &str) -> ExitCode {
     let mut input = String::new();
     let read = io::stdin().take(MAX_INPUT).read_to_string(&mut input);
     let parsed = read.map_err(|error| error.to_string()).and_then(|_| {
