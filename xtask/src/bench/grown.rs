@@ -11,40 +11,53 @@ const ENDPOINTS: u32 = 10;
 /// An HTTPRoute has no more rules.
 const RULES: u32 = 16;
 
-/// Routes of `demo/app` by path, of which requests of the bench take the last.
-pub(crate) fn manifests() -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
+/// Files of manifests, none larger than may be: routes of `demo/app` by path, of which requests of
+/// the bench take the last.
+pub(crate) fn manifests() -> Result<Vec<String>, std::fmt::Error> {
+    let mut files = Vec::new();
     for first in (0..BACKENDS).step_by(RULES as usize) {
-        writeln!(text, "{}", route(&format!("grown-{first}")))?;
-        for backend in first..BACKENDS.min(first + RULES) {
-            writeln!(
-                text,
-                "{}",
-                rule(&format!("/grown/{backend}"), &service(backend))
-            )?;
+        let all = first..BACKENDS.min(first + RULES);
+        let mut text = format!("{}\n", route(&format!("grown-{first}")));
+        for backend in all.clone() {
+            writeln!(text, "{}", rule(&prefix(backend), &service(backend)))?;
         }
+        for backend in all {
+            write_backend(backend, &mut text)?;
+        }
+        files.push(text);
     }
-    writeln!(text, "{}\n{}", route("all"), rule("/", "app"))?;
-    for backend in 0..BACKENDS {
-        let name = service(backend);
+    files.push(format!("{}\n{}\n", route("all"), rule("/", "app")));
+    Ok(files)
+}
+
+/// What goes to the last backend, which nothing answers for; without its rule the app would.
+pub(crate) fn nowhere() -> String {
+    prefix(BACKENDS - 1)
+}
+
+fn prefix(backend: u32) -> String {
+    format!("/1/{}", 1_000_000 + backend)
+}
+
+fn write_backend(backend: u32, text: &mut String) -> std::fmt::Result {
+    let name = service(backend);
+    writeln!(
+        text,
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: demo }}\n\
+         spec: {{ selector: {{ app: {name} }}, ports: [{{ name: http, port: 80, appProtocol: http }}] }}"
+    )?;
+    for endpoint in 0..ENDPOINTS {
+        let number = backend * ENDPOINTS + endpoint;
         writeln!(
             text,
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: demo }}\n\
-             spec: {{ selector: {{ app: {name} }}, ports: [{{ name: http, port: 80, appProtocol: http }}] }}"
+            "---\napiVersion: mesh.dev/v1alpha1\nkind: Workload\n\
+             metadata: {{ name: {name}-{endpoint}, namespace: demo, labels: {{ app: {name} }} }}\n\
+             spec: {{ address: 127.78.{}.{}, ports: {{ http: 8000 }}, serviceAccount: app }}",
+            number / 250,
+            number % 250 + 1
         )?;
-        for endpoint in 0..ENDPOINTS {
-            let number = backend * ENDPOINTS + endpoint;
-            writeln!(
-                text,
-                "---\napiVersion: mesh.dev/v1alpha1\nkind: Workload\n\
-                 metadata: {{ name: {name}-{endpoint}, namespace: demo, labels: {{ app: {name} }} }}\n\
-                 spec: {{ address: 127.78.{}.{}, ports: {{ http: 8000 }}, serviceAccount: app }}",
-                number / 250,
-                number % 250 + 1
-            )?;
-        }
     }
-    Ok(text)
+    Ok(())
 }
 
 fn service(backend: u32) -> String {
@@ -72,7 +85,9 @@ mod tests {
 
     #[test]
     fn it_is_as_large_as_it_says() {
-        let text = manifests().unwrap();
+        let files = manifests().unwrap();
+        let text = files.concat();
+        assert!(files.iter().all(|file| file.len() < 1 << 20));
         let count = |part: &str| text.matches(part).count();
         assert_eq!(count("kind: HTTPRoute"), 63 + 1);
         assert_eq!(count("type: PathPrefix"), 1000 + 1);

@@ -30,7 +30,9 @@ pub(crate) fn start(
     std::fs::create_dir_all(folder.join("manifests"))?;
     std::fs::write(folder.join("manifests/app.yaml"), SERVICE)?;
     if name == "ours-grown" {
-        std::fs::write(folder.join("manifests/grown.yaml"), grown::manifests()?)?;
+        for (number, text) in grown::manifests()?.into_iter().enumerate() {
+            std::fs::write(folder.join(format!("manifests/grown-{number}.yaml")), text)?;
+        }
     }
     let workers = if name == "ours-one" { 1 } else { lab.workers() };
     let address = |side: u8| format!("127.77.{index}.{side}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::bench::tool::Tools;
-use crate::bench::{others, ours};
+use crate::bench::{grown, others, ours};
 use crate::footprint::Guard;
 use crate::step;
 
@@ -232,24 +232,37 @@ pub(crate) fn start(
         _ => others::envoy(lab, name, binary, ports)?,
     };
     wait(&peer).with_context(|| log_of(lab.folder.path(), name))?;
+    if name == "ours-grown" {
+        // That it is large must have reached the proxy, or nothing was measured.
+        let get = GET.replace("/1/0", &grown::nowhere());
+        until(&peer, Door::Http, &get, "HTTP/1.1 503")?;
+    }
     Ok(Some(peer))
 }
 
 /// Waits until the whole path answers: HTTP with 200, bytes with the same bytes.
 fn wait(peer: &Peer) -> anyhow::Result<()> {
-    let begun = Instant::now();
     let asks = [
         (Door::Http, GET, OK),
         (Door::Echo, "twelve bytes", "twelve bytes"),
     ];
     for (door, said, expected) in asks {
-        let Some(to) = peer.door(door) else { continue };
-        while let Err(error) = ask(to, said, expected) {
-            if begun.elapsed() > START {
-                return Err(error.context(format!("no answer at {to} within {START:?}")));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        until(peer, door, said, expected)?;
+    }
+    Ok(())
+}
+
+/// Asks until the answer starts as expected; a peer without that door has nothing to answer.
+fn until(peer: &Peer, door: Door, said: &str, expected: &str) -> anyhow::Result<()> {
+    let Some(to) = peer.door(door) else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    while let Err(error) = ask(to, said, expected) {
+        if begun.elapsed() > START {
+            return Err(error.context(format!("no such answer at {to} within {START:?}")));
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
