@@ -12,6 +12,8 @@ use crate::bench::work::{Bound, Figure, Work};
 const WIDEST: f64 = 0.10;
 /// Rounds that count before a bound is judged.
 const ENOUGH: usize = 9;
+/// The work whose connections workers share.
+const SHARED: &str = "h1-c64";
 /// What the worker that runs least must have where there are two.
 const LEAST_SHARE: f64 = 0.40;
 /// Turns that do not count and are told one by one.
@@ -161,14 +163,15 @@ impl<'r> Result<'r> {
         all
     }
 
-    /// Both workers of a proxy have their share.
+    /// Both workers of a proxy have their share, where there are connections enough for both.
     fn workers(&self) -> Option<(bool, String)> {
-        let ours = self.rows.iter().filter(|row| row.peer == "ours");
-        let parts = ours.filter_map(|row| row.smallest_worker);
+        let parts = self
+            .of(SHARED, "ours")
+            .filter_map(|row| row.smallest_worker);
         let seen = Interval::of(parts.collect())?;
         let holds = seen.median >= LEAST_SHARE;
         let said = format!(
-            "the worker that ran least: {:.2} [{:.2}, {:.2}] of its proxy's CPU in {} rounds, \
+            "{SHARED}, the worker that ran least: {:.2} [{:.2}, {:.2}] of its proxy's CPU in {} rounds, \
              at least {LEAST_SHARE}: {}",
             seen.median,
             seen.low,
