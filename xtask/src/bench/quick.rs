@@ -64,7 +64,7 @@ pub(crate) fn run(lab: &Lab<'_>, works: &[&Work], peers: &mut [Peer]) -> anyhow:
     let work = work::chosen(&[ONE_BY_ONE.to_owned()])?;
     let ours = peers.iter().find(|peer| peer.name == "ours");
     if let (Some(ours), [work]) = (ours, &work[..]) {
-        let calls = profile::calls(lab, work, ours, turn(0.4))?;
+        let calls = profile::calls(lab, work, ours, turn(2.0))?;
         let each = calls.each();
         println!(
             "{each:.2} system calls per request of {ONE_BY_ONE}: {:?}",
