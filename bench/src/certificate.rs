@@ -11,7 +11,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
 
 /// The name in the leaf.
 pub(crate) const NAME: &str = "app.bench";
@@ -44,8 +45,8 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
 
 /// Mutual TLS of the side that dials.
 pub(crate) fn client(folder: &Path) -> anyhow::Result<Arc<ClientConfig>> {
-    let (chain, key) = leaf(folder)?;
-    let config = ClientConfig::builder_with_provider(provider())
+    let (chain, key) = identity(folder)?;
+    let config = ClientConfig::builder_with_provider(provider(false))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots(folder)?)
         .with_client_auth_cert(chain, key)?;
@@ -54,20 +55,26 @@ pub(crate) fn client(folder: &Path) -> anyhow::Result<Arc<ClientConfig>> {
 
 /// Mutual TLS of the side that accepts.
 pub(crate) fn server(folder: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-    let (chain, key) = leaf(folder)?;
+    let (chain, key) = identity(folder)?;
     let roots = Arc::new(roots(folder)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
-    let config = ServerConfig::builder_with_provider(provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider(false)).build()?;
+    let config = ServerConfig::builder_with_provider(provider(false))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
     Ok(Arc::new(config))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// AES-128-GCM on X25519, or on the hybrid of it and ML-KEM-768.
+pub(crate) fn provider(hybrid: bool) -> Arc<CryptoProvider> {
+    let group = if hybrid {
+        aws_lc_rs::kx_group::X25519MLKEM768
+    } else {
+        aws_lc_rs::kx_group::X25519
+    };
     Arc::new(CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
-        kx_groups: vec![aws_lc_rs::kx_group::X25519],
+        kx_groups: vec![group],
         ..aws_lc_rs::default_provider()
     })
 }
@@ -78,8 +85,24 @@ fn roots(folder: &Path) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-fn leaf(folder: &Path) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+/// The chain and key in a folder of ours, or in the one where a mesh-proxy keeps them.
+pub(crate) fn identity(
+    folder: &Path,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let saved = folder.join("credentials.json");
+    if saved.is_file() {
+        let saved: Value = serde_json::from_slice(&std::fs::read(&saved)?)?;
+        let all = saved["chain"].as_array().context("no chain")?;
+        let chain: anyhow::Result<Vec<_>> = all.iter().map(der).collect();
+        let chain = chain?.into_iter().map(CertificateDer::from).collect();
+        let key = PrivatePkcs8KeyDer::from(der(&saved["key"])?);
+        return Ok((chain, key.into()));
+    }
     let chain = CertificateDer::from_pem_file(folder.join("leaf.pem"))?;
     let key = PrivateKeyDer::from_pem_file(folder.join("leaf.key"))?;
     Ok((vec![chain], key))
+}
+
+fn der(numbers: &Value) -> anyhow::Result<Vec<u8>> {
+    Ok(serde_json::from_value(numbers.clone())?)
 }

@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     H2,
     /// Unary calls in the shape of gRPC.
     Grpc,
+    /// Handshakes of mutual TLS on X25519, each on a connection of its own.
+    Handshake,
+    /// The same on the hybrid of X25519 and ML-KEM-768.
+    HandshakeHybrid,
 }
 
 /// What connections share.
@@ -66,6 +70,11 @@ impl Shared {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Numbers given so far.
+    pub(crate) fn given(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     fn is(&self, phase: Phase) -> bool {
         self.phase.load(Ordering::Relaxed) == phase as u8
     }
@@ -92,7 +101,7 @@ pub(crate) async fn run(kind: Kind, to: SocketAddr, size: usize, shared: Arc<Sha
             Kind::Connect => connect(to, size, &shared, &mut times).await,
             Kind::Echo => echo(to, &shared, &mut times).await,
             Kind::Bulk => bulk(to, &shared, &mut times).await,
-            Kind::H2 | Kind::Grpc => Err(anyhow::anyhow!("{kind:?} is not sent here")),
+            _ => Err(anyhow::anyhow!("{kind:?} is not sent here")),
         };
         if let Err(error) = ended {
             if shared.failed.fetch_add(1, Ordering::Relaxed) < 3 {

@@ -2,6 +2,7 @@
 //!
 //! May use nothing of this crate.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,9 +14,31 @@ const TICK: Duration = Duration::from_millis(10);
 /// Readings at one moment.
 pub(crate) struct Reading {
     at: Instant,
-    watched: Vec<Duration>,
+    watched: Vec<Process>,
     also: Duration,
     machine: Machine,
+}
+
+/// CPU time of one process.
+#[derive(Default)]
+struct Process {
+    all: Duration,
+    /// Of each thread that has `worker` in its name, by its number.
+    workers: BTreeMap<u32, Duration>,
+}
+
+impl Process {
+    /// The smallest part that a worker had of what all workers of this process ran since.
+    fn smallest_part(&self, earlier: &Self) -> Option<f64> {
+        let ran = |(number, now): (&u32, &Duration)| {
+            let then = earlier.workers.get(number).copied().unwrap_or_default();
+            now.saturating_sub(then).as_secs_f64()
+        };
+        let parts: Vec<f64> = self.workers.iter().map(ran).collect();
+        let sum: f64 = parts.iter().sum();
+        let least = parts.into_iter().min_by(f64::total_cmp)?;
+        (sum > 0.0).then(|| least / sum)
+    }
 }
 
 /// Times of all CPUs together.
@@ -26,11 +49,11 @@ struct Machine {
 
 /// Reads the CPU time of `watched`, of `also` and this process, and of the machine.
 pub(crate) fn read(watched: &[u32], also: &[u32]) -> anyhow::Result<Reading> {
-    let mut rest = process(std::process::id())?;
+    let mut rest = process(std::process::id())?.all;
     for pid in also {
-        rest += process(*pid)?;
+        rest += process(*pid)?.all;
     }
-    let watched: anyhow::Result<Vec<Duration>> = watched.iter().map(|pid| process(*pid)).collect();
+    let watched: anyhow::Result<Vec<Process>> = watched.iter().map(|pid| process(*pid)).collect();
     Ok(Reading {
         at: Instant::now(),
         watched: watched?,
@@ -46,8 +69,10 @@ impl Reading {
         let elapsed = self.at.duration_since(earlier.at).as_secs_f64();
         let pairs = self.watched.iter().zip(&earlier.watched);
         let cpu: Vec<f64> = pairs
-            .map(|(now, then)| now.saturating_sub(*then).as_secs_f64())
+            .map(|(now, then)| now.all.saturating_sub(then.all).as_secs_f64())
             .collect();
+        let pairs = self.watched.iter().zip(&earlier.watched);
+        let parts = pairs.filter_map(|(now, then)| now.smallest_part(then));
         let also = self.also.saturating_sub(earlier.also).as_secs_f64();
         let busy = self.machine.busy.saturating_sub(earlier.machine.busy);
         let steal = self.machine.steal.saturating_sub(earlier.machine.steal);
@@ -55,6 +80,7 @@ impl Reading {
         json!({
             "seconds": elapsed,
             "cpu_seconds": cpu,
+            "smallest_worker": parts.min_by(f64::total_cmp),
             "client_cores": also / elapsed,
             "foreign_cores": foreign / elapsed,
             "steal_cores": steal.as_secs_f64() / elapsed,
@@ -63,16 +89,22 @@ impl Reading {
 }
 
 /// The time that all threads of a process ran. A thread that ends takes its time with it.
-fn process(pid: u32) -> anyhow::Result<Duration> {
-    let mut sum = Duration::ZERO;
+fn process(pid: u32) -> anyhow::Result<Process> {
+    let mut sum = Process::default();
     let folder = format!("/proc/{pid}/task");
     for task in std::fs::read_dir(&folder).with_context(|| folder.clone())? {
+        let task = task?;
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file));
         // A thread may end while we look.
-        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+        let (Ok(text), Ok(name)) = (read("schedstat"), read("comm")) else {
             continue;
         };
         let first = text.split_whitespace().next().context("no time")?;
-        sum += Duration::from_nanos(first.parse()?);
+        let time = Duration::from_nanos(first.parse()?);
+        sum.all += time;
+        if let (true, Some(number)) = (name.contains("worker"), task.file_name().to_str()) {
+            sum.workers.insert(number.parse()?, time);
+        }
     }
     Ok(sum)
 }
@@ -101,6 +133,18 @@ mod tests {
         assert_eq!(read.busy, TICK * 38);
         assert_eq!(read.steal, TICK * 7);
         assert!(machine("cpu 1 2\n").is_err());
+    }
+
+    #[test]
+    fn the_smallest_part_is_of_the_time_between() {
+        let process = |times: [u64; 2]| Process {
+            all: Duration::ZERO,
+            workers: (1..).zip(times.map(Duration::from_secs)).collect(),
+        };
+        let part = process([4, 11]).smallest_part(&process([1, 10]));
+        assert_eq!(part, Some(0.25));
+        assert_eq!(process([4, 11]).smallest_part(&process([4, 11])), None);
+        assert_eq!(Process::default().smallest_part(&Process::default()), None);
     }
 
     #[test]

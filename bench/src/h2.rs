@@ -142,13 +142,7 @@ async fn connection(
     shared: &Arc<Shared>,
     times: &mut Vec<u32>,
 ) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let mut builder = h2::client::Builder::new();
-    builder
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(4 * WINDOW);
-    let (sender, connection) = builder.handshake::<_, Bytes>(stream).await?;
+    let (sender, connection) = open(to).await?;
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let mut all = JoinSet::new();
@@ -159,6 +153,37 @@ async fn connection(
         times.extend(ended??);
     }
     Ok(())
+}
+
+/// Opens a connection, sends one request, and gives what keeps it open.
+pub(crate) async fn held(to: SocketAddr, number: u64) -> anyhow::Result<Held> {
+    let (sender, connection) = open(to).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let mut sender = sender.ready().await?;
+    get(&mut sender, 0, number).await?;
+    Ok(Held {
+        _sender: sender,
+        _driver: driver,
+    })
+}
+
+/// A connection that stays open as long as this.
+pub(crate) struct Held {
+    _sender: SendRequest<Bytes>,
+    _driver: JoinSet<Result<(), h2::Error>>,
+}
+
+async fn open(
+    to: SocketAddr,
+) -> anyhow::Result<(SendRequest<Bytes>, h2::client::Connection<TcpStream>)> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW);
+    Ok(builder.handshake::<_, Bytes>(stream).await?)
 }
 
 async fn requests(

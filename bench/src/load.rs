@@ -1,18 +1,21 @@
 //! One measured run: connections warm up, then everything is counted for a while.
 //!
-//! May use `closed`, `open`, `h2` and `cpu`.
+//! May use `closed`, `open`, `h2`, `handshake` and `cpu`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::closed::{self, Kind, Phase, Shared};
 use crate::cpu;
 use crate::h2;
+use crate::handshake;
 use crate::open::{self, Schedule};
 
 /// Longest wait for connections to end.
@@ -48,6 +51,9 @@ pub(crate) struct Load {
     /// Processes whose CPU time is read: the proxies.
     #[arg(long, value_delimiter = ',')]
     watch: Vec<u32>,
+    /// Folder of the certificate that handshakes show.
+    #[arg(long)]
+    identity: Option<PathBuf>,
     /// Further processes of the bench: the server.
     #[arg(long, value_delimiter = ',')]
     also: Vec<u32>,
@@ -58,21 +64,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Value> {
     let shared = Arc::new(Shared::default());
     shared.enter(Phase::Warm);
     let mut connections = JoinSet::new();
-    let begun = Instant::now();
-    for index in 0..load.connections {
-        let (to, size, shared) = (load.to, load.size, shared.clone());
-        if let Some(rate) = load.rate.filter(|rate| *rate > 0) {
-            let schedule = Schedule {
-                first: begun + Duration::from_secs(1) * index / rate,
-                interval: Duration::from_secs(1) * load.connections / rate,
-            };
-            connections.spawn_blocking(move || open::run(to, size, schedule, &shared));
-        } else if matches!(load.kind, Kind::H2 | Kind::Grpc) {
-            connections.spawn(h2::run(load.kind, to, size, load.streams, shared));
-        } else {
-            connections.spawn(closed::run(load.kind, to, size, shared));
-        }
-    }
+    start(load, &shared, &mut connections)?;
     tokio::time::sleep(Duration::from_secs_f64(load.warm)).await;
     let before = cpu::read(&load.watch, &load.also)?;
     shared.enter(Phase::Measured);
@@ -90,6 +82,7 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Value> {
     times.sort_unstable();
     if let Value::Object(seen) = &mut seen {
         seen.insert("requests".to_owned(), json!(times.len()));
+        seen.insert("sent".to_owned(), json!(shared.given()));
         seen.insert("failed".to_owned(), json!(failed));
         seen.insert("stuck".to_owned(), json!(stuck));
         for (name, thousandths) in [("p50_us", 500), ("p99_us", 990), ("p999_us", 999)] {
@@ -97,6 +90,39 @@ pub(crate) async fn run(load: &Load) -> anyhow::Result<Value> {
         }
     }
     Ok(seen)
+}
+
+/// Starts every connection; each gives the times of its counted requests.
+fn start(
+    load: &Load,
+    shared: &Arc<Shared>,
+    connections: &mut JoinSet<Vec<u32>>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let settings = match load.kind {
+        Kind::Handshake | Kind::HandshakeHybrid => {
+            let folder = load.identity.as_deref().context("no --identity")?;
+            Some(handshake::settings(folder, load.kind)?)
+        }
+        _ => None,
+    };
+    for index in 0..load.connections {
+        let (to, size, shared) = (load.to, load.size, shared.clone());
+        if let Some(settings) = &settings {
+            connections.spawn(handshake::run(to, settings.clone(), shared));
+        } else if let Some(rate) = load.rate.filter(|rate| *rate > 0) {
+            let schedule = Schedule {
+                first: begun + Duration::from_secs(1) * index / rate,
+                interval: Duration::from_secs(1) * load.connections / rate,
+            };
+            connections.spawn_blocking(move || open::run(to, size, schedule, &shared));
+        } else if matches!(load.kind, Kind::H2 | Kind::Grpc) {
+            connections.spawn(h2::run(load.kind, to, size, load.streams, shared));
+        } else {
+            connections.spawn(closed::run(load.kind, to, size, shared));
+        }
+    }
+    Ok(())
 }
 
 /// The value that `thousandths` of the sorted ones do not exceed.

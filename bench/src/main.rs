@@ -8,6 +8,7 @@ mod closed;
 mod cpu;
 mod forward;
 mod h2;
+mod handshake;
 mod hold;
 mod load;
 mod message;
@@ -48,6 +49,12 @@ enum Command {
         /// How many.
         #[arg(long)]
         connections: usize,
+        /// What is done with each before it is held.
+        #[arg(long, value_enum)]
+        kind: closed::Kind,
+        /// Folder of the certificate that handshakes show.
+        #[arg(long)]
+        identity: Option<PathBuf>,
     },
     /// A reference proxy: `--via LISTEN=TO`, repeatable.
     Forward {
@@ -87,7 +94,12 @@ fn main() -> anyhow::Result<()> {
             voice::print(&seen.to_string());
             Ok(())
         }
-        Command::Hold { to, connections } => hold::run(to, connections),
+        Command::Hold {
+            to,
+            connections,
+            kind,
+            identity,
+        } => runtime.block_on(hold::run(to, connections, kind, identity.as_deref())),
         Command::Forward {
             via,
             tls_out,

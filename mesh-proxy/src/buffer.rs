@@ -103,8 +103,10 @@ fn take() -> BytesMut {
 
 fn give(mut bytes: BytesMut) {
     bytes.clear();
+    // What was read of it does not count in its capacity: a large one may look like one of ours.
+    let is_large = bytes.try_reclaim(2 * SIZE + 1);
     // Fails where a part of it (a head, a piece of a body) is still in use: that part frees it.
-    if !bytes.try_reclaim(SIZE) || bytes.capacity() > 2 * SIZE {
+    if is_large || !bytes.try_reclaim(SIZE) {
         return;
     }
     // The thread is ending if this fails, and the buffer is freed.
@@ -118,6 +120,8 @@ fn give(mut bytes: BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
+
     use super::*;
 
     #[test]
@@ -139,6 +143,10 @@ mod tests {
         assert_eq!(pooled(), 1);
         drop(Buffer::from(BytesMut::with_capacity(64 * SIZE)));
         assert_eq!(pooled(), 1);
+        let mut read = BytesMut::zeroed(64 * SIZE);
+        read.advance(63 * SIZE);
+        drop(Buffer::from(read));
+        assert_eq!(pooled(), 1, "most of a large one was read");
     }
     #[test]
     fn what_nobody_needs_is_freed() {

@@ -9,7 +9,6 @@ pub mod client;
 pub(crate) mod connection;
 mod content;
 mod head;
-pub(crate) mod keepalive;
 mod meter;
 pub(crate) mod peer;
 pub mod server;
@@ -22,6 +21,7 @@ use std::io;
 use h2::Reason;
 
 pub use self::client::ClientStream;
+pub(crate) use self::meter::Credit;
 pub use self::meter::Resets;
 pub use self::server::ServerStream;
 

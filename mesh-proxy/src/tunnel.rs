@@ -1,10 +1,13 @@
 //! HBONE: HTTP/2 CONNECT streams over mutual TLS 1.3, each carrying one TCP connection's bytes.
 //!
 //! [`client`] keeps pooled connections per worker, [`server`] accepts them, [`stream`] is one
-//! tunnelled connection. What ztunnel speaks, plus one optional header of ours. May use `identity` and `h2`.
+//! tunnelled connection, [`socket`] what all of a peer's go over. What ztunnel speaks, plus one optional header of ours. May use `identity` and `h2`.
 
 pub mod client;
+mod connection;
+mod mux;
 pub mod server;
+pub mod socket;
 pub mod stream;
 #[cfg(test)]
 mod tests;

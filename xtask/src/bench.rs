@@ -4,18 +4,23 @@
 //! `footprint` and `step`.
 
 mod footing;
+mod grown;
 mod others;
 mod ours;
 mod peer;
+mod plot;
+mod profile;
+mod quick;
 mod report;
 mod round;
+mod series;
 mod tool;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 
 use crate::bench::peer::{Lab, Peer};
@@ -24,8 +29,10 @@ use crate::bench::work::Work;
 use crate::step;
 
 /// The peers, in the order they are told.
-const PEERS: [&str; 10] = [
+const PEERS: [&str; 12] = [
     "ours",
+    "ours-grown",
+    "ours-one",
     "against",
     "envoy",
     "envoy-h2",
@@ -47,7 +54,7 @@ pub(crate) struct Choice {
     /// Peers [default: all that can be had].
     #[arg(long, value_delimiter = ',')]
     peer: Vec<String>,
-    /// Rounds; in each, every peer has its turn.
+    /// Rounds; in each, every peer has its turn at each work.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Seconds of a turn.
@@ -72,7 +79,11 @@ pub(crate) struct Choice {
     /// After the rounds, tells where each peer's CPU and system calls go (perf, strace).
     #[arg(long)]
     profile: bool,
-    /// Folder for `rounds.csv` and `report.md` [default: target/bench].
+    /// A smoke run: one short turn of everything that needs nothing installed. It asserts counts and no
+    /// times: each request answered, and how many system calls one takes.
+    #[arg(long, conflicts_with_all = ["check", "profile", "write", "floating"])]
+    quick: bool,
+    /// Folder for `rounds.csv`, `report.md` and plots [default: target/bench].
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
     /// How the result is told.
@@ -104,7 +115,7 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         return Ok(());
     }
     match &choice.inside {
-        Some(tools) => measure(choice, &works, &serde_json::from_str(tools)?),
+        Some(tools) => inside(choice, &works, &serde_json::from_str(tools)?),
         None => enter(choice),
     }
 }
@@ -124,70 +135,33 @@ fn enter(choice: &Choice) -> anyhow::Result<()> {
 }
 
 fn wanted(choice: &Choice, name: &str) -> bool {
-    choice.peer.is_empty() || choice.peer.iter().any(|peer| peer == name)
+    match name {
+        // Built here, or not to be had at all.
+        _ if choice.quick && choice.peer.is_empty() => quick::PEERS.contains(&name),
+        "against" => choice.against.is_some(),
+        _ => choice.peer.is_empty() || choice.peer.iter().any(|peer| peer == name),
+    }
 }
 
-fn measure(choice: &Choice, works: &[&'static Work], tools: &Tools) -> anyhow::Result<()> {
+/// Starts the lab and the peers, and measures or tries them.
+fn inside(choice: &Choice, works: &[&'static Work], tools: &Tools) -> anyhow::Result<()> {
     let lab = Lab::start(tools, choice.floating)?;
     let mut peers: Vec<Peer> = Vec::new();
     for (index, name) in PEERS.iter().enumerate() {
-        if !wanted(choice, name) || (*name == "against" && choice.against.is_none()) {
+        if !wanted(choice, name) {
             continue;
         }
         match peer::start(&lab, name, index) {
             Ok(Some(peer)) => peers.push(peer),
             Ok(None) => eprintln!("skipped: {name} (not there, or not in this mode)"),
+            Err(error) if choice.quick => return Err(error),
             Err(error) => eprintln!("skipped: {name}: {error:#}"),
         }
     }
     ensure!(!peers.is_empty(), "no peer started");
-    let asked = |name: &str| choice.work.is_empty() || choice.work.iter().any(|work| work == name);
-    let mut footing = String::new();
-    if asked("rss") {
-        footing += &footing::memory(&lab, &peers)?;
+    if choice.quick {
+        quick::run(&lab, works, &mut peers)
+    } else {
+        series::run(choice, &lab, works, &mut peers)
     }
-    if asked("start") {
-        footing += &footing::start(&lab, &mut peers)?;
-    }
-    let mut rows = Vec::new();
-    for work in works {
-        let able: Vec<&Peer> = peers.iter().filter(|peer| work.takes(peer)).collect();
-        for number in 0..choice.rounds {
-            for turn in 0..able.len() {
-                if let Some(peer) = able.get((turn + number) % able.len()) {
-                    let row = round::run(&lab, work, peer, number, choice.seconds)?;
-                    eprintln!("{row}");
-                    rows.push(row);
-                }
-            }
-        }
-    }
-    let folder = choice.write.clone();
-    let folder = folder.unwrap_or_else(|| step::target().join("bench"));
-    let result = report::Result::new(&rows, choice.keep_noisy);
-    write(&folder, "rounds.csv", &report::csv(&rows))?;
-    let report = result.markdown(works, choice.floating) + &footing;
-    write(&folder, "report.md", &report)?;
-    match choice.output {
-        Output::Json => println!("{}", result.json(works)),
-        Output::Text => println!("{report}"),
-    }
-    if choice.profile {
-        for peer in &peers {
-            for work in works.iter().filter(|work| work.takes(peer)) {
-                println!("{}", round::profile(&lab, work, peer)?);
-            }
-        }
-    }
-    if choice.check {
-        let broken = result.broken(works);
-        ensure!(broken.is_empty(), "bounds: {}", broken.join("; "));
-    }
-    Ok(())
-}
-
-fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let path = folder.join(name);
-    std::fs::write(&path, text).with_context(|| path.display().to_string())
 }

@@ -15,6 +15,8 @@ use crate::test::{DEMO_CASE, PROOF, build, cases};
 
 /// For the end-to-end cases.
 const BUDGET: Duration = Duration::from_mins(40);
+/// The name of the one that is no test of the crate: `cargo xtask bench --quick`.
+const SMOKE: &str = "bench_quick";
 /// Names of cases that run in the cluster start so.
 const IN_CLUSTER: &str = "cluster_";
 /// And of those that have it for themselves: they change it as a whole, or measure times.
@@ -46,6 +48,7 @@ pub(crate) struct Choice {
 pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
     let filter = choice.filter.as_deref();
     if choice.list {
+        println!("{SMOKE}: test");
         return step::run(chosen(filter).arg("--list"));
     }
     let mut steps = Steps::within(BUDGET);
@@ -61,6 +64,11 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         .iter()
         .map(String::as_str)
         .partition(|name| name.starts_with(IN_CLUSTER));
+    if !choice.conformance && filter.is_none_or(|filter| SMOKE.contains(filter)) {
+        steps.run("smoke run of the bench", || {
+            step::run(Command::new(std::env::current_exe()?).args(["bench", "--quick"]))
+        });
+    }
     let needs_cluster = choice.conformance || !inside.is_empty();
     // Both mostly wait. What they print is told apart: that of those without a cluster comes when they end.
     let run_one = if needs_cluster {
@@ -158,6 +166,9 @@ fn names(filter: Option<&str>) -> anyhow::Result<Vec<String>> {
     let names: Vec<String> = tests.map(ToOwned::to_owned).collect();
     if names.is_empty() {
         let filter = filter.unwrap_or_default();
+        if SMOKE.contains(filter) {
+            return Ok(names);
+        }
         bail!("no case has a name with {filter:?}; cargo xtask e2e --list shows them");
     }
     Ok(names)

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Reserved, Slot, start};
 use super::content::{Incoming, Outgoing};
 use super::meter::Metered;
+use super::peer::Pooled;
 use super::{ENDS, broken, head, is_leaving, is_unprocessed};
 use crate::h1::{BodyPart, Fault, ResponseFault, ResponseHead};
 
@@ -54,15 +55,14 @@ enum State {
 /// The peer does not speak HTTP/2, or is gone.
 pub(crate) async fn connect<T>(
     io: T,
-    generation: u64,
     idle: Duration,
 ) -> io::Result<(Rc<Connection>, impl Future<Output = ()> + use<T>)>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (sender, frames) = start(Metered::client(io), ENDS).await.map_err(broken)?;
-    let connection = Connection::new(sender, generation, None, idle);
-    let driving = Rc::clone(&connection).drive(frames, false);
+    let connection = Connection::new(sender, idle);
+    let driving = Rc::clone(&connection).drive(frames);
     Ok((connection, driving))
 }
 

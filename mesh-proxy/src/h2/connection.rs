@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::peer::Pooled;
 use super::{
     FRAME_SIZE, HEADER_LIST, MAX_STREAMS, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, Windows,
-    keepalive,
 };
 
 /// A connection as its users see it.
@@ -25,10 +25,7 @@ pub(crate) struct Connection {
     sender: RefCell<Option<SendRequest<Bytes>>>,
     streams: Cell<usize>,
     unused_since: Cell<Instant>,
-    expires: Option<SystemTime>,
     idle: Duration,
-    pub(crate) generation: u64,
-    failure: RefCell<Option<String>>,
     /// Streams given up so soon that the peer may not have taken them yet, in order.
     leaving: RefCell<VecDeque<(Instant, Box<dyn Any>)>>,
     left: Notify,
@@ -51,53 +48,19 @@ impl Drop for Slot {
 pub(crate) struct Reserved {
     pub(crate) slot: Slot,
     pub(crate) sender: SendRequest<Bytes>,
-    /// True if the connection was made for it.
-    pub(crate) fresh: bool,
 }
 
 impl Connection {
-    /// A connection that carries streams until `expires`, and closes after `idle` without one.
-    pub(crate) fn new(
-        sender: SendRequest<Bytes>,
-        generation: u64,
-        expires: Option<SystemTime>,
-        idle: Duration,
-    ) -> Rc<Self> {
+    /// A connection that closes after `idle` without a stream.
+    pub(crate) fn new(sender: SendRequest<Bytes>, idle: Duration) -> Rc<Self> {
         Rc::new(Self {
             sender: RefCell::new(Some(sender)),
             streams: Cell::new(0),
             unused_since: Cell::new(Instant::now()),
-            expires,
             idle,
-            generation,
-            failure: RefCell::new(None),
             leaving: RefCell::default(),
             left: Notify::new(),
         })
-    }
-
-    /// Whether new streams may still be opened, now or when others end.
-    pub(crate) fn is_live(&self) -> bool {
-        self.sender.borrow().is_some()
-    }
-
-    /// Retires it if a certificate in use is about to end.
-    pub(crate) fn retire_expired(&self, now: SystemTime) {
-        if self.expires.is_some_and(|expires| now >= expires) {
-            self.retire();
-        }
-    }
-
-    /// Opens no stream any more; those open go on.
-    pub(crate) fn retire(&self) {
-        self.sender.borrow_mut().take();
-    }
-
-    /// Retires it if it had no stream for its idle time.
-    pub(crate) fn retire_idle(&self) {
-        if self.streams.get() == 0 && self.unused_since.get().elapsed() >= self.idle {
-            self.retire();
-        }
     }
 
     /// Keeps a stream that is given up until `due`, and resets it then.
@@ -127,13 +90,44 @@ impl Connection {
         }
     }
 
-    /// Why it broke, once it has.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.borrow().clone()
+    /// Carries the connection's frames until it ends; dropping `frames` breaks its streams. No PING:
+    /// many apps take it badly.
+    pub(crate) async fn drive<T>(self: Rc<Self>, mut frames: client::Connection<T, Bytes>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let failure = tokio::select! {
+            ended = &mut frames => ended.err().map(|error| describe(&error)),
+            () = self.let_go() => None,
+        };
+        if let Some(failure) = failure {
+            tracing::debug!(failure, "a connection broke");
+        }
+        self.retire();
+        // What is left holds this connection.
+        let leaving = std::mem::take(&mut *self.leaving.borrow_mut());
+        drop(leaving);
+    }
+}
+
+impl Pooled for Connection {
+    type Place = Reserved;
+
+    fn is_live(&self) -> bool {
+        self.sender.borrow().is_some()
     }
 
-    /// A place for one more stream.
-    pub(crate) fn reserve(self: &Rc<Self>, fresh: bool) -> Option<Reserved> {
+    fn retire(&self) {
+        self.sender.borrow_mut().take();
+    }
+
+    fn retire_idle(&self) {
+        if self.streams.get() == 0 && self.unused_since.get().elapsed() >= self.idle {
+            self.retire();
+        }
+    }
+
+    fn reserve(self: &Rc<Self>, _fresh: bool) -> Option<Reserved> {
         let mut sender = self.sender.borrow().clone()?;
         let mut task = Context::from_waker(Waker::noop());
         if let Poll::Ready(Err(_)) = sender.poll_ready(&mut task) {
@@ -149,34 +143,7 @@ impl Connection {
         let slot = Slot {
             connection: self.clone(),
         };
-        Some(Reserved {
-            slot,
-            sender,
-            fresh,
-        })
-    }
-
-    /// Carries the connection's frames until it ends; dropping `frames` breaks its streams. With
-    /// `pings` a peer that stops answering ends it: not for apps, many of which take PING badly.
-    pub(crate) async fn drive<T>(
-        self: Rc<Self>,
-        mut frames: client::Connection<T, Bytes>,
-        pings: bool,
-    ) where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let ping = if pings { frames.ping_pong() } else { None };
-        let alive = keepalive::watch(ping, || self.retire_idle());
-        let failure = tokio::select! {
-            ended = &mut frames => ended.err().map(|error| describe(&error)),
-            () = alive => Some("the peer stopped answering".to_owned()),
-            () = self.let_go() => None,
-        };
-        self.retire();
-        // What is left holds this connection.
-        let leaving = std::mem::take(&mut *self.leaving.borrow_mut());
-        drop(leaving);
-        *self.failure.borrow_mut() = failure;
+        Some(Reserved { slot, sender })
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Resets {
 }
 
 /// What a peer may still cost.
-struct Credit {
+pub(crate) struct Credit {
     resets: Resets,
     left: u64,
     counted: Instant,
@@ -93,12 +93,7 @@ impl<T> Metered<T> {
             first,
             received: Frames::after(received),
             sent: Frames::after(sent),
-            credit: Credit {
-                resets,
-                left: START,
-                counted: Instant::now(),
-                exhausted: false,
-            },
+            credit: Credit::new(resets),
         }
     }
 
@@ -118,6 +113,46 @@ impl<T> Metered<T> {
 }
 
 impl Credit {
+    /// That of a peer of the mesh.
+    pub(crate) fn of_mesh() -> Self {
+        Self::new(Resets::Free)
+    }
+
+    fn new(resets: Resets) -> Self {
+        Self {
+            resets,
+            left: START,
+            counted: Instant::now(),
+            exhausted: false,
+        }
+    }
+
+    /// Charges for a frame that came; whether the peer may go on.
+    pub(crate) fn received(&mut self, kind: u8, length: usize, flags: u8) -> bool {
+        let length = length as u64;
+        self.receive(Frame {
+            length,
+            kind,
+            flags,
+        });
+        !self.exhausted
+    }
+
+    /// Work was done for the peer: content, and maybe the end of a message.
+    pub(crate) fn sent(&mut self, length: usize, ends: bool) {
+        self.send(Frame {
+            length: length as u64,
+            kind: DATA,
+            flags: if ends { END_STREAM } else { 0 },
+        });
+    }
+
+    /// Charges for something else; whether the peer may go on.
+    pub(crate) fn charge(&mut self) -> bool {
+        self.spend();
+        !self.exhausted
+    }
+
     fn receive(&mut self, frame: Frame) {
         match frame.kind {
             HEADERS => {}

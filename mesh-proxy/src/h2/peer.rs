@@ -4,18 +4,37 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::connection::{Connection, Reserved};
+/// A connection that streams share.
+pub(crate) trait Pooled {
+    /// A stream's place on it, given back on drop.
+    type Place;
+
+    /// Whether new streams may still be opened, now or when others end.
+    fn is_live(&self) -> bool;
+
+    /// Opens no stream any more; those open go on.
+    fn retire(&self);
+
+    /// Retires it if it had no stream for its idle time.
+    fn retire_idle(&self);
+
+    /// Retires it if it does not serve callers of `generation`, or not at this time.
+    fn retire_unfit(&self, _generation: u64, _now: SystemTime) {}
+
+    /// A place for one more stream; `fresh` if the connection was made for it.
+    fn reserve(self: &Rc<Self>, fresh: bool) -> Option<Self::Place>;
+}
 
 /// The connections to one peer; `E` is why one could not be made.
-pub(crate) struct Peer<E> {
-    connections: RefCell<Vec<Rc<Connection>>>,
+pub(crate) struct Peer<C, E> {
+    connections: RefCell<Vec<Rc<C>>>,
     /// Held by the one who dials.
     dialling: tokio::sync::Mutex<()>,
     dials: Cell<u64>,
     last_failure: RefCell<Option<E>>,
 }
 
-impl<E> Default for Peer<E> {
+impl<C, E> Default for Peer<C, E> {
     fn default() -> Self {
         Self {
             connections: RefCell::default(),
@@ -26,7 +45,7 @@ impl<E> Default for Peer<E> {
     }
 }
 
-impl<E: Clone> Peer<E> {
+impl<C: Pooled, E: Clone> Peer<C, E> {
     /// A place on a connection of `generation`: one with room, or one that `dial` makes. Those who
     /// waited for another's dial share its connection, or its failure.
     ///
@@ -35,9 +54,9 @@ impl<E: Clone> Peer<E> {
     pub(crate) async fn reserve_or_dial(
         &self,
         generation: u64,
-        dial: impl AsyncFnOnce() -> Result<Rc<Connection>, E>,
+        dial: impl AsyncFnOnce() -> Result<Rc<C>, E>,
         full: impl FnOnce() -> E,
-    ) -> Result<Reserved, E> {
+    ) -> Result<C::Place, E> {
         if let Some(reserved) = self.reserve(generation) {
             return Ok(reserved);
         }
@@ -61,19 +80,16 @@ impl<E: Clone> Peer<E> {
     }
 
     /// Takes a connection that was made elsewhere.
-    pub(crate) fn adopt(&self, connection: Rc<Connection>) {
+    pub(crate) fn adopt(&self, connection: Rc<C>) {
         self.connections.borrow_mut().push(connection);
     }
 
     /// A place on the first connection with room; forgets those that take no more streams.
-    fn reserve(&self, generation: u64) -> Option<Reserved> {
+    fn reserve(&self, generation: u64) -> Option<C::Place> {
         let now = SystemTime::now();
         let mut connections = self.connections.borrow_mut();
         for connection in &*connections {
-            connection.retire_expired(now);
-            if connection.generation != generation {
-                connection.retire();
-            }
+            connection.retire_unfit(generation, now);
         }
         connections.retain(|connection| connection.is_live());
         connections

@@ -2,25 +2,25 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Request, StatusCode, Version};
 use mesh_api::name::Identity;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{
-    ERROR_HEADER, Hint, IDLE, PROTOCOL_HEADER, TunnelError, TunnelStream, WINDOWS, connect,
-};
-use crate::h2::connection::{Connection, Reserved, describe, start};
-use crate::h2::peer;
+use super::connection::{Connection, Slot};
+use super::mux::{self, Code, Head, Reset};
+use super::socket::Socket;
+use super::stream::Handle;
+use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelError, TunnelStream, connect};
+use crate::h2::peer::{self, Pooled};
 use crate::identity::{Credentials, IdentityError, WrongIdentity, peer_not_after};
 
 /// CONNECTs tried again on another connection, because one went away.
@@ -62,7 +62,7 @@ struct Key {
 /// One peer: its connections, and who it is.
 struct Peer {
     identity: Rc<Identity>,
-    shared: peer::Peer<TunnelError>,
+    shared: peer::Peer<Connection, TunnelError>,
 }
 
 /// What came of one CONNECT.
@@ -123,9 +123,8 @@ impl Tunnels {
             let reserving = peer
                 .shared
                 .reserve_or_dial(generation, dial, || TunnelError::Closed);
-            let reserved = reserving.await?;
-            let fresh = reserved.fresh;
-            match ask(reserved, target, &peer.identity).await {
+            let (slot, fresh) = reserving.await?;
+            match ask(slot, target, &peer.identity).await {
                 Answer::Open(stream) => return Ok(stream),
                 Answer::GoneAway if replays < MAX_REPLAYS => replays += 1,
                 Answer::Broken if !fresh && replays < MAX_REPLAYS => replays += 1,
@@ -157,16 +156,11 @@ impl Tunnels {
         let own = target.credentials.not_after();
         let theirs = peer_not_after(tls.get_ref().1).unwrap_or(own);
         let expires = u64::try_from(own.min(theirs).saturating_sub(EXPIRY_MARGIN)).unwrap_or(0);
-        let (sender, frames) = start(tls, WINDOWS)
-            .await
-            .map_err(|error| TunnelError::Handshake(describe(&error)))?;
         let connection = Connection::new(
-            sender,
             target.credentials.generation(),
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(expires)),
-            IDLE,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(expires),
         );
-        let driving = connection.clone().drive(frames, true);
+        let driving = Rc::clone(&connection).drive(tls);
         self.tasks.borrow_mut().spawn_local(driving);
         Ok(connection)
     }
@@ -186,7 +180,7 @@ impl Tunnels {
 }
 
 /// Connects and proves both identities.
-async fn secure(target: &Target<'_>) -> Result<TlsStream<TcpStream>, TunnelError> {
+async fn secure(target: &Target<'_>) -> Result<TlsStream<Socket>, TunnelError> {
     let config = target.credentials.client_config(target.expected);
     let config =
         config.map_err(|error: IdentityError| TunnelError::Handshake(error.to_string()))?;
@@ -194,7 +188,7 @@ async fn secure(target: &Target<'_>) -> Result<TlsStream<TcpStream>, TunnelError
         .await
         .map_err(|error| TunnelError::Connect(Arc::new(error)))?;
     let name = ServerName::IpAddress(target.address.ip().into());
-    let connecting = TlsConnector::from(config).connect(name, socket);
+    let connecting = TlsConnector::from(config).connect(name, Socket::from(socket));
     connecting.await.map_err(|error| handshake_failure(&error))
 }
 
@@ -214,82 +208,60 @@ fn handshake_failure(error: &io::Error) -> TunnelError {
 }
 
 /// Sends the CONNECT and waits for its answer.
-async fn ask(reserved: Reserved, target: &Target<'_>, peer: &Rc<Identity>) -> Answer {
-    let Reserved { slot, sender, .. } = reserved;
-    let request = match request(target) {
-        Ok(request) => request,
-        Err(error) => return Answer::Failed(TunnelError::Handshake(error.to_string())),
+async fn ask(slot: Slot, target: &Target<'_>, peer: &Rc<Identity>) -> Answer {
+    let connection = Rc::clone(&slot.connection);
+    let hint = target.hint.map(|hint| (PROTOCOL_HEADER, hint.as_str()));
+    let block = mux::connect(&target.authority.to_string(), hint);
+    let opened = connection.state().borrow_mut().connect(&block);
+    let Some(id) = opened else {
+        return failure(None, &connection);
     };
-    let sent = match sender.ready().await {
-        Ok(mut sender) => sender.send_request(request, false),
-        Err(error) => Err(error),
-    };
-    let answered = match sent {
-        Ok((response, send)) => response.await.map(|response| (response, send)),
-        Err(error) => Err(error),
-    };
-    match answered {
-        Ok((response, send)) if response.status() == StatusCode::OK => {
-            let receive = response.into_body();
-            Answer::Open(TunnelStream::new(
-                send,
-                receive,
-                Rc::clone(peer),
-                Some(slot),
-            ))
+    let handle = Handle::new(Rc::clone(connection.state()), id, Some(slot));
+    let answer = poll_fn(|context| {
+        let mut state = connection.state().borrow_mut();
+        state.poll_answer(id, context)
+    });
+    match answer.await {
+        Some(head) if head.status == Some(200) => {
+            Answer::Open(TunnelStream::new(handle, Rc::clone(peer)))
         }
-        Ok((response, _)) => Answer::Failed(refusal(&response)),
-        Err(error) => failure(&error, &slot.connection),
+        Some(head) => Answer::Failed(refusal(&head)),
+        None => {
+            let reset = connection.state().borrow_mut().reset_of(id);
+            failure(reset, &connection)
+        }
     }
 }
 
-fn request(target: &Target<'_>) -> Result<Request<()>, http::Error> {
-    let mut request = Request::builder()
-        .method(Method::CONNECT)
-        .version(Version::HTTP_2)
-        .uri(target.authority.to_string());
-    if let Some(hint) = target.hint {
-        request = request.header(PROTOCOL_HEADER, hint.as_str());
-    }
-    request.body(())
-}
-
-fn refusal<B>(response: &http::Response<B>) -> TunnelError {
-    let header = response.headers().get(ERROR_HEADER);
-    let reason = header
+fn refusal(head: &Head) -> TunnelError {
+    let reason = head
+        .headers
+        .get(ERROR_HEADER)
         .and_then(|value| value.to_str().ok())
         .map(|text| text.chars().take(MAX_REASON).collect::<String>());
     let marked = |text: &String| text.split(';').any(|part| part.trim() == "unsent");
     TunnelError::Refused {
-        status: response.status().as_u16(),
+        status: head.status.unwrap_or_default(),
         unsent: reason.as_ref().is_some_and(marked),
         reason,
     }
 }
 
 /// Tells a CONNECT the peer never processed from one that failed.
-fn failure(error: &h2::Error, connection: &Connection) -> Answer {
-    if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-        connection.retire();
-        let calm = matches!(
-            error.reason(),
-            Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM)
-        );
-        return if calm {
-            Answer::GoneAway
-        } else {
-            Answer::Broken
-        };
+fn failure(reset: Option<Reset>, connection: &Connection) -> Answer {
+    match reset {
+        Some(Reset::Gone(Code::NONE) | Reset::Peer(Code::REFUSED)) => {
+            connection.retire();
+            return Answer::GoneAway;
+        }
+        Some(Reset::Peer(_) | Reset::Here) => return Answer::Failed(TunnelError::Closed),
+        Some(Reset::Gone(_)) | None => connection.retire(),
     }
-    if error.is_reset() {
-        return Answer::Failed(TunnelError::Closed);
-    }
-    connection.retire();
-    // The connection's task ran before this one was woken; it knows best why: a TLS alert, mostly.
-    let reason = connection.failure();
-    let reason = reason.or_else(|| Some(describe(error)));
-    match reason {
-        Some(reason) if reason.contains("alert") => Answer::Failed(TunnelError::Handshake(reason)),
+    match connection.state().borrow().failure() {
+        // The TLS alert of a peer that takes no one like us.
+        Some(reason) if reason.contains("alert") => {
+            Answer::Failed(TunnelError::Handshake(reason.to_owned()))
+        }
         _ => Answer::Broken,
     }
 }

@@ -1,5 +1,6 @@
 //! The receiving end: CONNECT streams of one peer, each handed to a handler.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,26 +9,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::{Builder, SendResponse};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use mesh_api::name::Identity;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelStream, WINDOWS, tune};
-use crate::h2::{FRAME_SIZE, HEADER_LIST, RESET_STREAMS, SEND_BUFFER, SMALL_FRAMES, keepalive};
+use super::mux::{self, Driver, Head, Role, State};
+use super::socket::Socket;
+use super::stream::Handle;
+use super::{ERROR_HEADER, Hint, PROTOCOL_HEADER, TunnelStream, tune};
 use crate::identity::peer_identity;
 
 /// Time allowed to a peer's HTTP/2 preface and settings.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Streams a peer may have open on one connection.
-const MAX_STREAMS: u32 = 200;
 
 /// A CONNECT that waits for its answer. Dropping it resets the stream.
 #[derive(Debug)]
@@ -39,8 +38,7 @@ pub struct ConnectRequest {
     pub peer: Rc<Identity>,
     /// Its header fields: `mesh-protocol`, and what ztunnel and waypoints send.
     pub headers: HeaderMap,
-    receive: RecvStream,
-    respond: SendResponse<Bytes>,
+    handle: Handle,
 }
 
 impl ConnectRequest {
@@ -53,15 +51,14 @@ impl ConnectRequest {
     ///
     /// # Errors
     /// The peer is gone.
-    pub fn accept(mut self) -> io::Result<TunnelStream> {
-        let sent = self.respond.send_response(Response::new(()), false);
-        let send = sent.map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
-        Ok(TunnelStream::new(send, self.receive, self.peer, None))
+    pub fn accept(self) -> io::Result<TunnelStream> {
+        self.handle.answer(&mux::answer(200, None), false)?;
+        Ok(TunnelStream::new(self.handle, self.peer))
     }
 
     /// Answers `status`, with a `mesh-error` where the mesh itself refuses.
-    pub fn refuse(mut self, status: StatusCode, mesh_error: Option<&str>) {
-        refuse(&mut self.respond, status, mesh_error);
+    pub fn refuse(self, status: StatusCode, mesh_error: Option<&str>) {
+        refuse(&self.handle, status, mesh_error);
     }
 }
 
@@ -73,9 +70,11 @@ impl ConnectRequest {
 pub async fn handshake(
     socket: TcpStream,
     config: Arc<ServerConfig>,
-) -> io::Result<(TlsStream<TcpStream>, Identity)> {
+) -> io::Result<(TlsStream<Socket>, Identity)> {
     tune(&socket)?;
-    let tls = TlsAcceptor::from(config).accept(socket).await?;
+    let tls = TlsAcceptor::from(config)
+        .accept(Socket::from(socket))
+        .await?;
     let peer = peer_identity(tls.get_ref().1)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a peer without identity"))?;
     Ok((tls, peer))
@@ -123,80 +122,59 @@ async fn accept<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let handshake = tokio::time::timeout(HANDSHAKE, settings().handshake(io)).await;
-    let mut connection = handshake
-        .map_err(|_| io::ErrorKind::TimedOut)?
-        .map_err(broken)?;
-    let mut alive = pin!(keepalive::watch(connection.ping_pong(), || {}));
+    let state = Rc::new(RefCell::new(State::new(Role::Receiver)));
+    let mut driver = Driver::new(io, Rc::clone(&state));
+    let (mut begins, mut beginning) = (pin!(sleep(HANDSHAKE)), true);
     let (mut drain, mut draining) = (pin!(drain), false);
     loop {
         tokio::select! {
-            accepted = connection.accept() => match accepted {
+            next = driver.next(|| false) => match next? {
                 None => return Ok(()),
-                Some(Err(error)) => return Err(broken(error)),
-                Some(Ok((request, respond))) => {
-                    if let Some(request) = check(request, respond, &peer) {
+                Some((id, head)) => {
+                    let handle = Handle::new(Rc::clone(&state), id, None);
+                    if let Some(request) = check(handle, head, &peer) {
                         take(request);
                     }
                 }
             },
             () = &mut drain, if !draining => {
                 draining = true;
-                connection.graceful_shutdown();
+                state.borrow_mut().leave();
             }
-            () = &mut alive => return Err(io::ErrorKind::TimedOut.into()),
+            () = &mut begins, if beginning => {
+                beginning = false;
+                if !state.borrow().has_begun() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
         }
     }
 }
 
-fn settings() -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(WINDOWS.stream)
-        .initial_connection_window_size(WINDOWS.connection)
-        .max_frame_size(FRAME_SIZE)
-        .max_header_list_size(HEADER_LIST)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(RESET_STREAMS)
-        .data_frame_budget(SMALL_FRAMES);
-    builder
-}
-
 /// Only CONNECT to an address and port is taken; anything else is answered 400.
-fn check(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    peer: &Rc<Identity>,
-) -> Option<ConnectRequest> {
-    let target = request.uri().authority();
-    let authority = target.and_then(|text| text.as_str().parse::<SocketAddr>().ok());
+fn check(handle: Handle, head: Head, peer: &Rc<Identity>) -> Option<ConnectRequest> {
+    let target = head.authority.as_deref();
+    let authority = target
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .and_then(|text| text.parse::<SocketAddr>().ok());
     match authority {
-        Some(authority) if request.method() == Method::CONNECT => {
-            let (parts, receive) = request.into_parts();
-            Some(ConnectRequest {
-                authority,
-                peer: peer.clone(),
-                headers: parts.headers,
-                receive,
-                respond,
-            })
-        }
+        Some(authority) if head.is_connect() => Some(ConnectRequest {
+            authority,
+            peer: Rc::clone(peer),
+            headers: head.headers,
+            handle,
+        }),
         _ => {
             let reason = "origin=inbound; reason=bad-tunnel-request; unsent";
-            refuse(&mut respond, StatusCode::BAD_REQUEST, Some(reason));
+            refuse(&handle, StatusCode::BAD_REQUEST, Some(reason));
             None
         }
     }
 }
 
-fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode, mesh_error: Option<&str>) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    if let Some(value) = mesh_error.and_then(|text| HeaderValue::from_str(text).ok()) {
-        response.headers_mut().insert(ERROR_HEADER, value);
-    }
-    if let Err(error) = respond.send_response(response, true) {
+fn refuse(handle: &Handle, status: StatusCode, mesh_error: Option<&str>) {
+    let reason = mesh_error.map(|text| (ERROR_HEADER, text));
+    if let Err(error) = handle.answer(&mux::answer(status.as_u16(), reason), true) {
         tracing::debug!(%error, "a refusal did not reach the peer");
     }
 }
@@ -205,10 +183,4 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a stream's handler failed");
     }
-}
-
-fn broken(error: h2::Error) -> io::Error {
-    error
-        .into_io()
-        .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
 }

@@ -493,3 +493,86 @@ fn only_connect_to_an_address_is_taken() {
         }
     });
 }
+
+/// The crate `h2`, which others build their tunnels on, as the peer that receives: data both ways
+/// beyond its windows, half-close, its refusal and its reset.
+#[test]
+fn a_receiver_on_h2_is_understood() {
+    run(async {
+        let ca = Authority::new();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = ca.credentials("demo", "shop").server_config(&[]).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let (tls, _) = handshake(socket, config).await.unwrap();
+            let mut connection = ::h2::server::handshake(tls).await.unwrap();
+            let mut streams = JoinSet::new();
+            for turn in 0.. {
+                let Some(asked) = connection.accept().await else {
+                    return;
+                };
+                let (request, respond) = asked.unwrap();
+                streams.spawn_local(h2_stream(turn, request, respond));
+            }
+        });
+        let caller = Caller::new(&ca);
+        let refused = caller.open(address).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            TunnelError::Refused {
+                status: 503,
+                unsent: true,
+                ..
+            }
+        ));
+        let mut reset = caller.open(address).await.unwrap();
+        reset.write_u8(0).await.unwrap();
+        let error = reset.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let stream = caller.open(address).await.unwrap();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let sending = async {
+            write.write_all(&sent).await.unwrap();
+            write.shutdown().await.unwrap();
+        };
+        let mut back = Vec::new();
+        let (read, ()) = tokio::join!(read.read_to_end(&mut back), sending);
+        read.unwrap();
+        assert!(back == sent);
+    });
+}
+
+/// Refuses the first, resets the second, echoes the third.
+async fn h2_stream(
+    turn: u32,
+    request: http::Request<::h2::RecvStream>,
+    mut respond: ::h2::server::SendResponse<bytes::Bytes>,
+) {
+    assert_eq!(request.method(), http::Method::CONNECT);
+    assert_eq!(request.uri().to_string(), authority().to_string());
+    let mut response = http::Response::new(());
+    if turn == 0 {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let reason = http::HeaderValue::from_static("origin=inbound; reason=app-down; unsent");
+        response.headers_mut().insert(ERROR_HEADER, reason);
+        respond.send_response(response, true).unwrap();
+        return;
+    }
+    let mut send = respond.send_response(response, false).unwrap();
+    let mut body = request.into_body();
+    if turn == 1 {
+        // Not at once: that takes back the answer too.
+        body.data().await.unwrap().unwrap();
+        send.send_reset(::h2::Reason::CONNECT_ERROR);
+        return;
+    }
+    while let Some(bytes) = body.data().await {
+        let bytes = bytes.unwrap();
+        body.flow_control().release_capacity(bytes.len()).unwrap();
+        send.send_data(bytes, false).unwrap();
+    }
+    send.send_data(bytes::Bytes::new(), true).unwrap();
+}

@@ -19,7 +19,7 @@ use crate::h2::peer::Peer;
 /// stream.
 #[derive(Default)]
 pub struct Shared {
-    peers: RefCell<HashMap<PoolKey, Rc<Peer<Failure>>>>,
+    peers: RefCell<HashMap<PoolKey, Rc<Peer<Connection, Failure>>>>,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -87,7 +87,7 @@ impl Shared {
             kind: Kind::ConnectFailed,
             reason: error.to_string(),
         };
-        let starting = tokio::time::timeout(limit, Box::pin(client::connect(stream, 0, idle)));
+        let starting = tokio::time::timeout(limit, Box::pin(client::connect(stream, idle)));
         let started = starting.await.map_err(|_| Failure {
             kind: Kind::ConnectTimeout,
             reason: "HTTP/2 did not start in time".to_owned(),

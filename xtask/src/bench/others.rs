@@ -55,7 +55,8 @@ pub(crate) fn envoy(
     let opaque = name == "envoy-tcp";
     let has = |door| door == 0 || opaque || (name == "envoy" && door == H2);
     let doors = [0, 1, 2, 3].map(|door| has(door).then(|| local(ports.first(door))));
-    Peer::new(lab, name, doors, pair, vec![])
+    let peer = Peer::new(lab, name, doors, pair, vec![])?;
+    Ok(peer.with_second(local(ports.second(0)), lab.folder.path()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -219,7 +220,8 @@ pub(crate) fn haproxy(lab: &Lab<'_>, binary: &Path, ports: Ports) -> anyhow::Res
         });
     }
     let doors = [0, 1, 2, 3].map(|door| Some(local(ports.first(door))));
-    Peer::new(lab, "haproxy", doors, pair, vec![])
+    let peer = Peer::new(lab, "haproxy", doors, pair, vec![])?;
+    Ok(peer.with_second(local(ports.second(0)), lab.folder.path()))
 }
 
 /// Two of nginx, for HTTP: one process each, so in pinned mode only.
@@ -262,7 +264,8 @@ pub(crate) fn nginx(lab: &Lab<'_>, binary: &Path, ports: Ports) -> anyhow::Resul
         });
     }
     let doors = [Some(local(ports.first(0))), None, None, None];
-    Peer::new(lab, "nginx", doors, pair, vec![])
+    let peer = Peer::new(lab, "nginx", doors, pair, vec![])?;
+    Ok(peer.with_second(local(ports.second(0)), lab.folder.path()))
 }
 
 /// A pair of our own forwarders, which read no request: over mutual TLS, or plain.
@@ -292,7 +295,11 @@ pub(crate) fn forward(lab: &Lab<'_>, name: &'static str, ports: Ports) -> anyhow
         });
     }
     let doors = [0, 1, 2, 3].map(|door| Some(local(ports.first(door))));
-    Peer::new(lab, name, doors, pair, vec![])
+    let peer = Peer::new(lab, name, doors, pair, vec![])?;
+    if name == "ref-copy" {
+        return Ok(peer);
+    }
+    Ok(peer.with_second(local(ports.second(0)), lab.folder.path()))
 }
 
 fn file(lab: &Lab<'_>, name: &str, text: &str) -> anyhow::Result<PathBuf> {

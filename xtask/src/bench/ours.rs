@@ -1,10 +1,13 @@
 //! Our own pair: a control plane, the app's sidecar and a caller's.
+//!
+//! `ours-grown` is the same in a large mesh, `ours-one` with one worker where others have two.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::bench::grown;
 use crate::bench::peer::{APP, Lab, Peer, Ports, Start, local, spawn};
 use crate::footprint::mesh::token;
 
@@ -26,6 +29,12 @@ pub(crate) fn start(
     let folder = lab.folder.path().join(name);
     std::fs::create_dir_all(folder.join("manifests"))?;
     std::fs::write(folder.join("manifests/app.yaml"), SERVICE)?;
+    if name == "ours-grown" {
+        for (number, text) in grown::manifests()?.into_iter().enumerate() {
+            std::fs::write(folder.join(format!("manifests/grown-{number}.yaml")), text)?;
+        }
+    }
+    let workers = if name == "ours-one" { 1 } else { lab.workers() };
     let address = |side: u8| format!("127.77.{index}.{side}");
     let socket = folder.join("control.sock");
     let control = json!({
@@ -45,7 +54,7 @@ pub(crate) fn start(
         "app",
         &address(2),
         &token(&socket, "app")?,
-        lab.workers(),
+        workers,
     );
     if let Value::Object(receiver) = &mut receiver {
         let [http, echo, bulk, h2] = APP;
@@ -57,7 +66,7 @@ pub(crate) fn start(
         receiver.insert("registration".to_owned(), registration);
     }
     let token = token(&socket, "caller")?;
-    let mut caller = sidecar(&folder, "caller", &address(3), &token, lab.workers());
+    let mut caller = sidecar(&folder, "caller", &address(3), &token, workers);
     if let Value::Object(caller) = &mut caller {
         let upstreams: Vec<Value> = (0..4)
             .map(|door| json!({ "host": "app", "port": 80 + door, "listen": local(ports.first(door)) }))
@@ -73,7 +82,9 @@ pub(crate) fn start(
     };
     let starts = vec![run(&receiver, "b")?, run(&caller, "a")?];
     let doors = [0, 1, 2, 3].map(|door| Some(local(ports.first(door))));
-    Peer::new(lab, name, doors, starts, vec![control])
+    let peer = Peer::new(lab, name, doors, starts, vec![control])?;
+    let tunnel = format!("{}:15008", address(2)).parse()?;
+    Ok(peer.with_second(tunnel, &folder.join("caller-identity")))
 }
 
 fn sidecar(folder: &Path, account: &str, address: &str, token: &str, workers: u32) -> Value {

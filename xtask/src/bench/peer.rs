@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use crate::bench::tool::Tools;
-use crate::bench::{others, ours};
+use crate::bench::{grown, others, ours};
 use crate::footprint::Guard;
 use crate::step;
 
@@ -34,6 +34,8 @@ pub(crate) enum Door {
     Bulk = 2,
     /// HTTP/2 from the first byte.
     H2 = 3,
+    /// The second proxy's own, past the first: mutual TLS.
+    Second = 4,
 }
 
 /// Where everything runs: the app, the certificates, the programs.
@@ -48,11 +50,19 @@ pub(crate) struct Lab<'t> {
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     doors: [Option<SocketAddr>; 4],
+    second: Option<Second>,
     /// What must stay alive beside the pair.
     _beside: Vec<Guard>,
     pair: Vec<Guard>,
     /// How to start the pair: the second proxy first.
     starts: Vec<Start>,
+}
+
+/// How to reach the second proxy itself.
+pub(crate) struct Second {
+    pub(crate) at: SocketAddr,
+    /// Folder of a certificate that it takes from the first.
+    pub(crate) identity: PathBuf,
 }
 
 /// How to start one proxy.
@@ -134,10 +144,27 @@ impl Peer {
         Ok(Self {
             name,
             doors,
+            second: None,
             _beside: beside,
             pair: lab.launch(&starts)?,
             starts,
         })
+    }
+
+    /// The second proxy can be dialled past the first.
+    pub(crate) fn with_second(mut self, at: SocketAddr, identity: &Path) -> Self {
+        let identity = identity.to_owned();
+        self.second = Some(Second { at, identity });
+        self
+    }
+
+    /// True for a pair of mesh-proxy.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name == "against" || self.name.starts_with("ours")
+    }
+
+    pub(crate) fn second(&self) -> Option<&Second> {
+        self.second.as_ref()
     }
 
     /// Kills the pair and starts it again; the time to its first answer with 200.
@@ -156,7 +183,10 @@ impl Peer {
     }
 
     pub(crate) fn door(&self, door: Door) -> Option<SocketAddr> {
-        self.doors.get(door as usize).copied().flatten()
+        match door {
+            Door::Second => self.second.as_ref().map(|second| second.at),
+            _ => self.doors.get(door as usize).copied().flatten(),
+        }
     }
 
     /// The process numbers of both proxies.
@@ -174,7 +204,8 @@ pub(crate) fn start(
     let ports = Ports(20_000 + 100 * u16::try_from(index)?);
     let tools = lab.tools;
     let binary = match name {
-        "ours" => &tools.ours,
+        "ours" | "ours-grown" => &tools.ours,
+        "ours-one" if lab.floating => &tools.ours,
         "against" => &tools.against,
         "haproxy" => &tools.haproxy,
         // One process, so one worker; and so are our forwarders.
@@ -188,7 +219,9 @@ pub(crate) fn start(
         return Ok(None);
     };
     let peer = match name {
-        "ours" | "against" => ours::start(lab, name, binary, ports, index)?,
+        name if name == "against" || name.starts_with("ours") => {
+            ours::start(lab, name, binary, ports, index)?
+        }
         "haproxy" => others::haproxy(lab, binary, ports)?,
         "nginx" => others::nginx(lab, binary, ports)?,
         "ref-tls" | "ref-copy" => others::forward(lab, name, ports)?,
@@ -199,24 +232,37 @@ pub(crate) fn start(
         _ => others::envoy(lab, name, binary, ports)?,
     };
     wait(&peer).with_context(|| log_of(lab.folder.path(), name))?;
+    if name == "ours-grown" {
+        // That it is large must have reached the proxy, or nothing was measured.
+        let get = GET.replace("/1/0", &grown::nowhere());
+        until(&peer, Door::Http, &get, "HTTP/1.1 503")?;
+    }
     Ok(Some(peer))
 }
 
 /// Waits until the whole path answers: HTTP with 200, bytes with the same bytes.
 fn wait(peer: &Peer) -> anyhow::Result<()> {
-    let begun = Instant::now();
     let asks = [
         (Door::Http, GET, OK),
         (Door::Echo, "twelve bytes", "twelve bytes"),
     ];
     for (door, said, expected) in asks {
-        let Some(to) = peer.door(door) else { continue };
-        while let Err(error) = ask(to, said, expected) {
-            if begun.elapsed() > START {
-                return Err(error.context(format!("no answer at {to} within {START:?}")));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        until(peer, door, said, expected)?;
+    }
+    Ok(())
+}
+
+/// Asks until the answer starts as expected; a peer without that door has nothing to answer.
+fn until(peer: &Peer, door: Door, said: &str, expected: &str) -> anyhow::Result<()> {
+    let Some(to) = peer.door(door) else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    while let Err(error) = ask(to, said, expected) {
+        if begun.elapsed() > START {
+            return Err(error.context(format!("no such answer at {to} within {START:?}")));
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! One peer's turn at one work.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -34,12 +34,42 @@ pub(crate) struct Row {
     pub(crate) cpu_b_us_per_req: f64,
     pub(crate) foreign_cores: f64,
     pub(crate) steal_cores: f64,
+    /// What the worker that ran least had of a proxy's CPU; 1 where there is one worker.
+    pub(crate) smallest_worker: Option<f64>,
+}
+
+/// How long one turn takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// Seconds before it counts.
+    pub(crate) warm: f64,
+    /// Seconds that count.
+    pub(crate) seconds: f64,
+}
+
+impl Turn {
+    /// With half a second to warm up.
+    pub(crate) fn plain(seconds: f64) -> Self {
+        Self { warm: 0.5, seconds }
+    }
 }
 
 impl Row {
-    /// True if others used the machine enough to bend the figures.
-    pub(crate) fn is_noisy(&self) -> bool {
-        self.foreign_cores > FOREIGN || self.steal_cores > STEAL
+    /// Why the figures of this turn are not to be trusted, if so.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.failed > 0.0 {
+            return Some(format!("{} failed", self.failed));
+        }
+        self.noise()
+    }
+
+    /// Who else had the machine, if it was enough to bend the figures.
+    pub(crate) fn noise(&self) -> Option<String> {
+        if self.foreign_cores > FOREIGN {
+            return Some(format!("others ran on {:.2} cores", self.foreign_cores));
+        }
+        let withheld = self.steal_cores > STEAL;
+        withheld.then(|| format!("{:.2} cores were withheld", self.steal_cores))
     }
 
     /// Smaller is better, for every figure.
@@ -47,6 +77,7 @@ impl Row {
         match figure {
             // Bytes of a request are the same for every peer, so bytes per core-second are the inverse.
             Figure::Cpu | Figure::Bytes => self.cpu_us_per_req,
+            Figure::Second => self.cpu_b_us_per_req,
             Figure::P50 => self.p50_us,
             Figure::P99 => self.p99_us,
         }
@@ -67,7 +98,9 @@ impl fmt::Display for Row {
             self.p99_us,
             self.requests,
             self.failed,
-            if self.is_noisy() { "  noisy" } else { "" }
+            self.noise()
+                .map(|noise| format!("  noisy: {noise}"))
+                .unwrap_or_default()
         )
     }
 }
@@ -78,14 +111,15 @@ pub(crate) fn run(
     work: &Work,
     peer: &Peer,
     round: usize,
-    seconds: f64,
+    turn: Turn,
 ) -> anyhow::Result<Row> {
-    let seen = step::output(&mut load(lab, work, peer, seconds)?)?;
+    let seen = step::output(&mut load(lab, work, peer, turn)?)?;
     let seen: Value = serde_json::from_str(&seen)?;
     let number = |name: &str| seen[name].as_f64().unwrap_or_default();
     let requests = number("requests");
-    // A turn without an answer is a failed one, and is left out like others.
-    let failed = number("failed") + if requests == 0.0 { 1.0 } else { 0.0 };
+    // A turn without an answer, or with one that does not come, is a failed one.
+    let stuck = seen["stuck"].as_bool() != Some(false);
+    let failed = number("failed") + if requests == 0.0 || stuck { 1.0 } else { 0.0 };
     let cpu: Vec<f64> = seen["cpu_seconds"]
         .as_array()
         .into_iter()
@@ -107,10 +141,12 @@ pub(crate) fn run(
         cpu_b_us_per_req: each(cpu.first().copied().unwrap_or_default()),
         foreign_cores: number("foreign_cores"),
         steal_cores: number("steal_cores"),
+        smallest_worker: seen["smallest_worker"].as_f64(),
     })
 }
 
-fn load(lab: &Lab<'_>, work: &Work, peer: &Peer, seconds: f64) -> anyhow::Result<Command> {
+/// The load of one turn, as a command that tells what it saw.
+pub(crate) fn load(lab: &Lab<'_>, work: &Work, peer: &Peer, turn: Turn) -> anyhow::Result<Command> {
     let to = peer.door(work.door).context("no such listener")?;
     let mut command = if lab.floating {
         Command::new(&lab.tools.bench)
@@ -123,66 +159,19 @@ fn load(lab: &Lab<'_>, work: &Work, peer: &Peer, seconds: f64) -> anyhow::Result
         .args(["load", "--kind", work.kind, "--to", &to.to_string()])
         .args(["--connections", &work.connections.to_string()])
         .args(["--size", &work.size.to_string()])
-        .args(["--seconds", &seconds.to_string()])
+        .args(["--warm", &turn.warm.to_string()])
+        .args(["--seconds", &turn.seconds.to_string()])
         .args(["--also", &lab.server().to_string()])
         .stderr(Stdio::inherit());
     if let Some(rate) = work.rate {
         command.args(["--rate", &rate.to_string()]);
+    }
+    if let (true, Some(second)) = (work.is_of_second(), peer.second()) {
+        command.arg("--identity").arg(&second.identity);
     }
     let pids: Vec<String> = peer.pids().iter().map(ToString::to_string).collect();
     if !pids.is_empty() {
         command.args(["--watch", &pids.join(",")]);
     }
     Ok(command)
-}
-
-/// Where CPU and system calls of a pair go under a work: the top of `perf report`, then `strace -c`.
-pub(crate) fn profile(lab: &Lab<'_>, work: &Work, peer: &Peer) -> anyhow::Result<String> {
-    let pids: Vec<String> = peer.pids().iter().map(ToString::to_string).collect();
-    let mut told = format!("## {} {}\n", work.name, peer.name);
-    if pids.is_empty() {
-        return Ok(told);
-    }
-    let data = lab.folder.path().join("perf.data");
-    let mut perf = Command::new("perf");
-    perf.args(["record", "-q", "-F", "499", "-p", &pids.join(",")])
-        .args(["-o".as_ref(), data.as_os_str()])
-        .args(["--", "sleep", "2"]);
-    if during(lab, work, peer, &mut perf).is_ok() {
-        let mut report = Command::new("perf");
-        report
-            .args(["report", "--stdio", "-q", "--sort", "dso,symbol", "-i"])
-            .arg(&data);
-        let text = step::output(&mut report)?;
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        told.extend(lines.take(30).map(|line| format!("{}\n", line.trim_end())));
-    } else {
-        told += "perf cannot record here\n";
-    }
-    let counts = lab.folder.path().join("strace.txt");
-    let mut strace = Command::new("timeout");
-    strace
-        .args(["-s", "INT", "2", "strace", "-f", "-c", "-q", "-o"])
-        .arg(&counts);
-    for pid in &pids {
-        strace.args(["-p", pid]);
-    }
-    let requests = during(lab, work, peer, &mut strace)?;
-    let text = std::fs::read_to_string(&counts).unwrap_or_default();
-    writeln!(
-        told,
-        "system calls while about {requests} requests were answered\n{text}"
-    )?;
-    Ok(told)
-}
-
-/// Runs `command` under load; the requests that were answered meanwhile.
-fn during(lab: &Lab<'_>, work: &Work, peer: &Peer, command: &mut Command) -> anyhow::Result<f64> {
-    let mut load = load(lab, work, peer, 1.8)?;
-    let child = load.stdout(Stdio::piped()).spawn()?;
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let output = child.wait_with_output()?;
-    status?;
-    let seen: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(seen["requests"].as_f64().unwrap_or_default())
 }

@@ -39,7 +39,8 @@ impl Tools {
             "bench",
         ]))?;
         let control = release.join("mesh-control");
-        if wants("ours") && ours.is_none() || !control.is_file() {
+        let any_ours = ["ours", "ours-grown", "ours-one"].into_iter().any(wants);
+        if any_ours && ours.is_none() || !control.is_file() {
             let what = ["-p", "mesh-ctl", "-p", "mesh-proxy", "-p", "mesh-control"];
             step::run(cargo(["build", "--release", "--locked"]).args(what))?;
         }

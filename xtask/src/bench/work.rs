@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::bench::peer::{Door, Peer};
 
 /// One kind of load.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Work {
     pub(crate) name: &'static str,
     /// What the load is told to send.
@@ -20,13 +20,19 @@ pub(crate) struct Work {
     pub(crate) bounds: &'static [Bound],
 }
 
-/// What a median of ours is held to.
+/// What a median is held to.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    /// Who is held to it.
+    pub(crate) who: &'static str,
     pub(crate) figure: Figure,
     pub(crate) times: f64,
     /// The peer in the same rounds.
     pub(crate) peer: &'static str,
+    /// The peer's work, where it is another.
+    pub(crate) work: Option<&'static str>,
+    /// It is judged in floating mode, and only there.
+    pub(crate) floating: bool,
 }
 
 /// A figure of a row.
@@ -34,7 +40,9 @@ pub(crate) struct Bound {
 pub(crate) enum Figure {
     /// CPU of both proxies per request: at most.
     Cpu,
-    /// The same for bytes per core-second, which is its inverse: at least.
+    /// CPU of the second proxy alone: at most.
+    Second,
+    /// The first, for bytes per core-second, which is its inverse: at least.
     Bytes,
     /// Median latency: at most.
     P50,
@@ -42,18 +50,36 @@ pub(crate) enum Figure {
     P99,
 }
 
+/// Ours against a peer at the same work.
 const fn bound(figure: Figure, times: f64, peer: &'static str) -> Bound {
     Bound {
+        who: "ours",
         figure,
         times,
         peer,
+        work: None,
+        floating: false,
     }
 }
 
-const fn http(name: &'static str, connections: u32, size: u32, bounds: &'static [Bound]) -> Work {
+/// Ours against ours at another work.
+const fn own(figure: Figure, times: f64, work: &'static str) -> Bound {
+    Bound {
+        work: Some(work),
+        ..bound(figure, times, "ours")
+    }
+}
+
+const fn load(
+    name: &'static str,
+    kind: &'static str,
+    connections: u32,
+    size: u32,
+    bounds: &'static [Bound],
+) -> Work {
     Work {
         name,
-        kind: "http",
+        kind,
         connections,
         size,
         rate: None,
@@ -62,114 +88,147 @@ const fn http(name: &'static str, connections: u32, size: u32, bounds: &'static 
     }
 }
 
-const fn opaque(
-    name: &'static str,
-    kind: &'static str,
-    door: Door,
-    connections: u32,
-    bounds: &'static [Bound],
-) -> Work {
-    Work {
-        name,
-        kind,
-        connections,
-        size: 64 * 1024,
-        rate: None,
-        door,
-        bounds,
-    }
+const fn at(door: Door, work: Work) -> Work {
+    Work { door, ..work }
 }
 
+/// Handshakes on the hybrid group.
+const HYBRID: &str = "handshake-hybrid";
+const KIB: u32 = 1024;
+const MIB: u32 = 1024 * KIB;
+
 const WORKS: &[Work] = &[
-    http(
+    load(
         "h1-c64",
+        "http",
         64,
         128,
         &[
             bound(Figure::Cpu, 0.14, "envoy"),
             bound(Figure::Cpu, 0.75, "ref-tls"),
+            Bound {
+                who: "ours-grown",
+                ..bound(Figure::Cpu, 1.1, "ours")
+            },
+            Bound {
+                floating: true,
+                ..bound(Figure::Cpu, 1.15, "ours-one")
+            },
         ],
     ),
-    http("h1-c1", 1, 128, &[bound(Figure::Cpu, 0.30, "envoy")]),
-    http("h1-c16", 16, 128, &[]),
-    http("h1-c256", 256, 128, &[]),
-    http(
+    load(
+        "h1-c1",
+        "http",
+        1,
+        128,
+        &[bound(Figure::Cpu, 0.30, "envoy")],
+    ),
+    load("h1-c16", "http", 16, 128, &[]),
+    load(
+        "h1-c256",
+        "http",
+        256,
+        128,
+        &[own(Figure::Cpu, 1.15, "h1-c64")],
+    ),
+    load(
         "h1-10k",
+        "http",
         64,
-        10 * 1024,
+        10 * KIB,
         &[bound(Figure::Cpu, 0.25, "envoy")],
     ),
-    http(
+    load(
         "h1-1m",
+        "http",
         8,
-        1024 * 1024,
+        MIB,
         &[bound(Figure::Bytes, 0.85, "ref-tls")],
     ),
-    Work {
-        name: "conn-c16",
-        kind: "connect",
-        connections: 16,
-        size: 128,
-        rate: None,
-        door: Door::Http,
-        bounds: &[
+    load(
+        "conn-c16",
+        "connect",
+        16,
+        128,
+        &[
             bound(Figure::Cpu, 0.40, "envoy"),
             bound(Figure::Cpu, 1.0, "nginx"),
         ],
-    },
-    Work {
-        name: "lat-1000",
-        kind: "http",
-        connections: 16,
-        size: 128,
-        rate: Some(1000),
-        door: Door::Http,
-        bounds: &[
-            bound(Figure::P50, 1.0, "ref-tls"),
-            bound(Figure::P99, 1.1, "ref-tls"),
-            bound(Figure::Cpu, 0.30, "envoy"),
-        ],
-    },
-    Work {
-        name: "h2-4x16",
-        kind: "h2",
-        connections: 4,
-        size: 128,
-        rate: None,
-        door: Door::H2,
-        bounds: &[bound(Figure::Cpu, 0.45, "envoy")],
-    },
-    Work {
-        name: "h2-1m",
-        kind: "h2",
-        connections: 1,
-        size: 1024 * 1024,
-        rate: None,
-        door: Door::H2,
-        bounds: &[],
-    },
-    Work {
-        name: "grpc-4x16",
-        kind: "grpc",
-        connections: 4,
-        size: 128,
-        rate: None,
-        door: Door::H2,
-        bounds: &[bound(Figure::Cpu, 0.45, "envoy")],
-    },
-    opaque(
-        "echo-c16",
-        "echo",
-        Door::Echo,
-        16,
-        &[bound(Figure::Cpu, 0.55, "envoy-tcp")],
     ),
-    opaque(
-        "bulk-c2",
-        "bulk",
+    at(
+        Door::Second,
+        load(
+            "tls-hs",
+            "handshake",
+            16,
+            0,
+            &[bound(Figure::Second, 0.75, "envoy")],
+        ),
+    ),
+    at(
+        Door::Second,
+        load(
+            "tls-hs-hybrid",
+            HYBRID,
+            16,
+            0,
+            &[own(Figure::Second, 1.4, "tls-hs")],
+        ),
+    ),
+    Work {
+        rate: Some(1000),
+        ..load(
+            "lat-1000",
+            "http",
+            16,
+            128,
+            &[
+                bound(Figure::P50, 1.0, "ref-tls"),
+                bound(Figure::P99, 1.1, "ref-tls"),
+                bound(Figure::Cpu, 0.30, "envoy"),
+            ],
+        )
+    },
+    at(
+        Door::H2,
+        load(
+            "h2-4x16",
+            "h2",
+            4,
+            128,
+            &[bound(Figure::Cpu, 0.45, "envoy")],
+        ),
+    ),
+    at(Door::H2, load("h2-1m", "h2", 1, MIB, &[])),
+    at(
+        Door::H2,
+        load(
+            "grpc-4x16",
+            "grpc",
+            4,
+            128,
+            &[bound(Figure::Cpu, 0.45, "envoy")],
+        ),
+    ),
+    at(
+        Door::Echo,
+        load(
+            "echo-c16",
+            "echo",
+            16,
+            128,
+            &[bound(Figure::Cpu, 0.55, "envoy-tcp")],
+        ),
+    ),
+    at(
         Door::Bulk,
-        2,
-        &[bound(Figure::Bytes, 1.2, "envoy-tcp")],
+        load(
+            "bulk-c2",
+            "bulk",
+            2,
+            64 * KIB,
+            &[bound(Figure::Bytes, 1.2, "envoy-tcp")],
+        ),
     ),
 ];
 
@@ -202,13 +261,28 @@ pub(crate) fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Work>> {
 impl Work {
     /// True if the peer has what the work needs.
     pub(crate) fn takes(&self, peer: &Peer) -> bool {
-        peer.door(self.door).is_some()
+        // Others are told to take X25519 alone.
+        let group = self.kind != HYBRID || peer.is_ours();
+        group && peer.door(self.door).is_some()
+    }
+
+    /// True if one proxy alone is loaded.
+    pub(crate) fn is_of_second(&self) -> bool {
+        self.door == Door::Second
+    }
+
+    /// What its peers are compared by.
+    pub(crate) fn figure(&self) -> Figure {
+        match self.door {
+            Door::Second => Figure::Second,
+            _ => Figure::Cpu,
+        }
     }
 
     /// The peer that others are compared with: an Envoy that does the same.
     pub(crate) fn base(&self) -> &'static str {
         match self.door {
-            Door::Http | Door::H2 => "envoy",
+            Door::Http | Door::H2 | Door::Second => "envoy",
             Door::Echo | Door::Bulk => "envoy-tcp",
         }
     }

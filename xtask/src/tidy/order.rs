@@ -150,6 +150,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "closed",
             "open",
             "h2",
+            "handshake",
             "server",
             "load",
             "hold",

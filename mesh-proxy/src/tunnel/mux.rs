@@ -1,0 +1,23 @@
+//! CONNECT streams over one connection: our own HTTP/2 (RFC 9113) that carries nothing else.
+//!
+//! [`state`] is the connection without I/O, [`receive`] what a peer may do to it, [`driver`] reads
+//! and writes it. Streams put their frames into one queue, so that a turn of the worker is one TLS
+//! record and one write, however many streams had something to say. May use `buffer` and `h2`.
+
+mod driver;
+mod frame;
+mod head;
+mod hpack;
+mod huffman;
+mod receive;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub(super) use self::driver::Driver;
+pub(super) use self::frame::Code;
+pub(super) use self::head::{Head, answer, connect};
+pub(super) use self::state::{Role, State};
+pub(super) use self::stream::Reset;
