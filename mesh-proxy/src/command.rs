@@ -4,6 +4,7 @@ mod admin;
 mod init;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -103,6 +104,7 @@ fn log() {
     let filter = EnvFilter::try_from_env(variable).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }

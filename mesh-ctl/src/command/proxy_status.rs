@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::command::complete;
 use crate::command::watch::{Watch, Watched};
 use crate::render::{Cell, ListOutput, Rows, Tone, Width, lines, list, time};
+use crate::source::cluster::pod::Wanted;
 use crate::source::json::{self, items, text, text_or_dash};
 use crate::source::origin::Origin;
 use crate::source::proxy::hint;
@@ -53,16 +54,22 @@ pub(crate) async fn run(arguments: ProxyStatus, origin: &Origin) -> anyhow::Resu
 
 impl ProxyStatus {
     fn choose(&self, all: &Value) -> anyhow::Result<Value> {
+        // Of a Deployment, all its pods.
+        let pods = self.workload.as_deref().and_then(Wanted::parse);
         let is_meant = |row: &&Value| {
             let full = text(row, "workload");
             let (namespace, name) = full.split_once('/').unwrap_or_default();
+            let is_one_of = || {
+                let pods = pods.as_ref();
+                pods.is_some_and(|pods| pods.takes(namespace, name))
+            };
             self.namespace
                 .as_ref()
                 .is_none_or(|wanted| wanted.as_str() == namespace)
                 && self
                     .workload
                     .as_deref()
-                    .is_none_or(|wanted| wanted == full || wanted == name)
+                    .is_none_or(|wanted| wanted == full || wanted == name || is_one_of())
         };
         let found: Vec<Value> = items(all).iter().filter(is_meant).cloned().collect();
         if let (Some(wanted), true) = (&self.workload, found.is_empty()) {

@@ -21,7 +21,11 @@ pub(crate) async fn find(
     namespace: Option<&Namespace>,
 ) -> anyhow::Result<ObjectName> {
     let proxies = admin.get("/proxies").await?;
-    let known = proxies.as_array().into_iter().flatten();
+    let rows = proxies.as_array().into_iter().flatten();
+    // Of the pods of a Deployment one that answers: those that are gone are remembered for a while.
+    let (away, there): (Vec<&Value>, Vec<&Value>) =
+        rows.partition(|row| row["state"] == "DISCONNECTED");
+    let known = there.into_iter().chain(away);
     let known: Vec<&str> = known.filter_map(|row| row["workload"].as_str()).collect();
     choose(&known, text, namespace)
 }
