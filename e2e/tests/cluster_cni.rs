@@ -19,6 +19,15 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const SOON: Duration = Duration::from_mins(1);
 /// How long a pod that is not captured is looked at.
 const QUARANTINE: Duration = Duration::from_secs(8);
+/// For the kubelet to renew a mounted ConfigMap.
+const SETTLED: Duration = Duration::from_mins(3);
+/// Pods that are taken in a row before both replicas are believed.
+const REPEATED: u32 = 12;
+/// A pod that is never made.
+const PROBE: &str = "apiVersion: v1\nkind: Pod\nmetadata: { name: probe }\nspec:\n\
+    \x20 containers:\n  - name: app\n    image: mesh.dev/e2e-app:dev\n\
+    \x20   securityContext: { runAsNonRoot: true, runAsUser: 65532, allowPrivilegeEscalation: false, \
+    capabilities: { drop: [ALL] }, seccompProfile: { type: RuntimeDefault } }\n";
 const SYSTEM: &str = "mesh-system";
 const DAEMON: &str = "daemonset/mesh-cni";
 /// The node's lists of plug-ins.
@@ -33,6 +42,10 @@ async fn cluster_alone_cni_captures_where_no_init_container_may() -> anyhow::Res
     // Other cases install as users do first.
     meshctl(&["install"]).await?;
     ended?;
+    within("e2e-cni-after", true, async |space| {
+        settled(&space, true).await
+    })
+    .await?;
     let is_as_before = || async { Ok(files(LISTS)? == before) };
     wait_until("the nodes have their own lists alone", SOON, is_as_before).await?;
     record(
@@ -58,6 +71,7 @@ async fn with_plugin(before: &[Vec<String>]) -> anyhow::Result<()> {
             ensure!(lists.iter().any(|name| name == OURS), "{lists:?}");
         }
         ensure!(before.iter().flatten().all(|name| name != OURS), "before");
+        settled(&space, false).await?;
         captured(&space).await?;
         missed(&space).await
     })
@@ -84,6 +98,33 @@ async fn refused_without_plugin(space: &Namespace) -> anyhow::Result<()> {
     ensure!(pods.is_empty(), "created all the same: {pods:?}");
     let words = ["delete", "deployment", "shop"];
     space.kubectl(words).await?.good().map(drop)
+}
+
+/// Waits until injection goes by what was installed. A new replica may mount what the kubelet still had
+/// of the ConfigMap; the kubelet puts the new one there within two minutes.
+async fn settled(space: &Namespace, by_init: bool) -> anyhow::Result<()> {
+    let file = tempfile::NamedTempFile::with_suffix(".yaml")?;
+    std::fs::write(&file, PROBE)?;
+    let path = file.path().to_str().context("its path")?;
+    let create = [
+        "create",
+        "--dry-run=server",
+        "--filename",
+        path,
+        "--output=json",
+    ];
+    let is_settled = || async {
+        // Either replica may be asked.
+        for _ in 0..REPEATED {
+            let made = space.kubectl(create).await?;
+            let has_init = made.out.contains("mesh-init");
+            if !made.status.success() || has_init != by_init {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    wait_until("injection goes by the new settings", SETTLED, is_settled).await
 }
 
 /// Pods have no container of ours but the proxy, and talk by mutual TLS.
