@@ -70,6 +70,10 @@ async fn fails(words: &[&str], parts: &[&str]) -> anyhow::Result<()> {
 
 async fn start(space: &Namespace) -> anyhow::Result<()> {
     space.start(&[App::new("shop"), App::new("caller")]).await?;
+    let annotation = "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"mesh.dev/access-log\":\"true\"}}}}}";
+    let words = ["patch", "deployment", "caller", "--patch", annotation];
+    space.kubectl(words).await?.good()?;
+    space.wait_rollout("deployment/caller").await?;
     space.apply(ROUTE).await?;
     let accepted = ["Accepted", "True", "Accepted"];
     space
@@ -92,7 +96,7 @@ async fn cluster_alone_inspect_a_meshed_pod() -> anyhow::Result<()> {
         looks += configuration().await?;
         looks += explanation().await?;
         looks += resources().await?;
-        looks += lines().await?;
+        looks += lines(&space).await?;
         looks += checks().await?;
         record(
             "cluster-inspect",
@@ -230,7 +234,23 @@ async fn resources() -> anyhow::Result<usize> {
     Ok(6)
 }
 
-async fn lines() -> anyhow::Result<usize> {
+async fn lines(space: &Namespace) -> anyhow::Result<usize> {
+    let answer = space
+        .call("caller", "http://shop/written-down", &[])
+        .await?;
+    same("a call", &answer["status"], 200)?;
+    let written = || async {
+        let logs = ["logs", CALLER, "--path", "/written*", "-o", "json"];
+        let said = run(&logs).await?.good()?;
+        let lines: Vec<Value> = said
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        Ok(lines.len() == 1)
+    };
+    wait_until("the call is in the log", SOON, written).await?;
+    let none = ["logs", CALLER, "--status", "5xx", "--path", "/written*"];
+    ensure!(run(&none).await?.good()?.is_empty(), "a 5xx");
     // The namespace as kubectl has it.
     let proxy = ["logs", "-n", SPACE, "deploy/caller", "--source", "proxy"];
     ensure!(
@@ -242,7 +262,7 @@ async fn lines() -> anyhow::Result<usize> {
         &["deploy/none.e2e-inspect"],
     )
     .await?;
-    Ok(2)
+    Ok(4)
 }
 
 async fn checks() -> anyhow::Result<usize> {

@@ -71,6 +71,8 @@ pub mod annotation {
     pub const PROXY_MEMORY: &str = "mesh.dev/proxy-memory";
     /// What the proxy logs.
     pub const LOG_LEVEL: &str = "mesh.dev/log-level";
+    /// Whether the proxy writes a line for each exchange: `true` or `false`.
+    pub const ACCESS_LOG: &str = "mesh.dev/access-log";
     /// How long the proxy's open connections may take to end.
     pub const DRAIN: &str = "mesh.dev/drain";
 }
@@ -95,6 +97,8 @@ pub mod env {
     pub const DRAIN_SECONDS: &str = "MESH_DRAIN_SECONDS";
     /// What is logged.
     pub const LOG: &str = "MESH_LOG";
+    /// Whether a line is written for each exchange: `true` or `false`.
+    pub const ACCESS_LOG: &str = "MESH_ACCESS_LOG";
     /// Worker threads.
     pub const WORKERS: &str = "MESH_WORKERS";
 }

@@ -112,6 +112,7 @@ struct Asked {
     cpu: String,
     memory: String,
     log_level: String,
+    access_log: bool,
     /// Seconds.
     drain: u64,
     /// Seconds between the pod's first signal and the last.
@@ -142,6 +143,8 @@ impl Asked {
         refuse::quantity(annotation::PROXY_CPU, &cpu, faults);
         refuse::quantity(annotation::PROXY_MEMORY, &memory, faults);
         refuse::log_level(&log_level, faults);
+        let access_log = annotations.get(annotation::ACCESS_LOG);
+        let access_log = refuse::access_log(access_log, settings.access_log, faults);
         let exclusions = Exclusions::of(&annotations).unwrap_or_else(|found| {
             for fault in found {
                 faults.field(&fault.path, |f| f.refuse(fault.reason));
@@ -153,6 +156,7 @@ impl Asked {
             cpu,
             memory,
             log_level,
+            access_log,
             drain,
             grace,
         }

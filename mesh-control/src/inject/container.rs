@@ -133,6 +133,9 @@ impl Built<'_> {
             value(env::DRAIN_SECONDS, self.asked.drain.to_string()),
             value(env::LOG, self.asked.log_level.clone()),
         ];
+        if self.asked.access_log {
+            all.push(value(env::ACCESS_LOG, true.to_string()));
+        }
         if let Some(workers) = self.settings.workers {
             all.push(value(env::WORKERS, workers.to_string()));
         }

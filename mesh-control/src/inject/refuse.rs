@@ -223,3 +223,15 @@ pub(super) fn log_level(text: &str, faults: &mut Faults) {
         );
     }
 }
+
+/// Whether each exchange is to be written down.
+pub(super) fn access_log(said: Option<&String>, usual: bool, faults: &mut Faults) -> bool {
+    let Some(text) = said else {
+        return usual;
+    };
+    let path = format!("metadata.annotations[{}]", annotation::ACCESS_LOG);
+    let read = text.trim().parse::<bool>();
+    let refused = || format!("{text:?} is neither true nor false");
+    let taken = faults.field(&path, |f| f.take(read.map_err(|_| refused())));
+    taken.unwrap_or(usual)
+}

@@ -23,6 +23,8 @@ pub struct Settings {
     pub resources: Resources,
     /// What the proxy logs.
     pub log_level: String,
+    /// Whether the proxy writes a line for each exchange.
+    pub access_log: bool,
     /// Longest time for open connections to end.
     pub drain_seconds: u64,
     /// How long an app that names no `preStop` hook of its own goes on serving after its pod is told
@@ -68,6 +70,7 @@ impl Default for Settings {
             control: "mesh-control.mesh-system.svc:15012".to_owned(),
             resources: Resources::default(),
             log_level: "info".to_owned(),
+            access_log: false,
             drain_seconds: 30,
             app_stop_delay_seconds: 2,
             workers: None,

@@ -44,6 +44,7 @@ fn injection() -> Value {
             "memoryLimit": "${proxy.memoryLimit}",
         },
         "logLevel": "${proxy.logLevel}",
+        "accessLog": "${proxy.accessLog}",
         "drainSeconds": "${proxy.drainSeconds}",
         "appStopDelaySeconds": "${proxy.appStopDelaySeconds}",
     })

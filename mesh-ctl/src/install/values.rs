@@ -114,6 +114,9 @@ pub(crate) struct Proxy {
     pub(crate) memory_limit: String,
     /// What it logs.
     pub(crate) log_level: String,
+    /// Whether it writes a line for each exchange, which `meshctl logs` reads; an annotation of a pod
+    /// goes before it.
+    pub(crate) access_log: bool,
     /// The longest time that open connections have to end, in seconds.
     pub(crate) drain_seconds: u32,
     /// How long an app without a `preStop` hook goes on serving after its pod is told to end, in
@@ -185,6 +188,7 @@ impl Values {
                 memory: "32Mi".into(),
                 memory_limit: "512Mi".into(),
                 log_level: "info".into(),
+                access_log: false,
                 drain_seconds: 30,
                 app_stop_delay_seconds: 2,
             },

@@ -12,7 +12,9 @@ use mesh_api::pod::{
     TOKEN_FILE, TOKEN_FOLDER, env,
 };
 
-use super::{AppAddress, Bootstrap, BootstrapError, Capture, Ends, RootHash, ServiceAccountToken};
+use super::{
+    AccessLog, AppAddress, Bootstrap, BootstrapError, Capture, Ends, RootHash, ServiceAccountToken,
+};
 
 /// Most addresses of a pod: one of each family.
 const MAX_ADDRESSES: usize = 2;
@@ -54,6 +56,7 @@ impl<V: Fn(&str) -> Option<String>> Read<V> {
         let probes = self.probes();
         let drain = self.optional::<u64>(env::DRAIN_SECONDS);
         let workers = self.optional::<usize>(env::WORKERS);
+        let access_log = self.optional::<bool>(env::ACCESS_LOG);
 
         let address = *addresses.first()?;
         let workload = ObjectName::new(namespace?, name?);
@@ -78,6 +81,10 @@ impl<V: Fn(&str) -> Option<String>> Read<V> {
         bootstrap.ends = Ends::AfterApp;
         if let Some(seconds) = drain {
             bootstrap.drain = Duration::from_secs(seconds);
+        }
+        if access_log == Some(true) {
+            // Beside its own log, which goes to standard error: the kubelet keeps both.
+            bootstrap.access_log = AccessLog::Stdout;
         }
         if let Some(workers) = workers {
             bootstrap.workers = workers;
