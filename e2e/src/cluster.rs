@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::figure::say;
+use crate::figure::{failed, say};
 use crate::process::{Ended, output, wait_until};
 
 /// Names the file by which programs reach the cluster.
@@ -53,8 +53,9 @@ where
         name: name.to_owned(),
     };
     let ended = case(namespace).await;
-    if ended.is_err() {
+    if let Err(error) = &ended {
         guard.tell_all().await;
+        failed(name, error);
     }
     guard.remove().await?;
     ended

@@ -16,13 +16,23 @@ pub fn say(text: impl Display) {
     println!("     {text}");
 }
 
-/// Records what a case found; `cargo xtask prove` makes a table of it.
+/// Records what a case found; `cargo xtask e2e` and `cargo xtask prove` make a table of it.
 pub fn record(case: &str, figure: impl Display) {
     println!("ok   {case}: {figure}");
+    add(&format!("| {case} | {figure} |\n"));
+}
+
+/// Records why a case failed, in the same table: what the cases print is long.
+pub fn failed(case: &str, error: &anyhow::Error) {
+    say(format!("{case} failed: {error:#}"));
+    let why = format!("{error:#}").replace('\n', " ");
+    add(&format!("| {case} | FAILED: {why} |\n"));
+}
+
+fn add(row: &str) {
     let Some(path) = std::env::var_os(FILE).map(PathBuf::from) else {
         return;
     };
-    let row = format!("| {case} | {figure} |\n");
     let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

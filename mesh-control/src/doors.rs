@@ -70,13 +70,23 @@ impl Doors {
             injection: self.injection,
         });
         let web = Arc::clone(&certificates.web);
-        parts.spawn(webhook::serve(self.webhooks, web, webhook));
+        parts.spawn(webhook::serve(
+            self.webhooks,
+            web,
+            shared.stopping.clone(),
+            webhook,
+        ));
         let remote = Arc::new(Remote {
             client: client.clone(),
             admin: Arc::clone(admin),
         });
         let web = Arc::clone(&certificates.web);
-        parts.spawn(remote::serve(self.remote, web, remote));
+        parts.spawn(remote::serve(
+            self.remote,
+            web,
+            shared.stopping.clone(),
+            remote,
+        ));
         let stopping = shared.stopping.clone();
         parts.spawn(leader::seek(
             client.clone(),

@@ -37,7 +37,7 @@ pub(crate) async fn serve(listener: TcpListener, observed: Arc<Observed>) {
         let answer = observed.answer(request.uri().path());
         async move { answer }
     };
-    web::serve(listener, None, answer).await;
+    web::serve(listener, None, None, answer).await;
 }
 
 impl Observed {

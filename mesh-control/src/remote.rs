@@ -27,7 +27,7 @@ use crate::admin::Admin;
 use crate::certificate::SharedTls;
 use crate::kubernetes::attest::{Attestor, Refused};
 use crate::kubernetes::reason;
-use crate::web::{self, Refusal};
+use crate::web::{self, Refusal, Stopping};
 
 /// Who may ask, and who answers.
 pub(crate) struct Remote {
@@ -47,7 +47,12 @@ struct Right {
 }
 
 /// Serves remote administrators until dropped.
-pub(crate) async fn serve(listener: TcpListener, tls: SharedTls, remote: Arc<Remote>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: SharedTls,
+    stopping: Stopping,
+    remote: Arc<Remote>,
+) {
     let answer = move |request| {
         let remote = Arc::clone(&remote);
         async move {
@@ -58,7 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: SharedTls, remote: Arc<Rem
             }
         }
     };
-    web::serve(listener, Some(tls), answer).await;
+    web::serve(listener, Some(tls), Some(stopping), answer).await;
 }
 
 impl Remote {

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -23,6 +23,9 @@ use crate::certificate::SharedTls;
 
 /// An answer.
 pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// True once the process is told to end.
+pub(crate) type Stopping = watch::Receiver<bool>;
 
 /// Why a request got no answer of its own.
 #[derive(Debug)]
@@ -44,9 +47,15 @@ pub(crate) async fn bind(at: SocketAddr) -> Result<TcpListener, crate::error::Er
     bound.map_err(crate::error::Error::io("bind", &path))
 }
 
-/// Serves `answer` on `listener` until dropped, over TLS if there is any.
-pub(crate) async fn serve<F, A>(listener: TcpListener, tls: Option<SharedTls>, answer: F)
-where
+/// Serves `answer` on `listener` until dropped, over TLS if there is any. Once it is `stopping`, each
+/// connection is closed after the request under way, so that callers who keep one find another replica;
+/// who still comes here is answered.
+pub(crate) async fn serve<F, A>(
+    listener: TcpListener,
+    tls: Option<SharedTls>,
+    stopping: Option<Stopping>,
+    answer: F,
+) where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
@@ -68,8 +77,9 @@ where
             Arc::clone(&held)
         });
         let answer = answer.clone();
+        let stopping = stopping.clone();
         running.spawn(async move {
-            if let Err(error) = connection(stream, config, answer).await {
+            if let Err(error) = connection(stream, config, stopping, answer).await {
                 tracing::debug!(error, "connection");
             }
             drop(place);
@@ -80,6 +90,7 @@ where
 async fn connection<F, A>(
     stream: TcpStream,
     config: Option<Arc<rustls::ServerConfig>>,
+    stopping: Option<Stopping>,
     answer: F,
 ) -> Result<(), String>
 where
@@ -96,36 +107,75 @@ where
                 .await
                 .map_err(|_| "handshake took too long".to_owned())?
                 .map_err(|error| error.to_string())?;
-            exchange(stream, answer).await
+            exchange(stream, stopping, answer).await
         }
-        None => exchange(stream, answer).await,
+        None => exchange(stream, stopping, answer).await,
     }
 }
 
-async fn exchange<S, F, A>(stream: S, answer: F) -> Result<(), String>
+async fn exchange<S, F, A>(stream: S, stopping: Option<Stopping>, answer: F) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
+    let begun = Arc::new(Notify::new());
+    let told = Arc::clone(&begun);
+    let until = stopping.clone();
     let service = service_fn(move |request| {
+        told.notify_one();
         let answered = answer(request);
+        let stopping = until.clone();
         async move {
             let answered = tokio::time::timeout(ANSWER_TIME, answered).await;
-            Ok::<_, std::convert::Infallible>(answered.unwrap_or_else(|_| {
+            let mut answer = answered.unwrap_or_else(|_| {
                 let text = "this took too long";
                 refuse(&Refusal(StatusCode::GATEWAY_TIMEOUT, text.into()))
-            }))
+            });
+            if stopping.is_some_and(|stopping| *stopping.borrow()) {
+                let close = header::HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, std::convert::Infallible>(answer)
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(30))
         .serve_connection(TokioIo::new(stream), service);
-    tokio::time::timeout(CONNECTION_TIME, served)
+    tokio::pin!(served);
+    let time_to_close = async {
+        tokio::join!(
+            async {
+                tokio::select! {
+                    () = stopped(stopping) => {}
+                    () = tokio::time::sleep(CONNECTION_TIME) => {}
+                }
+            },
+            // Who has just connected has something to ask: that is answered first.
+            begun.notified(),
+        )
+    };
+    tokio::select! {
+        served = &mut served => return served.map_err(|error| error.to_string()),
+        _ = time_to_close => {}
+    }
+    served.as_mut().graceful_shutdown();
+    tokio::time::timeout(LAST_TIME, served)
         .await
-        .map_err(|_| "connection at its age".to_owned())?
+        .map_err(|_| "the last exchange took too long".to_owned())?
         .map_err(|error| error.to_string())
+}
+
+/// Waits for a stop, for ever if none can come.
+async fn stopped(stopping: Option<Stopping>) {
+    let told = match stopping {
+        Some(mut stopping) => stopping.wait_for(|is| *is).await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
+    }
 }
 
 /// Reads a body of at most `most` bytes.
@@ -174,5 +224,48 @@ pub(crate) fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> An
 const MAX_CONNECTIONS: usize = 256;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const ANSWER_TIME: Duration = Duration::from_secs(25);
+/// For the exchange under way when a connection is to be closed.
+const LAST_TIME: Duration = Duration::from_secs(60);
 /// A connection is closed at this age, so that callers find other replicas and new certificates.
 const CONNECTION_TIME: Duration = Duration::from_mins(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        stream.write_all(GET).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let count = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_stop_closes_kept_connections_and_answers_new_ones_once() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let answer = |_| async { respond(StatusCode::OK, "text/plain", Bytes::new()) };
+        let serving = tokio::spawn(serve(listener, None, Some(stopping), answer));
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        let mut unused = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            let answer = ask(&mut kept).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(!answer.contains("connection: close"), "{answer}");
+        }
+        stop.send_replace(true);
+        assert_eq!(kept.read(&mut [0; 8]).await.unwrap(), 0, "it is closed");
+        let mut new = TcpStream::connect(address).await.unwrap();
+        for stream in [&mut unused, &mut new] {
+            let answer = ask(stream).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.contains("connection: close"), "{answer}");
+        }
+        serving.abort();
+    }
+}

@@ -30,7 +30,7 @@ use crate::inject::{Namespace, Settings};
 use crate::kubernetes::failed;
 use crate::publish::Publisher;
 use crate::state::hexadecimal;
-use crate::web::{self, Answer, Refusal};
+use crate::web::{self, Answer, Refusal, Stopping};
 use review::{Asked, answer_review, read_review};
 
 /// What reviews are made with.
@@ -46,7 +46,12 @@ pub(crate) struct Webhook {
 }
 
 /// Serves the API server until dropped.
-pub(crate) async fn serve(listener: TcpListener, tls: SharedTls, webhook: Arc<Webhook>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: SharedTls,
+    stopping: Stopping,
+    webhook: Arc<Webhook>,
+) {
     let answer = move |request| {
         let webhook = Arc::clone(&webhook);
         async move {
@@ -54,7 +59,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: SharedTls, webhook: Arc<We
             answered.unwrap_or_else(|refusal| web::refuse(&refusal))
         }
     };
-    web::serve(listener, Some(tls), answer).await;
+    web::serve(listener, Some(tls), Some(stopping), answer).await;
 }
 
 impl Webhook {

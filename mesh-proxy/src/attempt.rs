@@ -115,6 +115,9 @@ pub async fn send(
             has_idempotency_key: head.field("idempotency-key").is_some(),
             tries: tries.count,
             failure,
+            // Asked only where it matters: it looks at every endpoint.
+            endpoint_left: failure == Failure::Unsent
+                && context.has_untried(plan.backend, &tries.endpoints),
             body_replayable: body.is_replayable(),
             budget_left: true,
         };
@@ -257,8 +260,8 @@ fn own_fields<'h>(
     (append, strip)
 }
 
-/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails it tries others, at most
-/// `more` of them.
+/// Reaches some endpoint of `backend` for opaque bytes; where connecting fails, another one as `policy`
+/// has it, but none twice.
 ///
 /// # Errors
 /// The last try's.
@@ -266,7 +269,7 @@ pub async fn connect(
     context: &Rc<Context>,
     backend: &Arc<Backend>,
     hint: Hint,
-    more: u32,
+    policy: Option<&RetryPolicy>,
     tries: &mut Tries,
 ) -> Result<Reached, Error> {
     loop {
@@ -276,14 +279,24 @@ pub async fn connect(
         tries.count += 1;
         tries.endpoints.push(endpoint.address);
         let started = Instant::now();
-        let has_others = tries.count <= more && tries.endpoints.len() < backend.endpoints.len();
-        match context.reach_opaque(backend, index, hint).await {
-            Err(error) if error.kind.is_unsent() && has_others => {}
+        let error = match context.reach_opaque(backend, index, hint).await {
             Ok(reached) => {
                 context.observe_connected(&reached, started.elapsed());
                 return Ok(reached);
             }
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        let has_others = tries.endpoints.len() < backend.endpoints.len();
+        let policy = policy.filter(|_| has_others && error.kind.is_unsent());
+        let Some(policy) = policy else {
+            return Err(error);
+        };
+        let endpoint_left = context.has_untried(backend, &tries.endpoints);
+        let question = retry::Question::connect(policy, tries.count, endpoint_left);
+        match context.with_random(|random| retry::verdict(&question, random)) {
+            Verdict::Stop(_) => return Err(error),
+            Verdict::Again { wait, .. } if wait.is_zero() => {}
+            Verdict::Again { wait, .. } => tokio::time::sleep(wait).await,
         }
     }
 }

@@ -217,7 +217,7 @@ async fn serve_port<T>(
     }
     match reached {
         Some(reached) => Box::pin(tcp::carry(context, reached, 1, passage)).await,
-        None => Box::pin(tcp::connect(context, &receiving.backend, 0, passage)).await,
+        None => Box::pin(tcp::connect(context, &receiving.backend, None, passage)).await,
     }
 }
 

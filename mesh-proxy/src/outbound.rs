@@ -100,7 +100,7 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
                 first: BytesMut::new(),
                 facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
             };
-            tcp::connect(context, &backend, 0, passage).await;
+            tcp::connect(context, &backend, None, passage).await;
         }
         Err(error) => {
             let reason = error.kind.reason();
@@ -273,8 +273,8 @@ async fn forward<T>(
                 first,
                 facts,
             };
-            let more = forward.retry.value.attempts;
-            tcp::connect(context, forward.backend, more, passage).await;
+            let policy = Some(&forward.retry.value);
+            tcp::connect(context, forward.backend, policy, passage).await;
         }
         ConnectionDecision::Refuse(refused) => {
             facts.rule = refused.route.map(rule);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use mesh_api::model::backend::Backend;
+use mesh_api::model::policy::RetryPolicy;
 use mesh_api::name::{DestinationName, Identity, ObjectName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -80,18 +81,18 @@ impl Facts {
 }
 
 /// Reaches some endpoint of `backend` and carries the connection there; resets it if none is reached.
-/// Where one cannot be connected to, others are tried, `more` times at most.
+/// Where one cannot be connected to, others are tried as `policy` has it.
 pub async fn connect<T>(
     context: &Rc<Context>,
     backend: &Arc<Backend>,
-    more: u32,
+    policy: Option<&RetryPolicy>,
     passage: Passage<T>,
 ) where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let mut tries = Tries::default();
     let hint = passage.facts.hint;
-    match attempt::connect(context, backend, hint, more, &mut tries).await {
+    match attempt::connect(context, backend, hint, policy, &mut tries).await {
         Ok(reached) => carry(context, reached, tries.count, passage).await,
         Err(error) => {
             let outcome = Outcome {

@@ -62,6 +62,28 @@ pub struct Upstream {
     candidates: Vec<Candidate>,
 }
 
+/// Which endpoints a pick may choose from; each where those before have none.
+#[derive(Clone, Copy)]
+struct Rank {
+    /// Those that the control plane saw last some time ago.
+    stale: bool,
+    /// Also those that failed to be connected to and may not be ejected.
+    failed: bool,
+}
+
+impl Rank {
+    const ALL: [Self; 4] = [
+        Self::new(false, false),
+        Self::new(true, false),
+        Self::new(false, true),
+        Self::new(true, true),
+    ];
+
+    const fn new(stale: bool, failed: bool) -> Self {
+        Self { stale, failed }
+    }
+}
+
 struct Known {
     state: Arc<EndpointState>,
     latency: f64,
@@ -87,14 +109,15 @@ impl Upstream {
     }
 
     /// Chooses an endpoint of `backend` for an attempt: its index. Those `tried` and those ejected
-    /// are left out; stale ones serve where there is no other. Ejection is heeded only while at most
-    /// the allowed share of the backend is out.
+    /// are left out; stale ones serve where there is no other, and last come those that could not be
+    /// connected to but may not be ejected. Ejection is heeded only while at most the allowed share
+    /// of the backend is out.
     pub fn pick(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> Option<usize> {
         self.forget_gone();
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        for stale in [false, true] {
-            self.gather(backend, tried, stale, now);
+        for rank in Rank::ALL {
+            self.gather(backend, tried, rank, now);
             if self.candidates.iter().any(|candidate| candidate.usable) {
                 let algorithm = backend.settings.algorithm.value;
                 return balance::pick(
@@ -106,6 +129,15 @@ impl Upstream {
             }
         }
         None
+    }
+
+    /// Whether an endpoint is left that was neither tried nor failed to be connected to lately.
+    pub fn has_untried(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> bool {
+        let at = self.shared.since_start(now);
+        backend.endpoints.iter().any(|endpoint| {
+            !tried.contains(&endpoint.address)
+                && !health::has_failed(&self.known(endpoint.address).state, at)
+        })
     }
 
     /// The shared state of an endpoint, to count an attempt as outstanding.
@@ -148,7 +180,7 @@ impl Upstream {
         }
     }
 
-    fn gather(&mut self, backend: &Backend, tried: &[SocketAddr], stale: bool, now: Instant) {
+    fn gather(&mut self, backend: &Backend, tried: &[SocketAddr], rank: Rank, now: Instant) {
         let at = self.shared.since_start(now);
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
@@ -160,12 +192,17 @@ impl Upstream {
         let heed = out * 100 <= total * u64::from(DEFAULTS.max_ejected_percent);
         candidates.extend(backend.endpoints.iter().map(|endpoint: &Endpoint| {
             let known = self.known(endpoint.address);
+            let is_out = if rank.failed {
+                heed && health::is_ejected(&known.state, at)
+            } else {
+                health::has_failed(&known.state, at)
+            };
             Candidate {
                 weight: endpoint.weight,
                 load: known.load(now),
-                usable: endpoint.stale == stale
+                usable: endpoint.stale == rank.stale
                     && !tried.contains(&endpoint.address)
-                    && !(heed && health::is_ejected(&known.state, at)),
+                    && !is_out,
             }
         }));
         self.candidates = candidates;

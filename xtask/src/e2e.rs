@@ -3,6 +3,7 @@
 //!
 //! May use `step`, `cluster` and `test`.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         return step::run(chosen(filter).arg("--list"));
     }
     let mut steps = Steps::within(BUDGET);
+    // What an earlier run found is no part of this one.
+    std::fs::remove_file(figures()).ok();
     if !steps.run("build meshctl (release)", build) {
         return steps.finish();
     }
@@ -87,7 +90,20 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
             end_inside(&mut steps, choice, &inside, made);
         }
     });
+    tell_figures();
     steps.finish()
+}
+
+/// Where cases write what they found, a row of a table each.
+fn figures() -> PathBuf {
+    step::target().join("e2e-figures.md")
+}
+
+/// All figures, and all failures, in one place: what the cases print is long.
+fn tell_figures() {
+    if let Ok(rows) = std::fs::read_to_string(figures()) {
+        println!("| case | found |\n|---|---|\n{}", rows.trim_end());
+    }
 }
 
 /// The cases without a cluster, each process by `run`.
@@ -112,7 +128,7 @@ fn run_outside(names: &[&str], run: fn(&mut Command) -> anyhow::Result<()>) -> S
 fn exactly(of: &[&str], names: &[&str], at_once: &str) -> Command {
     let mut command = cases(of);
     command.args(["--include-ignored", "--nocapture", "--exact", at_once]);
-    command.args(names);
+    command.args(names).env("MESH_FIGURES", figures());
     command
 }
 

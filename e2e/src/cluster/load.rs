@@ -3,14 +3,19 @@
 //! May use `cluster`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::app::IMAGE;
 use super::{Namespace, READY};
+use crate::figure::say;
 use crate::process::wait_until;
+
+/// How long the last counts are asked for.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// A pod that sends requests until its namespace goes.
 pub struct Load<'a> {
@@ -54,17 +59,29 @@ impl<'a> Load<'a> {
             name: name.to_owned(),
             rate,
         };
-        let answered = || async { Ok(load.counts().await.is_ok_and(|counts| counts.good > 0)) };
+        let answered = || async { Ok(load.last_line().await.is_ok_and(|counts| counts.good > 0)) };
         wait_until("answers to the load", READY, answered).await?;
         Ok(load)
     }
 
-    /// What it counted so far, at most a second ago.
+    /// What it counted so far, at most a second ago. A busy node that does not tell is asked again:
+    /// that is no failed request.
     ///
     /// # Errors
     ///
-    /// If it told nothing.
+    /// If it told nothing in [`TOLD`].
     pub async fn counts(&self) -> anyhow::Result<Counts> {
+        let asked = Instant::now();
+        loop {
+            match self.last_line().await {
+                Err(error) if asked.elapsed() < TOLD => say(format!("asked again: {error:#}")),
+                said => return said,
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn last_line(&self) -> anyhow::Result<Counts> {
         let words = ["logs", &self.name, "--container", "app", "--tail", "1"];
         let said = self.namespace.kubectl(words).await?.good()?;
         Counts::read(said.trim())

@@ -1,7 +1,9 @@
 //! Whether a try that failed is followed by another, and after which wait.
 //!
-//! What was provably unsent is tried again whatever the method, charged to the attempts alone. All
-//! else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code is
+//! What was provably unsent is tried again whatever the method, charged to the attempts alone; and not
+//! even to those while an endpoint is left that is not known to be out of reach: looking for one that
+//! can be reached is not repeating a request. So a request that some endpoint can serve is not lost
+//! while the others are gone and still listed. All else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code is
 //! listed by the user, who knows what it says of the call: there the method, always POST, is not asked.
 
 use std::time::Duration;
@@ -9,6 +11,9 @@ use std::time::Duration;
 use crate::decide::Random;
 use crate::model::grpc::GrpcCode;
 use crate::model::policy::{Backoff, Jitter, RetryMethods, RetryPolicy};
+
+/// Most endpoints that one request is tried at beyond the attempts of its policy.
+const MOST_LOOKED_AT: u32 = 10;
 
 /// A failed try.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,9 @@ pub struct Question<'a> {
     pub tries: u32,
     /// What went wrong.
     pub failure: Failure,
+    /// The backend has an endpoint left that was neither tried for this request nor failed to be
+    /// connected to lately. Asked where nothing was sent.
+    pub endpoint_left: bool,
     /// The whole body can be sent once more.
     pub body_replayable: bool,
     /// [`budget::allows`](crate::decide::budget::allows) one more.
@@ -31,13 +39,14 @@ pub struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// A connection that no app took, after `tries` endpoints: nothing was sent.
-    pub fn connect(policy: &'a RetryPolicy, tries: u32) -> Self {
+    pub fn connect(policy: &'a RetryPolicy, tries: u32, endpoint_left: bool) -> Self {
         Self {
             policy,
             method: "",
             has_idempotency_key: false,
             tries,
             failure: Failure::Unsent,
+            endpoint_left,
             body_replayable: true,
             budget_left: true,
         }
@@ -118,10 +127,10 @@ pub fn verdict(question: &Question<'_>, random: &mut dyn Random) -> Verdict {
     let retry = question.tries.saturating_sub(1);
     let backoff = &question.policy.backoff;
     if question.failure.is_unsent() {
-        // The first goes to another endpoint at once; then there may be no good one.
+        // To another endpoint at once; without one that is not known to be bad, only the first.
         let wait = match retry.checked_sub(1) {
-            Some(retry) => wait(backoff, retry, random),
-            None => Duration::ZERO,
+            Some(retry) if !goes_on_looking(question) => wait(backoff, retry, random),
+            _ => Duration::ZERO,
         };
         return Verdict::Again {
             wait,
@@ -164,7 +173,7 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
         Some(StopReason::Condition)
     } else if !any_method && !repeats(&policy.methods, question) {
         Some(StopReason::Method)
-    } else if question.tries > policy.attempts {
+    } else if question.tries > policy.attempts && !goes_on_looking(question) {
         Some(StopReason::Attempts)
     } else if !question.body_replayable {
         Some(StopReason::Body)
@@ -173,6 +182,14 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
     } else {
         None
     }
+}
+
+/// Nothing was sent, and another endpoint may be reached. A policy without attempts says one try is all.
+fn goes_on_looking(question: &Question<'_>) -> bool {
+    question.failure == Failure::Unsent
+        && question.endpoint_left
+        && question.policy.attempts > 0
+        && question.tries < MOST_LOOKED_AT
 }
 
 fn repeats(methods: &RetryMethods, question: &Question<'_>) -> bool {
@@ -216,12 +233,13 @@ mod tests {
             has_idempotency_key: tweak == "key",
             tries,
             failure,
+            endpoint_left: tweak == "left",
             body_replayable: tweak != "body",
             budget_left: tweak != "budget",
         };
         match verdict(&question, &mut Seeded(1)) {
             Verdict::Again { charge, wait } => {
-                let at_once = failure.is_unsent() && tries == 1;
+                let at_once = failure.is_unsent() && (tries == 1 || tweak == "left");
                 assert!(!at_once || wait.is_zero());
                 Ok(charge)
             }
@@ -245,6 +263,10 @@ mod tests {
             ("POST", Unsent, 1, "", Ok(false)),
             ("POST", Unsent, 1, "budget", Ok(false)),
             ("POST", Unsent, 3, "", Err(Attempts)),
+            ("POST", Unsent, 3, "left", Ok(false)),
+            ("POST", Unsent, 9, "left", Ok(false)),
+            ("POST", Unsent, 10, "left", Err(Attempts)),
+            ("GET", Reset, 3, "left", Err(Attempts)),
             ("POST", RefusedStream, 1, "budget", Ok(false)),
             ("POST", RefusedStream, 3, "", Err(Attempts)),
             ("POST", RefusedStream, 1, "body", Err(Body)),
@@ -255,6 +277,11 @@ mod tests {
             let got = ask(&default, method, failure, tries, tweak);
             assert_eq!(got, expected, "{method} {failure:?} {tries} {tweak}");
         }
+        let none = RetryPolicy {
+            attempts: 0,
+            ..RetryPolicy::default()
+        };
+        assert_eq!(ask(&none, "GET", Unsent, 1, "left"), Err(Attempts));
         let wide = RetryPolicy {
             statuses: vec![StatusRange { from: 502, to: 504 }],
             methods: RetryMethods::Idempotent,

@@ -29,7 +29,7 @@ pub(crate) struct Inject {
     /// SHA-256 of a root that the mesh trusts, as 64 hexadecimal digits. Repeatable.
     #[arg(long = "root-hash", value_name = "HASH", required = true)]
     root_hashes: Vec<RootHash>,
-    /// Settings of injection as JSON: the key `injection.json` of the ConfigMap mesh-config
+    /// Settings of injection as JSON: the key `injection.json` of the ConfigMap mesh-config-...
     /// [default: those of a new installation].
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,

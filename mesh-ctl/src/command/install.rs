@@ -128,7 +128,7 @@ fn write_chart(folder: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Applies every object, takes away what no longer belongs, and waits.
+/// Applies every object, waits, and takes away what no longer belongs.
 pub(crate) async fn carry_out(
     cluster: &Cluster,
     values: &Values,
@@ -137,10 +137,11 @@ pub(crate) async fn carry_out(
 ) -> anyhow::Result<Outcome> {
     let deadline = tokio::time::Instant::now() + wait.timeout;
     let mut applied = apply::all(cluster, objects, deadline).await?;
-    applied.extend(apply::prune(cluster, objects).await?);
     if wait.wait {
         ready::wait(cluster, values, deadline).await?;
     }
+    // Last: until the new replicas serve, a pod that starts may still need what the former ones use.
+    applied.extend(apply::prune(cluster, objects).await?);
     Ok(Outcome {
         version: mesh_api::version(),
         objects: applied,

@@ -6,15 +6,21 @@ use serde_json::{Value, json};
 use super::template::Template;
 use super::{CONTROL, NAMESPACE, metadata};
 
-/// The name of the ConfigMap.
-pub(crate) const CONFIG: &str = "mesh-config";
+/// How the name of the ConfigMap begins.
+const CONFIG: &str = "mesh-config";
 
-/// The ConfigMap `mesh-config`.
+/// The name of the ConfigMap. Each version and each set of values has its own: a kubelet that knew it
+/// under the same name may give a new replica what it had before, for a minute or two.
+pub(crate) fn name() -> String {
+    format!("{CONFIG}-{}-${{hash:.}}", mesh_api::version())
+}
+
+/// That ConfigMap.
 pub(crate) fn all() -> Vec<Template> {
     vec![Template::always(json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata(CONFIG, CONTROL),
+        "metadata": metadata(&name(), CONTROL),
         "data": { "bootstrap.json": text(&bootstrap()), "injection.json": text(&injection()) },
     }))]
 }

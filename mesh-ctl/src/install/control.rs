@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::config::CONFIG;
+use super::config;
 use super::template::Template;
 use super::{CONTROL, labels, metadata};
 
@@ -72,11 +72,7 @@ fn pod_metadata() -> Value {
     let mut labels = labels(CONTROL);
     labels["app"] = CONTROL.into();
     labels["mesh.dev/inject"] = "disabled".into();
-    json!({
-        "labels": labels,
-        // Replicas roll when a setting changes: none is read twice.
-        "annotations": { "mesh.dev/values": "${sha256:.}" },
-    })
+    json!({ "labels": labels })
 }
 
 fn pod() -> Value {
@@ -102,7 +98,7 @@ fn pod() -> Value {
         },
         "containers": [container()],
         "volumes": [
-            { "name": "config", "configMap": { "name": CONFIG } },
+            { "name": "config", "configMap": { "name": config::name() } },
             { "name": "state", "emptyDir": { "sizeLimit": "256Mi" } },
             { "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } },
         ],

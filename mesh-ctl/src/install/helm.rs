@@ -5,7 +5,7 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::template::{Part, Template, parts};
+use super::template::{HASH_DIGITS, Part, Template, parts};
 use super::values::{Profile, Values};
 
 /// One file of the chart.
@@ -143,7 +143,9 @@ fn expression(parts: &[Part<'_>]) -> String {
             }
             Part::Value(path) => format!("(toString {})", at(path)),
             Part::Json(path) => format!("(toJson {})", at(path)),
-            Part::Hash(path) => format!("(toJson {} | sha256sum)", at(path)),
+            Part::Hash(path) => {
+                format!("(toJson {} | sha256sum | trunc {HASH_DIGITS})", at(path))
+            }
             Part::Switch { path, yes, no } => format!("(ternary {yes:?} {no:?} {})", at(path)),
         };
         format.push_str("%s");
@@ -203,8 +205,8 @@ mod tests {
                 r#"printf "{\"k\":%s}" (toJson .Values.a) | toJson"#,
             ),
             (
-                "${sha256:.}",
-                r#"printf "%s" (toJson .Values | sha256sum) | toJson"#,
+                "${hash:.}",
+                r#"printf "%s" (toJson .Values | sha256sum | trunc 10) | toJson"#,
             ),
             (
                 "${on?a:}",

@@ -5,13 +5,16 @@
 //! | `${path}` as a whole text | the value itself: a number, a list, a map |
 //! | `${path}` inside a text | its text |
 //! | `${json:path}` | its JSON, in one line; the path `.` is all values |
-//! | `${sha256:path}` | the hash of that JSON |
+//! | `${hash:path}` | ten digits of the SHA-256 of that JSON: part of a name that follows a value |
 //! | `${path?yes:no}` | one of two texts, by a switch |
 //!
 //! May use nothing of this crate.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+
+/// Hexadecimal digits of a hash: among the few ConfigMaps of a mesh no two are alike by chance.
+pub(crate) const HASH_DIGITS: usize = 10;
 
 /// An object with holes.
 #[derive(Clone, Debug)]
@@ -99,7 +102,7 @@ fn hole(text: &str) -> Part<'_> {
     if let Some(path) = text.strip_prefix("json:") {
         return Part::Json(path);
     }
-    if let Some(path) = text.strip_prefix("sha256:") {
+    if let Some(path) = text.strip_prefix("hash:") {
         return Part::Hash(path);
     }
     let switch = text.split_once('?').and_then(|(path, texts)| {
@@ -145,11 +148,11 @@ fn fill_text(text: &str, values: &Value) -> Value {
     Value::String(filled.collect())
 }
 
-/// SHA-256 as hexadecimal digits.
+/// The first [`HASH_DIGITS`] hexadecimal digits of the SHA-256.
 fn hash(text: &str) -> String {
     let digits = Sha256::digest(text.as_bytes());
-    let digits: Vec<String> = digits.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
+    let digits = digits.iter().take(HASH_DIGITS / 2);
+    digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -184,14 +187,10 @@ mod tests {
 
     #[test]
     fn a_hash_follows_what_it_is_of() {
-        let of = |values: Value| {
-            Template::always(json!("${sha256:a}"))
-                .fill(&values)
-                .unwrap()
-        };
+        let of = |values: Value| Template::always(json!("${hash:a}")).fill(&values).unwrap();
         let first = of(json!({"a": 1, "b": 1}));
         assert_eq!(first, of(json!({"a": 1, "b": 2})));
         assert_ne!(first, of(json!({"a": 2, "b": 1})));
-        assert_eq!(first.as_str().map(str::len), Some(64));
+        assert_eq!(first.as_str().map(str::len), Some(HASH_DIGITS));
     }
 }

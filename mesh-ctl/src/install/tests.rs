@@ -72,7 +72,7 @@ fn settings_of_the_control_plane_are_json_with_the_values_in_it() {
     let objects = render(&values);
     let config = objects
         .iter()
-        .find(|object| object.name() == config::CONFIG);
+        .find(|object| object.name().starts_with("mesh-config-"));
     let data = &config.unwrap().body()["data"];
     let parse = |key: &str| serde_json::from_str::<Value>(data[key].as_str().unwrap()).unwrap();
     let bootstrap: Bootstrap = serde_json::from_value(parse("bootstrap.json")).unwrap();

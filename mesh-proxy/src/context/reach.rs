@@ -126,6 +126,12 @@ impl Context {
         })
     }
 
+    /// Whether `backend` has an endpoint left that was neither tried nor failed to be connected to lately.
+    pub fn has_untried(&self, backend: &Backend, tried: &[SocketAddr]) -> bool {
+        let mut upstream = self.upstream.borrow_mut();
+        upstream.has_untried(backend, tried, Instant::now())
+    }
+
     /// Reaches `backend.endpoints[index]` to speak `version` to it; by a new connection if `fresh`,
     /// where it is not shared.
     ///

@@ -214,6 +214,24 @@ fn an_absent_app_is_unsent_and_any_method_goes_elsewhere() {
 }
 
 #[test]
+fn one_endpoint_that_is_left_serves_every_request() {
+    let good = App::ok();
+    let port = good.address.port();
+    let mut endpoints: Vec<_> = (2..10)
+        .map(|host| ([127, 78, 0, host], port).into())
+        .collect();
+    endpoints.push(good.address);
+    let mesh = Mesh::start(&endpoints, "");
+    for request in 0..50 {
+        let answer = mesh.ask(GET);
+        assert!(
+            answer.starts_with("HTTP/1.1 200 "),
+            "request {request}: {answer}"
+        );
+    }
+}
+
+#[test]
 fn a_draining_caller_finishes_what_is_open() {
     let app = App::ok();
     let mut mesh = Mesh::start(&[app.address], "");

@@ -24,6 +24,11 @@ pub(super) fn is_ejected(state: &EndpointState, now: u64) -> bool {
     state.ejected_until.load(Relaxed) > now
 }
 
+/// Whether connecting to it failed lately, ejected or not.
+pub(super) fn has_failed(state: &EndpointState, now: u64) -> bool {
+    state.failed_until.load(Relaxed) > now
+}
+
 /// Records a failed connect. `ejected` of the backend's `total` endpoints are out already, this
 /// one not counted.
 pub(super) fn fail(
@@ -39,25 +44,21 @@ pub(super) fn fail(
     let at = Duration::from_millis(now);
     let next = ejection.on_connect_failure(at, &DEFAULTS);
     let began = next.until.filter(|_| next != *ejection && next.is_out(at));
+    // It is marked in any case: a success has something to clear.
+    let marked = began.map_or(1, milliseconds);
+    state.failed_until.fetch_max(marked, Relaxed);
     if began.is_some() && !eject::may_eject(total, ejected, DEFAULTS.max_ejected_percent) {
         return None;
     }
     *ejection = next;
-    let Some(until) = began else {
-        // Not out, but not forgotten either: a success has something to clear.
-        state.ejected_until.fetch_max(1, Relaxed);
-        return None;
-    };
-    state.ejected_until.store(
-        u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
-        Relaxed,
-    );
+    let until = began?;
+    state.ejected_until.store(milliseconds(until), Relaxed);
     Some(EjectionChange::Ejected(until.saturating_sub(at)))
 }
 
 /// Records a success: what was held against the endpoint is forgotten.
 pub(super) fn succeed(state: &EndpointState) -> Option<EjectionChange> {
-    if state.ejected_until.load(Relaxed) == 0 {
+    if state.failed_until.load(Relaxed) == 0 {
         return None;
     }
     let mut ejection = state
@@ -65,6 +66,11 @@ pub(super) fn succeed(state: &EndpointState) -> Option<EjectionChange> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     *ejection = ejection.on_success();
+    state.failed_until.store(0, Relaxed);
     let until = state.ejected_until.swap(0, Relaxed);
-    (until > 1).then_some(EjectionChange::Returned)
+    (until > 0).then_some(EjectionChange::Returned)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

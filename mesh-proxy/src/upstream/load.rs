@@ -28,6 +28,8 @@ pub struct EndpointState {
     pub(super) ejection: Mutex<Ejection>,
     /// End of its ejection in milliseconds since the start; 0: not ejected.
     pub(super) ejected_until: AtomicU64,
+    /// The same also where it may not be ejected, since too many are: until then it comes last.
+    pub(super) failed_until: AtomicU64,
 }
 
 /// One exchange under way; over when dropped.
@@ -50,7 +52,7 @@ impl Endpoints {
         if states.len() >= MAX_STATES && !states.contains_key(&address) {
             // Addresses outside the mesh are in no snapshot, and an app may dial any number of them.
             let in_use = |state: &EndpointState| {
-                state.outstanding() > 0 || state.ejected_until.load(Relaxed) > 0
+                state.outstanding() > 0 || state.failed_until.load(Relaxed) > 0
             };
             states.retain(|_, state| in_use(state));
             self.changes.fetch_add(1, Relaxed);
