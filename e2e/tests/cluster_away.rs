@@ -17,7 +17,7 @@ const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_without_its_api_server_goes_on() -> anyhow::Result<()> {
+async fn cluster_loaded_without_its_api_server_goes_on() -> anyhow::Result<()> {
     within("e2e-away", true, async |space| {
         let shop = App {
             replicas: 3,

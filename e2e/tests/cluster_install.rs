@@ -183,7 +183,7 @@ async fn made_by_the_mesh() -> anyhow::Result<Vec<String>> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_upgrade_costs_no_request() -> anyhow::Result<()> {
+async fn cluster_loaded_upgrade_costs_no_request() -> anyhow::Result<()> {
     let older = older()?;
     meshctl(&["uninstall", "--yes"]).await?.good()?;
     run(&older, &["install"]).await?.good()?;

@@ -34,7 +34,7 @@ const GROWTH: u64 = 1 << 20;
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_with_two_thousand_services() -> anyhow::Result<()> {
+async fn cluster_loaded_with_two_thousand_services() -> anyhow::Result<()> {
     within("e2e-many", true, async |space| {
         space.start(&["shop", "caller"].map(App::new)).await?;
         let pod = space.list("pods", "app=caller").await?;

@@ -53,7 +53,7 @@ async fn undisturbed(
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_turns_of_an_app_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_loaded_turns_of_an_app_cost_no_request() -> anyhow::Result<()> {
     undisturbed(
         "cluster-rolling-restarts",
         "e2e-turns",
@@ -74,7 +74,7 @@ async fn cluster_alone_turns_of_an_app_cost_no_request() -> anyhow::Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_turns_of_the_control_plane_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_loaded_turns_of_the_control_plane_cost_no_request() -> anyhow::Result<()> {
     undisturbed(
         "cluster-control-plane-restarts",
         "e2e-control",
@@ -93,7 +93,7 @@ async fn cluster_alone_turns_of_the_control_plane_cost_no_request() -> anyhow::R
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_loaded_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
     undisturbed("cluster-scale-1-10-1", "e2e-scale", FEW, async |space| {
         for replicas in ["1", "10", "1"] {
             let to = format!("--replicas={replicas}");
@@ -110,7 +110,7 @@ async fn cluster_alone_turns_of_scale_cost_no_request() -> anyhow::Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn cluster_alone_turns_of_a_node_cost_no_request() -> anyhow::Result<()> {
+async fn cluster_loaded_turns_of_a_node_cost_no_request() -> anyhow::Result<()> {
     // The load itself has to stay: it is on the other node, as the control plane is.
     let ended = undisturbed("cluster-drain", "e2e-drain", FEW, async |space| {
         // Without a budget a drain ends every pod at once, and nobody is left to answer.

@@ -10,6 +10,11 @@ use serde::Serialize;
 pub trait Recorder {
     /// Takes the note that `note` makes; a silent recorder does not call it.
     fn note(&mut self, note: &dyn Fn() -> Note);
+
+    /// True if it never takes one: what decides nothing may be left out.
+    fn is_silent(&self) -> bool {
+        false
+    }
 }
 
 /// Takes no notes: the recorder of the request path.
@@ -18,6 +23,10 @@ pub struct Silent;
 
 impl Recorder for Silent {
     fn note(&mut self, _note: &dyn Fn() -> Note) {}
+
+    fn is_silent(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps every note in order.

@@ -4,6 +4,7 @@
 //! change, and [`Snapshot::apply`] shares every entry it does not touch. May use `model` and `name`.
 
 pub mod connections;
+pub mod paths;
 pub mod routing;
 
 use std::collections::HashMap;

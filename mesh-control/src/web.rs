@@ -174,7 +174,7 @@ async fn stopped(stopping: Option<Stopping>) {
         None => false,
     };
     if !told {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -225,7 +225,7 @@ const MAX_CONNECTIONS: usize = 256;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 const ANSWER_TIME: Duration = Duration::from_secs(25);
 /// For the exchange under way when a connection is to be closed.
-const LAST_TIME: Duration = Duration::from_secs(60);
+const LAST_TIME: Duration = Duration::from_mins(1);
 /// A connection is closed at this age, so that callers find other replicas and new certificates.
 const CONNECTION_TIME: Duration = Duration::from_mins(10);
 
@@ -250,7 +250,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         let answer = |_| async { respond(StatusCode::OK, "text/plain", Bytes::new()) };
-        let serving = tokio::spawn(serve(listener, None, Some(stopping), answer));
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, None, Some(stopping), answer));
         let mut kept = TcpStream::connect(address).await.unwrap();
         let mut unused = TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {
@@ -266,6 +267,5 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             assert!(answer.contains("connection: close"), "{answer}");
         }
-        serving.abort();
     }
 }

@@ -15,7 +15,7 @@ use crate::test::cases;
 pub(crate) const NAME: &str = "upgrade";
 /// The first release.
 const TAG: &str = "v0.1.0";
-const CASE: &str = "cluster_alone_upgrade_costs_no_request";
+const CASE: &str = "cluster_loaded_upgrade_costs_no_request";
 
 /// Upgrades in a cluster, and leaves the figure in `figures`.
 pub(crate) fn prove(figures: &Path) -> anyhow::Result<()> {

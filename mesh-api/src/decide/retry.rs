@@ -17,6 +17,10 @@ const MOST_LOOKED_AT: u32 = 10;
 
 /// A failed try.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 pub struct Question<'a> {
     /// The policy in force.
     pub policy: &'a RetryPolicy,

@@ -23,6 +23,14 @@ pub fn find<'s>(
     request: &Request<'_>,
     recorder: &mut dyn Recorder,
 ) -> Option<&'s MatchTable> {
+    if recorder.is_silent() {
+        let fits = |place: usize| {
+            let table = routing.matches.get(place);
+            table.is_some_and(|table| first_failed(table, request).is_none())
+        };
+        let place = routing.paths.first(request.path, fits)?;
+        return routing.matches.get(place);
+    }
     for (place, table) in routing.matches.iter().enumerate() {
         match first_failed(table, request) {
             None => {

@@ -1,6 +1,7 @@
 //! Requests and what is decided on them.
 
 mod calls;
+mod paths;
 
 use super::explanation::{Explanation, Fields, Result as Outcome, explain};
 use super::*;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::paths::PathIndex;
 use crate::error::Faults;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
 use crate::model::route::{Action, Route, RouteKind, RouteMatch, Rule, Target};
@@ -24,6 +25,8 @@ pub struct RoutingTable {
     pub routes: Vec<RouteTable>,
     /// Every match of every rule in order of precedence: the first that fits wins.
     pub matches: Vec<MatchTable>,
+    /// Which of them a path may meet.
+    pub paths: PathIndex,
 }
 
 /// A route with its rules in the order written.
@@ -105,8 +108,14 @@ impl RoutingTable {
             }
         });
         matches.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
-        let matches = matches.into_iter().map(|(_, _, table)| table).collect();
-        sound.then_some(Self { routes, matches })
+        let matches: Vec<_> = matches.into_iter().map(|(_, _, table)| table).collect();
+        let conditions = matches.iter().map(MatchTable::conditions);
+        let paths = PathIndex::new(conditions.map(|found| Some(&found?.path)));
+        sound.then_some(Self {
+            routes,
+            matches,
+            paths,
+        })
     }
 
     /// The routes it was compiled from.

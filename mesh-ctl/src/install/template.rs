@@ -152,7 +152,8 @@ fn fill_text(text: &str, values: &Value) -> Value {
 fn hash(text: &str) -> String {
     let digits = Sha256::digest(text.as_bytes());
     let digits = digits.iter().take(HASH_DIGITS / 2);
-    digits.map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = digits.map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -51,6 +52,12 @@ async fn missing(cluster: &Cluster, values: &Values) -> anyhow::Result<Option<St
     if let Some(missing) = replicas(&deployment) {
         return Ok(Some(missing));
     }
+    // A node may send requests to a former replica until it is gone, and it answers by what it started with.
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3D{CONTROL}");
+    let old = ending(&cluster.list(&path).await?, Timestamp::now());
+    if old > 0 {
+        return Ok(Some(format!("{CONTROL}: {old} old replicas still end")));
+    }
     if values.cni.enabled {
         let path = format!(
             "/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/{}",
@@ -95,6 +102,16 @@ fn replicas(deployment: &Value) -> Option<String> {
     }
     let old = all.saturating_sub(updated);
     (old > 0).then(|| format!("{CONTROL}: {old} old replicas still end"))
+}
+
+/// Pods that are told to end and have time left for it. One that is past its time is on a node that does
+/// not answer, and is not waited for.
+fn ending(pods: &[Value], now: Timestamp) -> usize {
+    let is_ending = |pod: &&Value| {
+        let end = text(&pod["metadata"], "deletionTimestamp").parse();
+        end.is_ok_and(|end: Timestamp| end >= now)
+    };
+    pods.iter().filter(is_ending).count()
 }
 
 /// What a DaemonSet still lacks.
@@ -165,6 +182,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn former_replicas_are_waited_for_while_they_have_time() {
+        let pod = |end: Value| json!({"metadata": {"deletionTimestamp": end}});
+        let pods = [
+            pod(Value::Null),
+            pod("2026-01-01T00:00:29Z".into()),
+            pod("2026-01-01T00:00:31Z".into()),
+        ];
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
+        assert_eq!(ending(&pods, now), 1);
+    }
 
     #[test]
     fn a_deployment_is_ready_when_every_replica_is_new_and_available() {
