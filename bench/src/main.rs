@@ -5,7 +5,9 @@
 
 mod certificate;
 mod closed;
+mod count;
 mod cpu;
+mod endless;
 mod forward;
 mod h2;
 mod handshake;
@@ -68,6 +70,15 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         tls_in: Option<PathBuf>,
     },
+    /// Does a piece of the data path again and again.
+    Count {
+        /// Which.
+        #[arg(value_enum)]
+        piece: count::Piece,
+        /// How often.
+        #[arg(long)]
+        times: u64,
+    },
     /// Writes the certificates that peers use.
     Certificates {
         /// Where.
@@ -118,6 +129,7 @@ fn main() -> anyhow::Result<()> {
             }
             runtime.block_on(forward::run(all))
         }
+        Command::Count { piece, times } => count::run(piece, times),
         Command::Certificates { folder } => certificate::write(&folder),
     }
 }

@@ -3,6 +3,7 @@
 //! Everything runs in a network namespace of its own, so fixed ports are free. Linux, as root. May use
 //! `footprint` and `step`.
 
+mod count;
 mod footing;
 mod grown;
 mod others;
@@ -83,6 +84,9 @@ pub(crate) struct Choice {
     /// times: each request answered, and how many system calls one takes.
     #[arg(long, conflicts_with_all = ["check", "profile", "write", "floating"])]
     quick: bool,
+    /// Counts instructions and allocations of pieces of the data path (valgrind), and measures nothing.
+    #[arg(long, conflicts_with_all = ["quick", "check", "profile", "write", "floating"])]
+    count: bool,
     /// Folder for `rounds.csv`, `report.md` and plots [default: target/bench].
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
@@ -122,8 +126,17 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
 
 /// Runs this very command again, in a network namespace of its own.
 fn enter(choice: &Choice) -> anyhow::Result<()> {
-    let wants = |name: &str| wanted(choice, name);
+    let wants = |name: &str| match name {
+        "valgrind" => choice.count || choice.quick,
+        name => !choice.count && wanted(choice, name),
+    };
     let tools = Tools::find(choice.ours.as_deref(), choice.against.as_deref(), &wants)?;
+    if choice.count || choice.quick {
+        count::run(&tools)?;
+    }
+    if choice.count {
+        return Ok(());
+    }
     let script = "ulimit -n $(ulimit -Hn); ip link set lo up && exec \"$@\"";
     let mut command = Command::new("unshare");
     command

@@ -98,7 +98,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
         .status()
         .with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
-        bail!("{} ended with {status}", name_of(command));
+        bail!("{} ended with {status}", line_of(command));
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!(
             "{} ended with {}: {}",
-            name_of(command),
+            line_of(command),
             output.status,
             said.trim()
         );
@@ -147,7 +147,8 @@ pub(crate) fn seconds(taken: Duration) -> String {
     format!("{:.1} s", taken.as_secs_f64())
 }
 
-fn name_of(command: &Command) -> String {
+/// A command as it would be typed.
+pub(crate) fn line_of(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
         .map(OsStr::to_string_lossy)

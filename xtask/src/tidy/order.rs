@@ -154,6 +154,8 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "server",
             "load",
             "hold",
+            "endless",
+            "count",
         ],
     ),
 ];

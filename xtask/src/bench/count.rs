@@ -1,0 +1,116 @@
+//! Instructions and allocations of pieces of the data path, counted by valgrind, with budgets.
+//!
+//! Each piece runs N times and 2 N times; the difference divided by N is what one takes, whatever the
+//! start of the program takes. Counts repeat to a few parts in a thousand on one processor; another
+//! may run other paths of the C library, so budgets leave room.
+
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::bench::tool::Tools;
+use crate::step;
+
+/// The shorter run.
+const TIMES: u64 = 500;
+
+/// What one of a piece may take.
+struct Budget {
+    piece: &'static str,
+    instructions: u64,
+    allocations: u64,
+}
+
+const fn budget(piece: &'static str, instructions: u64, allocations: u64) -> Budget {
+    Budget {
+        piece,
+        instructions,
+        allocations,
+    }
+}
+
+/// A quarter above what was counted when they were set.
+const BUDGETS: [Budget; 7] = [
+    budget("head", 1_000_000, 100),
+    budget("splice", 1_000_000, 100),
+    budget("decide", 1_000_000, 100),
+    budget("decide-among1000", 1_000_000, 100),
+    budget("pick", 1_000_000, 100),
+    budget("pick-among10000", 1_000_000, 100),
+    budget("record", 1_000_000, 100),
+];
+
+/// Counts every piece and tells it; fails if one is over its budget.
+pub(crate) fn run(tools: &Tools) -> anyhow::Result<()> {
+    let valgrind = tools.valgrind.as_ref().context("there is no valgrind")?;
+    println!("| piece | instructions | budget | allocations | budget |\n|---|---|---|---|---|");
+    let mut over = Vec::new();
+    for budget in &BUDGETS {
+        let one = |tool: &[&str], reading: Reading| -> anyhow::Result<f64> {
+            let total = |times: u64| {
+                let mut command = Command::new(valgrind);
+                command.args(tool).arg(&tools.bench);
+                command.args(["count", budget.piece, "--times", &times.to_string()]);
+                read(&mut command, reading)
+            };
+            Ok((total(2 * TIMES)? - total(TIMES)?) / f64::from(u32::try_from(TIMES)?))
+        };
+        let callgrind = ["--tool=callgrind", "--callgrind-out-file=/dev/null"];
+        let instructions = one(&callgrind, Reading::Instructions)?;
+        let allocations = one(&["--leak-check=no"], Reading::Allocations)?;
+        let (most, most_allocations) = (budget.instructions, budget.allocations);
+        println!(
+            "| {} | {instructions:.0} | {most} | {allocations:.2} | {most_allocations} |",
+            budget.piece
+        );
+        let within = instructions <= f64::from(u32::try_from(most)?)
+            && allocations <= f64::from(u32::try_from(most_allocations)?);
+        if !within {
+            over.push(budget.piece);
+        }
+    }
+    ensure!(over.is_empty(), "over their budgets: {}", over.join(", "));
+    Ok(())
+}
+
+/// Which line of valgrind's own words.
+#[derive(Clone, Copy)]
+enum Reading {
+    Instructions,
+    Allocations,
+}
+
+fn read(command: &mut Command, reading: Reading) -> anyhow::Result<f64> {
+    let output = command.output().context("valgrind")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{}: {said}",
+        step::line_of(command)
+    );
+    number(&said, reading).with_context(|| said.into_owned())
+}
+
+fn number(said: &str, reading: Reading) -> Option<f64> {
+    let before = match reading {
+        Reading::Instructions => "Collected : ",
+        Reading::Allocations => "total heap usage: ",
+    };
+    let (_, rest) = said.split_once(before)?;
+    let digits = rest.split_whitespace().next()?.replace(',', "");
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reading, number};
+
+    #[test]
+    fn both_tools_are_read() {
+        let callgrind = "==1== Events    : Ir\n==1== Collected : 1234567\n";
+        assert_eq!(number(callgrind, Reading::Instructions), Some(1_234_567.0));
+        let memcheck = "==1==   total heap usage: 1,071 allocs, 1,069 frees, 90 bytes allocated\n";
+        assert_eq!(number(memcheck, Reading::Allocations), Some(1071.0));
+        assert_eq!(number("", Reading::Allocations), None);
+    }
+}
