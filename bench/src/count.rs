@@ -183,15 +183,16 @@ fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
 fn record(times: u64) -> anyhow::Result<()> {
     let workload = ObjectName::new("demo".parse()?, "caller".parse()?);
     let shard = Telemetry::new(workload, &Sink::Off)?.shard();
-    let series = shard.series(SeriesKey {
+    let name: DestinationName = "demo/app:80".parse()?;
+    let key = SeriesKey {
         direction: Direction::Outbound,
-        destination: "demo/app:80",
-        backend: "demo/app:80",
-    });
+        destination: Some(&name),
+        backend: Some(&name),
+    };
     let event = ExchangeEvent {
         direction: Direction::Outbound,
-        destination: "demo/app:80",
-        backend: "demo/app:80",
+        destination: Some(&name),
+        backend: Some(&name),
         endpoint: None,
         route: None,
         peer: None,
@@ -207,6 +208,7 @@ fn record(times: u64) -> anyhow::Result<()> {
         traceparent: None,
     };
     for _ in 0..times {
+        let series = shard.series(black_box(key));
         shard.exchange(series, black_box(&event));
     }
     Ok(())

@@ -7,9 +7,10 @@ pub mod connections;
 pub mod paths;
 pub mod routing;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::error::{Faults, Invalid};
 use crate::model::backend::Backend;

@@ -5,7 +5,6 @@
 mod reach;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -14,6 +13,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use foldhash::HashMap;
 use mesh_api::decide::Random;
 use mesh_api::decide::authorise::{self, Denial};
 use mesh_api::model::inbound::Inbound;

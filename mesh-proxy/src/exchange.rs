@@ -7,6 +7,7 @@ mod plan;
 mod respond;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
 
 use self::plan::Planned;
 use crate::attempt::{self, Plan, Tries};
@@ -177,7 +179,15 @@ pub async fn serve<T>(
 where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
-    while await_request(context, &mut downstream, scope).await {
+    let mut drain = context.shared.drain_of(scope.direction());
+    let draining = async move {
+        drain.draining().await;
+        sleep(DRAIN_LINGER).await;
+    };
+    // Both live as long as the connection: a timer and a listener made for each request cost more
+    // than what they wait for.
+    let (mut draining, mut idle) = (pin!(draining), pin!(sleep(IDLE)));
+    while await_request(&mut downstream, draining.as_mut(), idle.as_mut()).await {
         let read = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
         let head = match read.await {
             Ok(Ok(Some(head))) => head,
@@ -241,8 +251,9 @@ where
                     Next::Close
                 }
             };
-            if let Next::Abort(reason) = next {
-                stream.reset(reason);
+            match next {
+                Next::Abort(reason) => stream.reset(reason),
+                Next::KeepAlive | Next::Close => stream.discard().await,
             }
         }
     };
@@ -262,20 +273,31 @@ where
 }
 
 /// True when a request's first bytes are there; false when the connection should end.
-async fn await_request<T>(context: &Context, downstream: &mut Connection<T>, scope: &Scope) -> bool
+async fn await_request<T>(
+    downstream: &mut Connection<T>,
+    draining: Pin<&mut impl Future<Output = ()>>,
+    timer: Pin<&mut Sleep>,
+) -> bool
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut drain = context.shared.drain_of(scope.direction());
-    let draining = async {
-        drain.draining().await;
-        tokio::time::sleep(DRAIN_LINGER).await;
-    };
     tokio::select! {
         biased;
         readable = downstream.wait_readable() => readable.unwrap_or(false),
         () = draining => false,
-        () = tokio::time::sleep(IDLE) => false,
+        () = rest(timer) => false,
+    }
+}
+
+/// Waits until [`IDLE`] has passed from now on; the timer is set anew only when it goes off.
+async fn rest(mut timer: Pin<&mut Sleep>) {
+    let end = tokio::time::Instant::now() + IDLE;
+    loop {
+        timer.as_mut().await;
+        if timer.deadline() >= end {
+            return;
+        }
+        timer.as_mut().reset(end);
     }
 }
 
@@ -408,16 +430,10 @@ fn record(
     outcome: &Outcome,
     started: Instant,
 ) {
-    let name = |name: &Option<DestinationName>| name.as_ref().map(ToString::to_string);
-    let destination = name(&outcome.destination).unwrap_or_else(|| "unknown".to_owned());
-    let backend = outcome
-        .backend
-        .as_ref()
-        .map(|backend| backend.name.to_string());
     let event = ExchangeEvent {
         direction: scope.direction(),
-        destination: &destination,
-        backend: backend.as_deref().unwrap_or_default(),
+        destination: outcome.destination.as_ref(),
+        backend: outcome.backend.as_ref().map(|backend| &backend.name),
         endpoint: outcome.tries.endpoints.last().copied(),
         route: outcome.rule.as_ref().map(|(route, index)| (route, *index)),
         peer: scope.peer(),

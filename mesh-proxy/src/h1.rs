@@ -21,7 +21,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 pub(crate) use body::is_forbidden;
@@ -45,6 +45,8 @@ pub type BodyFault = Fault;
 
 /// Bytes that one read may take at most.
 const MAX_READ: usize = 64 * 1024;
+/// Longest head that is copied out of its buffer.
+const COPIED_HEAD: usize = 2 * 1024;
 /// Room below which the buffer is not read into.
 const MIN_READ: usize = 1024;
 
@@ -186,7 +188,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 };
             }
         };
-        let bytes = self.read.split_to(complete.len).freeze();
+        let bytes = self.take_head(complete.len);
         let head = RequestHead::new(bytes, complete.fields, line);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
@@ -342,7 +344,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return Err(Fault::Cut);
             }
         };
-        let bytes = self.read.split_to(complete.len).freeze();
+        let bytes = self.take_head(complete.len);
         let head = ResponseHead::new(bytes, complete.fields, line, method);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
@@ -382,6 +384,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             Err(refusal) => Err(self.refuse(refusal)),
         }
+    }
+
+    /// The bytes of a head. A small one is copied: it lives longer than the buffer is needed, which goes
+    /// back to the worker whole.
+    fn take_head(&mut self, length: usize) -> Bytes {
+        if length > COPIED_HEAD {
+            return self.read.split_to(length).freeze();
+        }
+        let head = Bytes::copy_from_slice(&self.read[..length]);
+        self.read.advance(length);
+        head
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Fault {

@@ -152,13 +152,15 @@ pub async fn exchange_heads(
     poll_fn(|task| {
         loop {
             let mut moved = false;
+            // What is there is taken first: a head goes up with its content, in one write.
+            while !write_failed && let Poll::Ready(sent) = body.poll_up(downstream, upstream, task)
+            {
+                sent?;
+                moved = true;
+            }
             if !write_failed {
                 // A write that fails does not end the try: the answer may have come before.
                 write_failed = matches!(upstream.poll_flush(task), Poll::Ready(Err(_)));
-            }
-            if !write_failed && let Poll::Ready(sent) = body.poll_up(downstream, upstream, task) {
-                sent?;
-                moved = true;
             }
             match poll_answer(downstream, upstream, head, task) {
                 Poll::Ready(Ok(None)) if interim < MAX_INTERIM => {
@@ -234,11 +236,11 @@ pub async fn exchange_bodies(
     response: (Body, Framing),
     bytes: &mut u64,
 ) -> Result<Relayed, Error> {
-    let (mut body, framing) = response;
-    let mut ended = false;
+    let mut response = Descent::new(response, bytes);
     poll_fn(|task| {
         loop {
-            let mut moved = false;
+            // What is there is taken first: a head goes down with its content, in one write.
+            let taken = response.take_parts(downstream, upstream, task);
             let flushed = match downstream.poll_flush(task) {
                 Poll::Ready(Err(error)) => {
                     let gone = Error::downstream(Kind::DownstreamGone);
@@ -247,40 +249,18 @@ pub async fn exchange_bodies(
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
+            // What came before a break goes down as well.
+            let mut moved = taken?;
+            let ended = response.ended;
             if ended && flushed {
                 let upstream_complete = request.sent_to_end && upstream.is_clean();
                 return Poll::Ready(Ok(Relayed {
-                    bytes: *bytes,
+                    bytes: *response.bytes,
                     upstream_complete,
                 }));
             }
             if downstream.poll_broken(task).is_ready() {
                 return Poll::Ready(Err(Error::downstream(Kind::DownstreamGone)));
-            }
-            if !ended && !downstream.needs_flush() {
-                match upstream.poll_part(&mut body, task) {
-                    Poll::Ready(Ok(Some(part))) => {
-                        *bytes += length(&part);
-                        if !framing.takes(*bytes) {
-                            // What no head announced would be read as the next response.
-                            return Poll::Ready(Err(Error::upstream(Kind::Cut)));
-                        }
-                        downstream.queue_data(part, framing);
-                        moved = true;
-                    }
-                    Poll::Ready(Ok(None)) => {
-                        if !framing.ends_at(*bytes) {
-                            return Poll::Ready(Err(Error::upstream(Kind::Cut)));
-                        }
-                        downstream.queue_end(framing);
-                        ended = true;
-                        moved = true;
-                    }
-                    Poll::Ready(Err(fault)) => {
-                        return Poll::Ready(Err(Error::upstream(Kind::Cut).because(fault)));
-                    }
-                    Poll::Pending => {}
-                }
             }
             // Once the response is complete nobody waits for the rest of the request.
             if !ended && matches!(upstream.poll_flush(task), Poll::Ready(Ok(()))) {
@@ -296,6 +276,59 @@ pub async fn exchange_bodies(
         }
     })
     .await
+}
+
+/// A response's body on its way down.
+struct Descent<'b> {
+    body: Body,
+    framing: Framing,
+    bytes: &'b mut u64,
+    ended: bool,
+}
+
+impl<'b> Descent<'b> {
+    fn new((body, framing): (Body, Framing), bytes: &'b mut u64) -> Self {
+        Self {
+            body,
+            framing,
+            bytes,
+            ended: false,
+        }
+    }
+
+    /// Queues what the upstream has, as much as may be queued; true if that was something.
+    fn take_parts(
+        &mut self,
+        downstream: &mut impl Downstream,
+        upstream: &mut Upstream,
+        task: &mut Task<'_>,
+    ) -> Result<bool, Error> {
+        let cut = || Error::upstream(Kind::Cut);
+        let mut moved = false;
+        while !self.ended && !downstream.needs_flush() {
+            match upstream.poll_part(&mut self.body, task) {
+                Poll::Pending => break,
+                Poll::Ready(Err(fault)) => return Err(cut().because(fault)),
+                Poll::Ready(Ok(Some(part))) => {
+                    *self.bytes += length(&part);
+                    if !self.framing.takes(*self.bytes) {
+                        // What no head announced would be read as the next response.
+                        return Err(cut());
+                    }
+                    downstream.queue_data(part, self.framing);
+                }
+                Poll::Ready(Ok(None)) => {
+                    if !self.framing.ends_at(*self.bytes) {
+                        return Err(cut());
+                    }
+                    downstream.queue_end(self.framing);
+                    self.ended = true;
+                }
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
 }
 
 fn bad_body(fault: BodyFault) -> Error {

@@ -142,8 +142,7 @@ where
         reached: true,
         ..Outcome::default()
     };
-    let backend = reached.backend.name.to_string();
-    let destination = facts.destination.to_string();
+    let backend = Arc::clone(&reached.backend);
     let Some((mut upstream, counted)) = reached.into_stream() else {
         // Bytes are never sent on a connection that is shared.
         let reason = Kind::UnsupportedProtocol.reason();
@@ -151,8 +150,8 @@ where
     };
     context.shard.tcp_opened(context.shard.series(SeriesKey {
         direction: facts.direction,
-        destination: &destination,
-        backend: &backend,
+        destination: Some(&facts.destination),
+        backend: Some(&backend.name),
     }));
     let mut drain = context.shared.drain.clone();
     let copied = copy::both(
@@ -180,15 +179,10 @@ where
 
 /// One line and one count per connection, whatever came of it.
 fn record(context: &Context, facts: &Facts, outcome: &Outcome) {
-    let destination = facts.destination.to_string();
-    let backend = outcome
-        .backend
-        .as_ref()
-        .map(|backend| backend.name.to_string());
     let event = ConnectionEvent {
         direction: facts.direction,
-        destination: &destination,
-        backend: backend.as_deref().unwrap_or_default(),
+        destination: &facts.destination,
+        backend: outcome.backend.as_ref().map(|backend| &backend.name),
         endpoint: outcome.endpoint,
         route: facts.rule.as_ref().map(|(route, index)| (route, *index)),
         peer: facts.peer.as_ref(),
@@ -203,7 +197,7 @@ fn record(context: &Context, facts: &Facts, outcome: &Outcome) {
     };
     let series = context.shard.series(SeriesKey {
         direction: event.direction,
-        destination: event.destination,
+        destination: Some(event.destination),
         backend: event.backend,
     });
     context.shard.connection(series, &event);

@@ -14,11 +14,11 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::decide::Random;
 use mesh_api::decide::balance::{self, Candidate};
 use mesh_api::model::backend::{Backend, Endpoint};

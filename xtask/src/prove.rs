@@ -52,6 +52,12 @@ pub(crate) fn run(name: Option<&str>, list: bool) -> anyhow::Result<()> {
 /// Puts each figure in its row of the table; rows of other proofs stay.
 fn write(figures: &PathBuf) -> anyhow::Result<()> {
     let found = std::fs::read_to_string(figures)?;
+    let (failed, found): (Vec<&str>, Vec<&str>) =
+        found.lines().partition(|row| row.contains("| FAILED: "));
+    for row in failed {
+        println!("{row}");
+    }
+    let found: String = found.iter().flat_map(|row| [*row, "\n"]).collect();
     if found.is_empty() {
         bail!("nothing was proved; cargo xtask prove --list shows what can be");
     }

@@ -69,8 +69,8 @@ impl Shell {
         writeln!(self.input, "{}", line(block, &text, &said, &done)?)?;
         let until = Instant::now() + allowed;
         while !done.exists() {
-            if self.child.try_wait()?.is_some() {
-                bail!("failed; it says\n{}", self.said(self.typed));
+            if let Some(status) = self.child.try_wait()? {
+                bail!("failed with {status}; it says\n{}", self.said(self.typed));
             }
             if Instant::now() > until {
                 let said = self.said(self.typed);

@@ -15,6 +15,7 @@ use mesh_api::name::ObjectName;
 
 use crate::telemetry::event::{ConnectionEvent, ExchangeEvent};
 use crate::telemetry::json::Object;
+use crate::telemetry::names::UNKNOWN;
 
 /// Bytes a worker may have waiting.
 const RING_BYTES: usize = 512 * 1024;
@@ -196,9 +197,12 @@ pub(super) fn write_line(
     line.plain("time", Rfc3339(time));
     line.plain("direction", event.direction.as_str());
     line.plain("workload", workload);
-    line.text("destination", event.destination);
-    if !event.backend.is_empty() {
-        line.text("backend", event.backend);
+    match event.destination {
+        Some(destination) => line.plain("destination", destination),
+        None => line.plain("destination", UNKNOWN),
+    }
+    if let Some(backend) = event.backend {
+        line.plain("backend", backend);
     }
     if let Some(endpoint) = event.endpoint {
         line.plain("endpoint", endpoint);
@@ -243,9 +247,9 @@ pub(super) fn write_connection(
     line.plain("time", Rfc3339(time));
     line.plain("direction", event.direction.as_str());
     line.plain("workload", workload);
-    line.text("destination", event.destination);
-    if !event.backend.is_empty() {
-        line.text("backend", event.backend);
+    line.plain("destination", event.destination);
+    if let Some(backend) = event.backend {
+        line.plain("backend", backend);
     }
     if let Some(endpoint) = event.endpoint {
         line.plain("endpoint", endpoint);

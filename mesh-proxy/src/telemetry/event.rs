@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mesh_api::error::Invalid;
-use mesh_api::name::{Identity, ObjectName};
+use mesh_api::name::{DestinationName, Identity, ObjectName};
 
 /// Towards or away from the local workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,10 +34,10 @@ impl Direction {
 pub struct ExchangeEvent<'a> {
     /// Which way it went.
     pub direction: Direction,
-    /// `namespace/service:port`, or what the client named where nothing is known of it.
-    pub destination: &'a str,
-    /// The backend chosen, `namespace/service:port`; empty where none was.
-    pub backend: &'a str,
+    /// `None` where nothing is known of what the client named.
+    pub destination: Option<&'a DestinationName>,
+    /// The backend chosen, if one was.
+    pub backend: Option<&'a DestinationName>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
     /// The HTTPRoute and the index of the rule that matched.
@@ -71,10 +71,10 @@ pub struct ExchangeEvent<'a> {
 pub struct ConnectionEvent<'a> {
     /// Which way it went.
     pub direction: Direction,
-    /// `namespace/service:port`.
-    pub destination: &'a str,
-    /// The backend chosen, `namespace/service:port`; empty where none was.
-    pub backend: &'a str,
+    /// Where to.
+    pub destination: &'a DestinationName,
+    /// The backend chosen, if one was.
+    pub backend: Option<&'a DestinationName>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
     /// The route and the index of the rule that matched.

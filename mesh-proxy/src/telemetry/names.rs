@@ -36,6 +36,8 @@ pub struct Metric {
     pub labels: &'static [&'static str],
 }
 
+/// The destination where nothing is known of what a client named.
+pub const UNKNOWN: &str = "unknown";
 /// The value of a label whose own values ran out of room.
 pub const OVERFLOW: &str = "overflow";
 

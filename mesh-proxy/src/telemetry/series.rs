@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use mesh_api::name::DestinationName;
+
 use crate::telemetry::event::{ConnectionEvent, Direction, ExchangeEvent};
-use crate::telemetry::names::{BUCKETS_MICROS, OVERFLOW, TCP_BUCKETS_MICROS};
+use crate::telemetry::names::{BUCKETS_MICROS, OVERFLOW, TCP_BUCKETS_MICROS, UNKNOWN};
 use crate::telemetry::shard::SeriesKey;
 
 /// Distinct label sets per proxy.
@@ -87,11 +89,11 @@ impl TcpSeries {
 }
 
 impl Series {
-    fn new(key: &SeriesKey<'_>) -> Self {
+    fn new(direction: Direction, destination: String, backend: String) -> Self {
         Self {
-            direction: key.direction,
-            destination: key.destination.to_owned(),
-            backend: key.backend.to_owned(),
+            direction,
+            destination,
+            backend,
             requests: Default::default(),
             reasons: Mutex::default(),
             buckets: Default::default(),
@@ -146,7 +148,7 @@ pub(super) struct Table {
 
 #[derive(Debug, Default)]
 struct TableInner {
-    known: HashSet<String>,
+    known: HashSet<(Direction, String, String)>,
     all: Vec<Arc<Series>>,
     overflowed: u64,
 }
@@ -155,24 +157,24 @@ impl Table {
     /// A worker's own cells for `key`; `None` where the table is full.
     pub(super) fn add(&self, key: &SeriesKey<'_>) -> Option<Arc<Series>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = key.text();
-        if inner.known.len() >= MAX_SERIES && !inner.known.contains(&text) {
+        let text = |name: Option<&DestinationName>| name.map(ToString::to_string);
+        let destination = text(key.destination).unwrap_or_else(|| UNKNOWN.to_owned());
+        let backend = text(key.backend).unwrap_or_default();
+        let label_set = (key.direction, destination.clone(), backend.clone());
+        if inner.known.len() >= MAX_SERIES && !inner.known.contains(&label_set) {
             inner.overflowed += 1;
             return None;
         }
-        inner.known.insert(text);
-        let series = Arc::new(Series::new(key));
+        inner.known.insert(label_set);
+        let series = Arc::new(Series::new(key.direction, destination, backend));
         inner.all.push(Arc::clone(&series));
         Some(series)
     }
 
     /// A worker's own cells for what found no room; a worker asks once per direction.
     pub(super) fn overflow(&self, direction: Direction) -> Arc<Series> {
-        let series = Arc::new(Series::new(&SeriesKey {
-            direction,
-            destination: OVERFLOW,
-            backend: OVERFLOW,
-        }));
+        let series = Series::new(direction, OVERFLOW.to_owned(), OVERFLOW.to_owned());
+        let series = Arc::new(series);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.all.push(Arc::clone(&series));
         series

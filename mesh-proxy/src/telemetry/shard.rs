@@ -1,9 +1,11 @@
 //! A worker's own counters and its end of the access log.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use foldhash::HashMap;
+use mesh_api::name::DestinationName;
 
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{self, Ring};
@@ -15,26 +17,10 @@ use crate::telemetry::series::Series;
 pub struct SeriesKey<'a> {
     /// Which way.
     pub direction: Direction,
-    /// `namespace/service:port`; from configuration, never from a peer.
-    pub destination: &'a str,
-    /// `namespace/service:port`, or empty.
-    pub backend: &'a str,
-}
-
-impl SeriesKey<'_> {
-    pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        self.write(&mut text);
-        text
-    }
-
-    fn write(&self, text: &mut String) {
-        text.clear();
-        for part in [self.direction.as_str(), self.destination, self.backend] {
-            text.push_str(part);
-            text.push('\n');
-        }
-    }
+    /// From configuration, never from a peer; `None` where nothing is known of it.
+    pub destination: Option<&'a DestinationName>,
+    /// The backend chosen, if one was.
+    pub backend: Option<&'a DestinationName>,
 }
 
 /// A resolved label set; valid in the shard that gave it.
@@ -51,11 +37,48 @@ pub struct Shard {
 
 #[derive(Debug, Default)]
 struct Inner {
-    ids: HashMap<Box<str>, SeriesId>,
+    /// By direction.
+    ids: [Ids; 2],
     series: Vec<Arc<Series>>,
     overflow: [Option<SeriesId>; 2],
-    text: String,
     line: String,
+}
+
+/// The series of one direction, found by names as they are: no text is made of them.
+#[derive(Debug, Default)]
+struct Ids {
+    unknown: OfDestination,
+    known: HashMap<DestinationName, OfDestination>,
+}
+
+#[derive(Debug, Default)]
+struct OfDestination {
+    without_backend: Option<SeriesId>,
+    backends: HashMap<DestinationName, SeriesId>,
+}
+
+impl Ids {
+    fn get(&self, key: &SeriesKey<'_>) -> Option<SeriesId> {
+        let of = match key.destination {
+            Some(name) => self.known.get(name)?,
+            None => &self.unknown,
+        };
+        match key.backend {
+            Some(name) => of.backends.get(name).copied(),
+            None => of.without_backend,
+        }
+    }
+
+    fn insert(&mut self, key: &SeriesKey<'_>, id: SeriesId) {
+        let of = match key.destination {
+            Some(name) => self.known.entry(name.clone()).or_default(),
+            None => &mut self.unknown,
+        };
+        match key.backend {
+            Some(name) => drop(of.backends.insert(name.clone(), id)),
+            None => of.without_backend = Some(id),
+        }
+    }
 }
 
 impl Shard {
@@ -75,12 +98,10 @@ impl Shard {
     /// The series of `key`; no allocation once it is known. Callers keep the id.
     pub fn series(&self, key: SeriesKey<'_>) -> SeriesId {
         let mut inner = self.inner.borrow_mut();
-        let Inner { ids, text, .. } = &mut *inner;
-        key.write(text);
-        if let Some(id) = ids.get(text.as_str()) {
-            return *id;
+        match inner.ids[key.direction as usize].get(&key) {
+            Some(id) => id,
+            None => inner.add(&self.telemetry, &key),
         }
-        inner.add(&self.telemetry, &key)
     }
 
     /// Counts an ended exchange and writes its log line.
@@ -144,7 +165,7 @@ impl Inner {
     fn add(&mut self, telemetry: &Telemetry, key: &SeriesKey<'_>) -> SeriesId {
         let next = SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
         if let Some(series) = telemetry.table.add(key) {
-            self.ids.insert(key.text().into(), next);
+            self.ids[key.direction as usize].insert(key, next);
             self.series.push(series);
             return next;
         }

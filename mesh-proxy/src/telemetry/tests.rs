@@ -1,14 +1,21 @@
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mesh_api::name::DestinationName;
 
 use super::access_log::{Rfc3339, write_line};
 use super::series::MAX_SERIES;
 use super::*;
 
+/// `demo/catalog:80`, and a backend of it.
+static NAMES: LazyLock<[DestinationName; 2]> =
+    LazyLock::new(|| ["demo/catalog:80", "demo/catalog-v2:80"].map(|name| name.parse().unwrap()));
+
 fn event<'a>() -> ExchangeEvent<'a> {
     ExchangeEvent {
         direction: Direction::Outbound,
-        destination: "demo/catalog:80",
-        backend: "demo/catalog-v2:80",
+        destination: Some(&NAMES[0]),
+        backend: Some(&NAMES[1]),
         endpoint: None,
         route: None,
         peer: None,
@@ -28,8 +35,8 @@ fn event<'a>() -> ExchangeEvent<'a> {
 fn key<'a>() -> SeriesKey<'a> {
     SeriesKey {
         direction: Direction::Outbound,
-        destination: "demo/catalog:80",
-        backend: "demo/catalog-v2:80",
+        destination: Some(&NAMES[0]),
+        backend: Some(&NAMES[1]),
     }
 }
 
@@ -94,9 +101,9 @@ fn series_are_bounded() {
     let telemetry = telemetry(&Sink::Off);
     let shard = telemetry.shard();
     for n in 0..MAX_SERIES + 50 {
-        let destination = format!("demo/s{n}:80");
+        let destination = format!("demo/s{n}:80").parse().unwrap();
         let id = shard.series(SeriesKey {
-            destination: &destination,
+            destination: Some(&destination),
             ..key()
         });
         shard.exchange(id, &event());

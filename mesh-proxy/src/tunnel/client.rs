@@ -1,7 +1,6 @@
 //! The calling end: connections pooled per worker, streams multiplexed on them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use foldhash::HashMap;
 use mesh_api::name::Identity;
 use rustls::pki_types::ServerName;
 use tokio::task::JoinSet;

@@ -1,9 +1,9 @@
 //! Idle connections kept for reuse, by a worker for itself.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::model::backend::{Endpoint, Transport};
 use mesh_api::name::Identity;
 

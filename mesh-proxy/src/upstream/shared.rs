@@ -1,10 +1,10 @@
 //! HTTP/2 connections of a worker, each shared by the exchanges with one endpoint.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::task::JoinSet;
 
 use super::load::Place;

@@ -39,6 +39,8 @@ pub(crate) struct Driver<T> {
     room: usize,
     output: Buffer,
     is_flushed: bool,
+    /// Whether what is queued was left for the end of the turn.
+    is_deferred: bool,
     /// Why it ends, once what is queued is written.
     fault: Option<&'static str>,
     has_ended: bool,
@@ -64,6 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             room: SIZE,
             output: Buffer::default(),
             is_flushed: true,
+            is_deferred: false,
             fault: None,
             has_ended: false,
             is_closing: false,
@@ -110,14 +113,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Poll::Ready(Err(error));
         }
         self.poll_alarm(context)?;
+        if let Some(next) = self.state.borrow_mut().accept() {
+            return Poll::Ready(Ok(Some(next)));
+        }
+        if self.defers() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let is_written = self.poll_write(context)?.is_ready();
         if let Some(why) = self.fault.filter(|_| is_written) {
             // The peer may have closed before.
             ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
             return Poll::Ready(Err(io::Error::new(ErrorKind::InvalidData, why)));
-        }
-        if let Some(next) = self.state.borrow_mut().accept() {
-            return Poll::Ready(Ok(Some(next)));
         }
         if self.has_ended {
             return Poll::Ready(self.end_of_peer().map(|()| None));
@@ -128,6 +135,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return self.poll_close(context);
         }
         Poll::Pending
+    }
+
+    /// Whether to let the tasks that are ready run once before a write: what they have to say goes into the
+    /// same record.
+    fn defers(&mut self) -> bool {
+        let begins = self.output.is_empty() && self.state.borrow().has_queued();
+        self.is_deferred = begins && !self.is_deferred;
+        self.is_deferred
     }
 
     /// Says that no more comes, and waits for the same: a socket that is closed with bytes unread
