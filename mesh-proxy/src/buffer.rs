@@ -103,14 +103,11 @@ fn take() -> BytesMut {
 
 fn give(mut bytes: BytesMut) {
     bytes.clear();
-    // One of ours that nothing was read or taken from, as most are, needs no closer look.
-    if bytes.capacity() != SIZE {
-        // What was read of it does not count in its capacity: a large one may look like one of ours.
-        let is_large = bytes.try_reclaim(2 * SIZE + 1);
-        // Fails where a part of it (a head, a piece of a body) is still in use: that part frees it.
-        if is_large || !bytes.try_reclaim(SIZE) {
-            return;
-        }
+    // What was read of it does not count in its capacity: a large one may look like one of ours.
+    let is_large = bytes.try_reclaim(2 * SIZE + 1);
+    // Fails where a part of it (a head, a piece of a body) is still in use: that part frees it.
+    if is_large || !bytes.try_reclaim(SIZE) {
+        return;
     }
     // The thread is ending if this fails, and the buffer is freed.
     let _ended = POOL.try_with(|pool| {

@@ -112,7 +112,7 @@ pub(crate) fn run_aside(command: &mut Command) -> anyhow::Result<()> {
         [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
     println!("{}", said.concat());
     if !output.status.success() {
-        bail!("{} ended with {}", name_of(command), output.status);
+        bail!("{} ended with {}", line_of(command), output.status);
     }
     Ok(())
 }
