@@ -158,10 +158,13 @@ pub async fn exchange_heads(
                 sent?;
                 moved = true;
             }
+            let was_full = upstream.needs_flush();
             if !write_failed {
                 // A write that fails does not end the try: the answer may have come before.
                 write_failed = matches!(upstream.poll_flush(task), Poll::Ready(Err(_)));
             }
+            // There is room again: who waits to be read is to be asked once more.
+            moved |= was_full && !upstream.needs_flush() && !write_failed;
             match poll_answer(downstream, upstream, head, task) {
                 Poll::Ready(Ok(None)) if interim < MAX_INTERIM => {
                     interim += 1;
@@ -241,6 +244,7 @@ pub async fn exchange_bodies(
         loop {
             // What is there is taken first: a head goes down with its content, in one write.
             let taken = response.take_parts(downstream, upstream, task);
+            let was_full = downstream.needs_flush();
             let flushed = match downstream.poll_flush(task) {
                 Poll::Ready(Err(error)) => {
                     let gone = Error::downstream(Kind::DownstreamGone);
@@ -251,6 +255,8 @@ pub async fn exchange_bodies(
             };
             // What came before a break goes down as well.
             let mut moved = taken?;
+            // There is room again: who waits to be read is to be asked once more.
+            moved |= was_full && !downstream.needs_flush();
             let ended = response.ended;
             if ended && flushed {
                 let upstream_complete = request.sent_to_end && upstream.is_clean();

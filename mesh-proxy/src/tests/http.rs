@@ -214,6 +214,50 @@ fn an_absent_app_is_unsent_and_any_method_goes_elsewhere() {
 }
 
 #[test]
+fn large_content_comes_whole() {
+    let content: String = (0..200_000).map(|number| format!("{number:07} ")).collect();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{content}",
+        content.len()
+    );
+    let app = App::start(move |_| answer.clone());
+    let mesh = Mesh::start(&[app.address], "");
+    for _ in 0..3 {
+        let answer = mesh.ask(GET);
+        let (head, got) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(got == content, "{} of {}", got.len(), content.len());
+    }
+}
+
+#[test]
+fn large_content_goes_up_whole() {
+    let content: String = (0..200_000).map(|number| format!("{number:07} ")).collect();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mesh = Mesh::start(&[listener.local_addr().unwrap()], "");
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: catalog\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{content}",
+        content.len()
+    );
+    let app = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut all, mut buffer) = (Vec::new(), [0; 65_536]);
+        while !all.ends_with(b"0199999 ") {
+            let read = stream.read(&mut buffer).unwrap();
+            all.extend_from_slice(&buffer[..read]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
+        String::from_utf8(all).unwrap()
+    });
+    let answer = mesh.ask(&request);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let received = app.join().unwrap();
+    assert!(received.ends_with(&format!("\r\n\r\n{content}")));
+}
+
+#[test]
 fn one_endpoint_that_is_left_serves_every_request() {
     let good = App::ok();
     let port = good.address.port();
