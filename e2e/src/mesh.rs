@@ -3,10 +3,11 @@
 //! Everything lives in a folder of its own and ends with its value. May use `demo` and `process`.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -53,20 +54,27 @@ pub fn service(name: &str, port: u16, protocol: &str) -> String {
     )
 }
 
-/// A port of 127.0.0.1 that nothing listens on.
+/// A port of 127.0.0.1 that nothing listens on, and that no other run is given while this process lives:
+/// a server may go away for a while and come back there.
 ///
 /// # Errors
 ///
 /// If there is none.
 pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     // Runs at the same time start at different places.
     let start = std::process::id() % u32::from(PORTS.end - PORTS.start);
     for _ in 0..1000 {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let offset = (start + step * 7) % u32::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(offset)?;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let at = (Ipv4Addr::LOCALHOST, port);
+        // Nobody here speaks UDP: that port of the same number is the sign that it is taken.
+        if let (Ok(_), Ok(held)) = (TcpListener::bind(at), UdpSocket::bind(at)) {
+            HELD.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(held);
             return Ok(port);
         }
     }

@@ -251,9 +251,8 @@ where
                     Next::Close
                 }
             };
-            match next {
-                Next::Abort(reason) => stream.reset(reason),
-                Next::KeepAlive | Next::Close => stream.discard().await,
+            if let Next::Abort(reason) = next {
+                stream.reset(reason);
             }
         }
     };

@@ -127,15 +127,12 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
 /// Runs this very command again, in a network namespace of its own.
 fn enter(choice: &Choice) -> anyhow::Result<()> {
     let wants = |name: &str| match name {
-        "valgrind" => choice.count || choice.quick,
+        "valgrind" => choice.count,
         name => !choice.count && wanted(choice, name),
     };
     let tools = Tools::find(choice.ours.as_deref(), choice.against.as_deref(), &wants)?;
-    if choice.count || choice.quick {
-        count::run(&tools)?;
-    }
     if choice.count {
-        return Ok(());
+        return count::run(&tools);
     }
     let script = "ulimit -n $(ulimit -Hn); ip link set lo up && exec \"$@\"";
     let mut command = Command::new("unshare");

@@ -29,7 +29,6 @@ const LOADED: &str = "cluster_loaded_";
 const API_SERVER: &str = "apiserver_";
 /// Cases at once: several of those that mostly wait.
 const SOME: &str = "--test-threads=4";
-const TWO: &str = "--test-threads=2";
 const ONE: &str = "--test-threads=1";
 
 /// Which cases run, and what stays after them.
@@ -77,26 +76,18 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         });
     }
     let needs_cluster = choice.conformance || !inside.is_empty();
-    let (served, outside): (Vec<&str>, Vec<&str>) = outside
-        .into_iter()
-        .partition(|name| name.starts_with(API_SERVER));
-    // All mostly wait. What those beside the cluster print comes in one piece when they end.
-    let lone = !needs_cluster && (served.is_empty() || outside.is_empty());
-    let run_one = if lone { step::run } else { step::run_aside };
+    // Both mostly wait. What they print is told apart: that of those without a cluster comes when they end.
+    let run_one = if needs_cluster {
+        step::run_aside
+    } else {
+        step::run
+    };
     std::thread::scope(|scope| {
-        let lanes = [
-            ("end-to-end cases", &outside, TWO),
-            ("cases with an API server", &served, SOME),
-        ];
-        let lanes = lanes.map(|(what, names, at_once)| {
-            scope.spawn(move || run_outside(what, names, at_once, run_one))
-        });
+        let beside = scope.spawn(|| run_outside(&outside, run_one));
         let made = needs_cluster && begin_inside(&mut steps, choice, &inside);
-        for lane in lanes {
-            match lane.join() {
-                Ok(ended) => steps.take_in(ended),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+        match beside.join() {
+            Ok(ended) => steps.take_in(ended),
+            Err(panic) => std::panic::resume_unwind(panic),
         }
         if needs_cluster {
             end_inside(&mut steps, choice, &inside, made);
@@ -118,16 +109,21 @@ fn tell_figures() {
     }
 }
 
-/// Cases without a cluster, so many at once, by `run`.
-fn run_outside(
-    what: &str,
-    names: &[&str],
-    at_once: &str,
-    run: fn(&mut Command) -> anyhow::Result<()>,
-) -> Steps {
+/// The cases without a cluster, each process by `run`. One after the other: some have deadlines of a fifth
+/// of a second.
+fn run_outside(names: &[&str], run: fn(&mut Command) -> anyhow::Result<()>) -> Steps {
     let mut steps = Steps::within(BUDGET);
-    if !names.is_empty() {
-        steps.run(what, || run(&mut exactly(&["--tests"], names, at_once)));
+    let (served, others): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| name.starts_with(API_SERVER));
+    if !others.is_empty() {
+        steps.run("end-to-end cases", || {
+            run(&mut exactly(&["--tests"], &others, ONE))
+        });
+    }
+    if !served.is_empty() {
+        steps.run("cases with an API server", || {
+            run(&mut exactly(&["--tests"], &served, SOME))
+        });
     }
     steps
 }
@@ -140,8 +136,7 @@ fn exactly(of: &[&str], names: &[&str], at_once: &str) -> Command {
     command
 }
 
-/// Makes the cluster and the mesh in it, and runs the cases that need no more than that, first those that
-/// share it. True if there is a mesh.
+/// Makes the cluster and the mesh in it, and runs the cases that share it. True if there is a mesh.
 fn begin_inside(steps: &mut Steps, choice: &Choice, names: &[&str]) -> bool {
     let made = steps.run("cluster", cluster::up)
         && steps.run("images", cluster::load_all)
@@ -150,25 +145,25 @@ fn begin_inside(steps: &mut Steps, choice: &Choice, names: &[&str]) -> bool {
         })
         && steps.run("the Gateway API's definitions", || cluster::define(false))
         && steps.run("meshctl install", cluster::install);
-    let (alone, shared): (Vec<&str>, Vec<&str>) = names
-        .iter()
-        .filter(|name| !name.starts_with(LOADED))
-        .partition(|name| name.starts_with(ALONE));
+    let is_shared = |name: &&&str| !name.starts_with(LOADED) && !name.starts_with(ALONE);
+    let shared: Vec<&str> = names.iter().filter(is_shared).copied().collect();
     if made && !shared.is_empty() {
         steps.run("cases in the cluster", || inside(choice, &shared, SOME));
-    }
-    if made && !alone.is_empty() {
-        steps.run("cases alone in the cluster", || inside(choice, &alone, ONE));
     }
     made
 }
 
-/// Runs the cases that need the machine for themselves, and removes the cluster.
+/// Runs the cases that need the cluster or the machine for themselves, and removes the cluster.
 fn end_inside(steps: &mut Steps, choice: &Choice, names: &[&str], made: bool) {
-    let is_loaded = |name: &&&str| name.starts_with(LOADED);
-    let loaded: Vec<&str> = names.iter().filter(is_loaded).copied().collect();
-    if made && !loaded.is_empty() {
-        steps.run("cases under load", || inside(choice, &loaded, ONE));
+    for (what, prefix) in [
+        ("cases alone in the cluster", ALONE),
+        ("cases under load", LOADED),
+    ] {
+        let of_prefix = names.iter().filter(|name| name.starts_with(prefix));
+        let chosen: Vec<&str> = of_prefix.copied().collect();
+        if made && !chosen.is_empty() {
+            steps.run(what, || inside(choice, &chosen, ONE));
+        }
     }
     if made && choice.filter.is_none() {
         steps.run("Gateway API conformance", || cluster::conform(None, true));

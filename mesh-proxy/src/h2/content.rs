@@ -36,11 +36,6 @@ impl Incoming {
         }
     }
 
-    /// Whether nothing more comes.
-    pub(super) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended) || self.receive.is_end_stream()
-    }
-
     /// The next part; `None` at the end. What was taken, the peer may send again: the caller takes
     /// no more than the other side takes from it.
     pub(super) fn poll_part(

@@ -1,6 +1,6 @@
 //! The end that takes requests: each stream of a peer's connection is handed to a handler.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -30,9 +30,7 @@ const PENDING_RESETS: usize = 100;
 
 /// Requests in hand, those that the peer reset meanwhile among them.
 const MAX_HANDLERS: usize = 8 * MAX_STREAMS as usize;
-/// Content that is read and dropped once the answer is given, in bytes.
-const DISCARDED: usize = 64 * 1024;
-/// How long the end of a refused connection, or of such content, may take.
+/// How long the end of a refused connection may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Empty SETTINGS, then GOAWAY: no stream was processed, `PROTOCOL_ERROR`.
 const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
@@ -236,26 +234,6 @@ impl ServerStream {
             Some(send) => send.poll_reset(task),
         };
         reset.map(drop)
-    }
-
-    /// Reads and drops what the peer still sends, for a while: one that is told to stop while it sends may
-    /// not look at its answer (curl before 8.1).
-    pub async fn discard(mut self) {
-        if self.incoming.has_ended() {
-            return;
-        }
-        let rest = async {
-            let mut left = DISCARDED;
-            while left > 0
-                && let Ok(Some(part)) = poll_fn(|task| self.poll_part(task)).await
-            {
-                let length = match part {
-                    BodyPart::Data(bytes) | BodyPart::Trailers(bytes) => bytes.len(),
-                };
-                left = left.saturating_sub(length.max(1));
-            }
-        };
-        timeout(LAST_WORDS, rest).await.unwrap_or_default();
     }
 
     /// Ends it as an error.
