@@ -19,9 +19,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     steps.run("lints", lint);
     steps.run("crates on their own", alone);
     steps.run("documentation of mesh-api", document);
-    steps.run("counts of instructions", || {
-        step::run(Command::new(std::env::current_exe()?).args(["bench", "--count"]))
-    });
     steps.run("dependencies (cargo deny)", deny);
     steps.run("book (mdbook)", book);
     steps.finish()
