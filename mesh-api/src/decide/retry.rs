@@ -3,8 +3,11 @@
 //! What was provably unsent is tried again whatever the method, charged to the attempts alone; and not
 //! even to those while an endpoint is left that is not known to be out of reach: looking for one that
 //! can be reached is not repeating a request. So a request that some endpoint can serve is not lost
-//! while the others are gone and still listed. All else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code is
-//! listed by the user, who knows what it says of the call: there the method, always POST, is not asked.
+//! while the others are gone and still listed.
+//!
+//! All else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code
+//! is listed by the user, who knows what it says of the call: there the method, always POST, is not
+//! asked.
 
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use crate::decide::Random;
 use crate::model::grpc::GrpcCode;
 use crate::model::policy::{Backoff, Jitter, RetryMethods, RetryPolicy};
 
-/// Most endpoints that one request is tried at beyond the attempts of its policy.
+/// Tries of one request in all, where those beyond the attempts of its policy only look for an endpoint.
 const MOST_LOOKED_AT: u32 = 10;
 
 /// A failed try.

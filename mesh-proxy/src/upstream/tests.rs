@@ -91,6 +91,26 @@ fn an_ejected_endpoint_is_left_out_until_its_time_or_a_success() {
 }
 
 #[test]
+fn those_that_failed_beyond_the_ejected_half_come_last() {
+    let start = Instant::now();
+    let (mut upstream, backend) = (upstream(start), backend(4));
+    let observe = |upstream: &mut Upstream, index, outcome| {
+        upstream.observe(&backend, index, outcome, seconds(0), start)
+    };
+    for index in 0..3 {
+        observe(&mut upstream, index, AttemptOutcome::ConnectFailed);
+    }
+    assert_eq!(upstream.endpoints().ejected(start).len(), 2, "at most half");
+    assert!((0..20).all(|_| upstream.pick(&backend, &[], start) == Some(3)));
+    let tried = [backend.endpoints[3].address];
+    assert!(!upstream.has_untried(&backend, &tried, start));
+    // Still better than none.
+    assert_eq!(upstream.pick(&backend, &tried, start), Some(2));
+    observe(&mut upstream, 2, AttemptOutcome::Answered);
+    assert!(upstream.has_untried(&backend, &tried, start));
+}
+
+#[test]
 fn picks_avoid_the_tried_the_slow_and_the_stale() {
     let start = Instant::now();
     let (mut upstream, mut backend) = (upstream(start), backend(3));
