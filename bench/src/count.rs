@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
+use fastrand::Rng;
 use mesh_api::decide::balance::{self, Candidate};
-use mesh_api::decide::{self, Decision, Random, Request, Step};
+use mesh_api::decide::{self, Decision, Request, Step};
 use mesh_api::explain::Silent;
 use mesh_api::manifest;
 use mesh_api::model::policy::Algorithm;
@@ -21,6 +22,7 @@ use mesh_proxy::filter::{self, RequestChanges};
 use mesh_proxy::h1::{Connection, Framing, RequestHead};
 use mesh_proxy::telemetry::access_log::Sink;
 use mesh_proxy::telemetry::{Direction, ExchangeEvent, SeriesKey, Telemetry};
+use mesh_proxy::upstream::Dice;
 
 use crate::endless::{Endless, now};
 
@@ -110,7 +112,8 @@ fn splice(times: u64) -> anyhow::Result<()> {
 fn decide(times: u64, rules: u32) -> anyhow::Result<()> {
     let table = table(rules)?;
     let head = head(&mut Connection::new(Endless::new(HEAD)))?;
-    let mut random = Seeded(1);
+    let mut random = Rng::with_seed(1);
+    let mut random = Dice(&mut random);
     for _ in 0..times {
         let request = Request {
             method: head.method(),
@@ -171,7 +174,8 @@ fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
         usable: true,
     };
     let candidates: Vec<Candidate> = (0..endpoints).map(candidate).collect();
-    let mut random = Seeded(1);
+    let mut random = Rng::with_seed(1);
+    let mut random = Dice(&mut random);
     for turn in 0..times {
         let all = black_box(&candidates[..]);
         let at = balance::pick(Algorithm::PeakEwma, all, turn, &mut random);
@@ -212,18 +216,4 @@ fn record(times: u64) -> anyhow::Result<()> {
         shard.exchange(series, black_box(&event));
     }
     Ok(())
-}
-
-/// A small generator (splitmix64) with a fixed seed: every run does the same.
-struct Seeded(u64);
-
-impl Random for Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        if bound == 0 { 0 } else { z % bound }
-    }
 }
