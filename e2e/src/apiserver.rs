@@ -176,8 +176,12 @@ async fn wait_ready(server: &mut Process, at: &Path, url: &str) -> anyhow::Resul
         .await
         .with_context(|| server.said())?;
     write_kubeconfig(at, url)?;
-    let client = kube::Client::try_from(config(&at.join("kubeconfig")).await?)?;
     let ready = || async {
+        // Read anew each time: a file that is there may not be whole yet.
+        let Ok(config) = config(&at.join("kubeconfig")).await else {
+            return Ok(false);
+        };
+        let client = kube::Client::try_from(config)?;
         let asked = http::Request::get("/readyz").body(Vec::new())?;
         let answer = client.request_text(asked).await;
         Ok(answer.is_ok_and(|text| text == "ok"))

@@ -40,7 +40,7 @@ impl Steps {
                     "<== {name}: FAILED in {}: {error:#}",
                     seconds(started.elapsed())
                 );
-                self.failed.push(name.to_owned());
+                self.failed.push(format!("{name}: {error:#}"));
                 false
             }
         }
@@ -60,7 +60,7 @@ impl Steps {
             println!("warning: over the time budget");
         }
         if !self.failed.is_empty() {
-            bail!("failed: {}", self.failed.join(", "));
+            bail!("failed:\n{}", self.failed.join("\n"));
         }
         Ok(())
     }
@@ -108,13 +108,40 @@ pub(crate) fn run_aside(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .output()
         .with_context(|| format!("cannot start {command:?}"))?;
-    let said =
+    let [errors, said] =
         [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
-    println!("{}", said.concat());
+    println!("{errors}{said}");
     if !output.status.success() {
-        bail!("{} ended with {}", line_of(command), output.status);
+        let causes = causes(&errors).join("\n");
+        bail!(
+            "{} ended with {}\n{causes}",
+            line_of(command),
+            output.status
+        );
     }
     Ok(())
+}
+
+/// What tests said of their failures, among all that they and their programs wrote: from each line that
+/// starts so, a few lines.
+fn causes(errors: &str) -> Vec<&str> {
+    const LINES: usize = 12;
+    let lines: Vec<&str> = errors.lines().collect();
+    let starts = |line: &str| {
+        let panics = line.starts_with("thread '") && line.contains(" panicked at ");
+        line.starts_with("Error: ") || line.starts_with("Caused by:") || panics
+    };
+    let mut shown = 0;
+    let mut causes = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if starts(line) {
+            shown = at + LINES;
+        }
+        if at < shown {
+            causes.push(*line);
+        }
+    }
+    causes
 }
 
 /// Runs `command` and returns what it wrote to its standard output.
@@ -154,4 +181,20 @@ pub(crate) fn line_of(command: &Command) -> String {
         .map(OsStr::to_string_lossy)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_said_of_their_failures_is_found() {
+        let noise = "noise\n".repeat(30);
+        let panic = "thread 'one' (7) panicked at e2e/tests/a.rs:1:2:\nleft and right\n";
+        let error = "Error: not ready\n\nCaused by:\n    not within 30s\n";
+        let said = format!("{noise}{panic}{noise}{error}");
+        let causes = causes(&said);
+        assert_eq!(causes.iter().filter(|line| **line != "noise").count(), 6);
+        assert!(causes.len() < 20, "{causes:?}");
+    }
 }
