@@ -24,14 +24,14 @@ use crate::h1::{RequestHead, ResponseHead, Version};
 use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
 use crate::tunnel::Hint;
-use crate::upstream::AttemptOutcome;
+use crate::upstream::{AttemptOutcome, Group};
 
 /// A decision, ready to be carried out.
 pub struct Plan<'s> {
     /// The rule that matched, if the destination has routes.
     pub rule: Option<&'s Arc<RuleTable>>,
     /// Where to.
-    pub backend: &'s Arc<Backend>,
+    pub group: Rc<Group>,
     /// Path and query to send.
     pub target: Cow<'s, str>,
     /// Host to send.
@@ -40,6 +40,8 @@ pub struct Plan<'s> {
     pub request_headers: [&'s HeaderChanges; 2],
     /// Changes to the response's head.
     pub response_headers: [&'s HeaderChanges; 2],
+    /// When the exchange began.
+    pub started: Instant,
     /// When the whole exchange must be over.
     pub deadline: Option<Instant>,
     /// Time allowed to one try.
@@ -53,15 +55,10 @@ pub struct Plan<'s> {
 }
 
 impl Plan<'_> {
-    /// To be over `limit` after `started`; an endpoint of gRPC is told so where the caller `asked`.
+    /// To be over `limit` after it began; an endpoint of gRPC is told so where the caller `asked`.
     #[must_use]
-    pub fn within(
-        mut self,
-        limit: Option<Duration>,
-        asked: Option<Duration>,
-        started: Instant,
-    ) -> Self {
-        self.deadline = limit.and_then(|limit| started.checked_add(limit));
+    pub fn within(mut self, limit: Option<Duration>, asked: Option<Duration>) -> Self {
+        self.deadline = limit.and_then(|limit| self.started.checked_add(limit));
         self.grpc_deadline = asked.and(self.deadline);
         self
     }
@@ -100,8 +97,8 @@ pub async fn send(
     plan: &Plan<'_>,
     tries: &mut Tries,
 ) -> Result<Answer, Error> {
-    let budget = context.budget(&plan.backend.name, plan.retry.budget);
-    budget.exchange(Instant::now());
+    let budget = context.budget(&plan.group, plan.retry.budget);
+    budget.exchange(plan.started);
     loop {
         let tried = try_once(context, downstream, head, body, plan, tries).await;
         let failure = match &tried {
@@ -117,7 +114,7 @@ pub async fn send(
             failure,
             // Asked only where it matters: it looks at every endpoint.
             endpoint_left: failure == Failure::Unsent
-                && context.has_untried(plan.backend, &tries.endpoints),
+                && context.has_untried(&plan.group, &tries.endpoints),
             body_replayable: body.is_replayable(),
             budget_left: true,
         };
@@ -185,8 +182,14 @@ async fn try_once(
     plan: &Plan<'_>,
     tries: &mut Tries,
 ) -> Result<Answer, Error> {
-    let index = context.pick(plan.backend, &tries.endpoints);
-    let endpoint = index.and_then(|index| Some((index, plan.backend.endpoints.get(index)?)));
+    let now = if tries.count == 0 {
+        plan.started
+    } else {
+        Instant::now()
+    };
+    let index = context.pick(&plan.group, &tries.endpoints, now);
+    let endpoints = &plan.group.backend().endpoints;
+    let endpoint = index.and_then(|index| Some((index, endpoints.get(index)?)));
     let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
     // An endpoint tried before gets a new connection: what was pooled may be as dead as the last.
     let fresh = tries.endpoints.contains(&endpoint.address);
@@ -194,7 +197,7 @@ async fn try_once(
     tries.endpoints.push(endpoint.address);
     let attempt = async {
         let mut reached = context
-            .reach(plan.backend, index, fresh, plan.version)
+            .reach(&plan.group, index, (plan.version, fresh), now)
             .await?;
         let left = plan.grpc_deadline.map(time_left);
         let (append, strip) = own_fields(head, left.as_deref());
@@ -272,14 +275,15 @@ pub async fn connect(
     policy: Option<&RetryPolicy>,
     tries: &mut Tries,
 ) -> Result<Reached, Error> {
+    let group = context.group(backend);
     loop {
-        let index = context.pick(backend, &tries.endpoints);
+        let index = context.pick(&group, &tries.endpoints, Instant::now());
         let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));
         let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         tries.count += 1;
         tries.endpoints.push(endpoint.address);
         let started = Instant::now();
-        let error = match context.reach_opaque(backend, index, hint).await {
+        let error = match context.reach_opaque(&group, index, hint).await {
             Ok(reached) => {
                 context.observe_connected(&reached, started.elapsed());
                 return Ok(reached);
@@ -291,7 +295,7 @@ pub async fn connect(
         let Some(policy) = policy else {
             return Err(error);
         };
-        let endpoint_left = context.has_untried(backend, &tries.endpoints);
+        let endpoint_left = context.has_untried(&group, &tries.endpoints);
         let question = retry::Question::connect(policy, tries.count, endpoint_left);
         match context.with_random(|random| retry::verdict(&question, random)) {
             Verdict::Stop(_) => return Err(error),

@@ -16,6 +16,7 @@ use std::time::Instant;
 use foldhash::HashMap;
 use mesh_api::decide::Random;
 use mesh_api::decide::authorise::{self, Denial};
+use mesh_api::model::backend::Backend;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::Budget;
 use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
@@ -33,7 +34,7 @@ use crate::identity::Credentials;
 use crate::telemetry::{
     Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
 };
-use crate::upstream::{self, Dialer, Dice, Endpoints, Limits, Pool, RetryBudget, Upstream};
+use crate::upstream::{self, Dialer, Dice, Endpoints, Group, Limits, Pool, RetryBudget, Upstream};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
 const MAX_DESTINATIONS: usize = 4096;
@@ -117,24 +118,6 @@ fn shared_value<K: Clone + Eq + Hash, V>(
     Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(make())))
 }
 
-/// A worker's own view of [`shared_value`], without the lock.
-fn worker_value<K: Clone + Eq + Hash, V>(
-    known: &RefCell<HashMap<K, Arc<V>>>,
-    key: K,
-    find: impl FnOnce(&K) -> Arc<V>,
-) -> Arc<V> {
-    let mut known = known.borrow_mut();
-    if let Some(value) = known.get(&key) {
-        return Arc::clone(value);
-    }
-    if known.len() >= MAX_DESTINATIONS {
-        known.clear();
-    }
-    let value = find(&key);
-    known.insert(key, Arc::clone(&value));
-    value
-}
-
 /// What one worker's exchanges share.
 pub struct Context {
     /// What all workers share.
@@ -147,8 +130,6 @@ pub struct Context {
     pool: RefCell<Pool<Kept>>,
     streams: upstream::Shared,
     random: RefCell<fastrand::Rng>,
-    limits: RefCell<HashMap<DestinationName, Arc<Limits>>>,
-    budgets: RefCell<HashMap<BudgetKey, Arc<RetryBudget>>>,
 }
 
 impl Context {
@@ -164,8 +145,6 @@ impl Context {
             pool: RefCell::default(),
             streams: upstream::Shared::default(),
             random: RefCell::new(random),
-            limits: RefCell::default(),
-            budgets: RefCell::default(),
             shared,
         }
     }
@@ -201,18 +180,24 @@ impl Context {
         decide(&mut Dice(&mut self.random.borrow_mut()))
     }
 
-    /// What `name` may have open at a time, in all workers.
-    pub fn limits(&self, name: &DestinationName) -> Arc<Limits> {
-        let find =
-            |name: &DestinationName| shared_value(&self.shared.limits, name, Limits::default);
-        worker_value(&self.limits, name.clone(), find)
+    /// What this worker holds of `backend`.
+    pub fn group(&self, backend: &Arc<Backend>) -> Rc<Group> {
+        self.upstream.borrow_mut().group(backend)
     }
 
-    /// The retries `name` may have, in all workers.
-    pub fn budget(&self, name: &DestinationName, settings: Budget) -> Arc<RetryBudget> {
-        let make = || RetryBudget::new(settings, self.shared.start);
-        let find = |key: &BudgetKey| shared_value(&self.shared.budgets, key, make);
-        worker_value(&self.budgets, (name.clone(), settings), find)
+    /// What a backend may have open at a time, in all workers.
+    pub fn limits<'g>(&self, group: &'g Group) -> &'g Arc<Limits> {
+        let name = &group.backend().name;
+        group.limits(|| shared_value(&self.shared.limits, name, Limits::default))
+    }
+
+    /// The retries a backend may have, in all workers.
+    pub fn budget(&self, group: &Group, settings: Budget) -> Arc<RetryBudget> {
+        group.budget(settings, || {
+            let key = (group.backend().name.clone(), settings);
+            let make = || RetryBudget::new(settings, self.shared.start);
+            shared_value(&self.shared.budgets, &key, make)
+        })
     }
 
     /// Records a connection that is not served.
@@ -273,6 +258,7 @@ impl Context {
     pub fn tidy(&self) {
         self.pool.borrow_mut().evict(Instant::now());
         self.streams.evict();
+        self.upstream.borrow_mut().evict();
     }
 }
 

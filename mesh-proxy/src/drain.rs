@@ -72,6 +72,11 @@ impl Watch {
         *self.phase.borrow() >= self.begins
     }
 
+    /// True once the phase is another than when this follower, or the one it is a clone of, was made.
+    pub fn has_changed(&self) -> bool {
+        self.phase.has_changed().unwrap_or(true)
+    }
+
     /// Returns when a drain begins, at once if one has.
     pub async fn draining(&mut self) {
         self.reached(self.begins).await;

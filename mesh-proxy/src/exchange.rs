@@ -6,10 +6,12 @@
 mod plan;
 mod respond;
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -25,13 +27,14 @@ use tokio::time::{Sleep, sleep};
 use self::plan::Planned;
 use crate::attempt::{self, Plan, Tries};
 use crate::context::{Context, Reached, plain_backend};
+use crate::drain;
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::h2::{Resets, ServerStream, server};
 use crate::leg::Downstream;
 use crate::relay::RequestBody;
 use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
-use crate::upstream::Reset;
+use crate::upstream::{Group, Reset};
 
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
 
@@ -151,11 +154,11 @@ struct Outcome {
     status: u16,
     reason: Option<&'static str>,
     destination: Option<DestinationName>,
-    backend: Option<Arc<Backend>>,
+    group: Option<Rc<Group>>,
     rule: Option<(ObjectName, u32)>,
     tries: Tries,
     /// What was reached, once it goes on with another protocol.
-    upgraded: Option<Reached>,
+    upgraded: Option<Box<Reached>>,
     /// True once a response's first byte may have gone down.
     responding: bool,
     bytes_in: u64,
@@ -180,19 +183,26 @@ where
     T: AsyncRead + AsyncWrite + Reset + Unpin,
 {
     let mut drain = context.shared.drain_of(scope.direction());
+    let watch = drain.clone();
     let draining = async move {
         drain.draining().await;
         sleep(DRAIN_LINGER).await;
     };
     // Both live as long as the connection: a timer and a listener made for each request cost more
     // than what they wait for.
-    let (mut draining, mut idle) = (pin!(draining), pin!(sleep(IDLE)));
-    while await_request(&mut downstream, draining.as_mut(), idle.as_mut()).await {
-        let read = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
-        let head = match read.await {
-            Ok(Ok(Some(head))) => head,
-            Ok(Ok(None)) | Err(_) => break,
-            Ok(Err(fault)) => {
+    let (draining, idle) = (pin!(draining), pin!(sleep(IDLE)));
+    let mut rest = Rest {
+        watch,
+        draining,
+        idle,
+        since: Instant::now(),
+        is_listening: false,
+    };
+    while rest.until_request(&mut downstream).await {
+        let head = match read_head(&mut downstream).await {
+            Ok(Some(head)) => head,
+            Ok(None) => break,
+            Err(fault) => {
                 refuse_head(context, &mut downstream, fault, scope).await;
                 break;
             }
@@ -204,7 +214,9 @@ where
                 authority,
             });
         }
-        match Box::pin(handle(context, &mut downstream, &head, scope)).await {
+        let (next, ended) = Box::pin(handle(context, &mut downstream, &head, scope)).await;
+        rest.since = ended;
+        match next {
             Next::KeepAlive => {}
             Next::Close => break,
             Next::Abort(_) => {
@@ -242,7 +254,7 @@ where
         let (context, scope) = (Rc::clone(context), Rc::clone(&scope));
         async move {
             let next = match received {
-                Ok(head) => handle(&context, &mut stream, &head, &scope).await,
+                Ok(head) => handle(&context, &mut stream, &head, &scope).await.0,
                 Err(refusal) => {
                     let telemetry = context.shared.telemetry();
                     telemetry.message_refused(scope.direction(), refusal.reason());
@@ -271,42 +283,76 @@ where
     server::refuse(io).await;
 }
 
-/// True when a request's first bytes are there; false when the connection should end.
-async fn await_request<T>(
-    downstream: &mut Connection<T>,
-    draining: Pin<&mut impl Future<Output = ()>>,
-    timer: Pin<&mut Sleep>,
-) -> bool
+/// The head of the next request; `None` if the peer closed, or took too long.
+async fn read_head<T>(downstream: &mut Connection<T>) -> Result<Option<RequestHead>, RequestFault>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    tokio::select! {
-        biased;
-        readable = downstream.wait_readable() => readable.unwrap_or(false),
-        () = draining => false,
-        () = rest(timer) => false,
+    // Most come whole, and need no timer.
+    if let Some(head) = downstream.take_request()? {
+        return Ok(Some(head));
     }
+    let reading = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
+    Box::pin(reading).await.unwrap_or(Ok(None))
 }
 
-/// Waits until [`IDLE`] has passed from now on; the timer is set anew only when it goes off.
-async fn rest(mut timer: Pin<&mut Sleep>) {
-    let end = tokio::time::Instant::now() + IDLE;
-    loop {
-        timer.as_mut().await;
-        if timer.deadline() >= end {
-            return;
+/// What a connection waits for between two exchanges.
+struct Rest<'p, D> {
+    watch: drain::Watch,
+    draining: Pin<&'p mut D>,
+    /// Set anew only when it goes off.
+    idle: Pin<&'p mut Sleep>,
+    /// When the last exchange ended.
+    since: Instant,
+    /// True once both know whom to wake.
+    is_listening: bool,
+}
+
+impl<D: Future<Output = ()>> Rest<'_, D> {
+    /// True when a request's first bytes are there; false when the connection should end.
+    async fn until_request<T>(&mut self, downstream: &mut Connection<T>) -> bool
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        // What has not happened yet wakes this task: only then, or where it may have been woken while an
+        // exchange ran, are the others worth a look.
+        let mut looks = !self.is_listening || self.idle.is_elapsed() || self.watch.has_changed();
+        self.is_listening = true;
+        poll_fn(|task| {
+            if let Poll::Ready(readable) = downstream.poll_readable(task) {
+                return Poll::Ready(readable.unwrap_or(false));
+            }
+            if !std::mem::replace(&mut looks, true) {
+                return Poll::Pending;
+            }
+            if self.draining.as_mut().poll(task).is_ready() || self.poll_idle(task).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ready once [`IDLE`] has passed since the last exchange.
+    fn poll_idle(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        while self.idle.as_mut().poll(task).is_ready() {
+            let end = tokio::time::Instant::from_std(self.since) + IDLE;
+            if self.idle.deadline() >= end {
+                return Poll::Ready(());
+            }
+            self.idle.as_mut().reset(end);
         }
-        timer.as_mut().reset(end);
+        Poll::Pending
     }
 }
 
-/// One exchange: carries it out and records it, whatever came of it.
+/// One exchange: carries it out and records it, whatever came of it. What follows, and when it ended.
 async fn handle(
     context: &Rc<Context>,
     downstream: &mut impl Downstream,
     head: &RequestHead,
     scope: &Scope,
-) -> Next {
+) -> (Next, Instant) {
     let started = Instant::now();
     let mut outcome = Outcome {
         is_inbound: scope.direction() == Direction::Inbound,
@@ -314,10 +360,15 @@ async fn handle(
     };
     let next = match carry_out(context, downstream, head, (scope, started), &mut outcome).await {
         Ok(next) => next,
-        Err(error) => respond::refuse(context, downstream, head, scope, &error, &mut outcome).await,
+        // What is rare is boxed: every exchange holds the room that this takes.
+        Err(error) => {
+            let refusing = respond::refuse(context, downstream, head, scope, &error, &mut outcome);
+            Box::pin(refusing).await
+        }
     };
-    record(context, head, scope, &outcome, started);
-    next
+    let ended = Instant::now();
+    record(context, head, scope, &outcome, ended - started);
+    (next, ended)
 }
 
 /// Decides, then acts.
@@ -339,11 +390,12 @@ async fn carry_out(
     let plan = match sources.decide(context, head, scope, started) {
         Planned::Forward(plan) => plan,
         Planned::Respond(answer) => {
-            return Ok(respond::respond(context, downstream, head, scope, &answer, outcome).await);
+            let responding = respond::respond(context, downstream, head, scope, &answer, outcome);
+            return Ok(Box::pin(responding).await);
         }
     };
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
-    outcome.backend = Some(Arc::clone(plan.backend));
+    outcome.group = Some(Rc::clone(&plan.group));
     let next = match plan.deadline {
         None => forward(context, downstream, head, &plan, outcome).await,
         Some(deadline) => {
@@ -355,7 +407,9 @@ async fn carry_out(
     };
     // No timeout of a request ends what it was upgraded to.
     match outcome.upgraded.take() {
-        Some(reached) if next.is_ok() => respond::carry(downstream, reached, outcome).await,
+        Some(reached) if next.is_ok() => {
+            Box::pin(respond::carry(downstream, *reached, outcome)).await
+        }
         _ => next,
     }
 }
@@ -368,7 +422,7 @@ async fn forward(
     plan: &Plan<'_>,
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
-    let limits = context.limits(&plan.backend.name);
+    let limits = context.limits(&plan.group);
     // Held until the response's last byte.
     let _place = limits
         .requests
@@ -427,12 +481,12 @@ fn record(
     head: &RequestHead,
     scope: &Scope,
     outcome: &Outcome,
-    started: Instant,
+    duration: Duration,
 ) {
     let event = ExchangeEvent {
         direction: scope.direction(),
         destination: outcome.destination.as_ref(),
-        backend: outcome.backend.as_ref().map(|backend| &backend.name),
+        backend: outcome.group.as_ref().map(|group| &group.backend().name),
         endpoint: outcome.tries.endpoints.last().copied(),
         route: outcome.rule.as_ref().map(|(route, index)| (route, *index)),
         peer: scope.peer(),
@@ -444,13 +498,19 @@ fn record(
         attempts: outcome.tries.count,
         bytes_in: outcome.bytes_in,
         bytes_out: outcome.bytes_out,
-        duration: started.elapsed(),
+        duration,
         traceparent: head.field("traceparent"),
     };
-    let series = context.shard.series(SeriesKey {
-        direction: event.direction,
-        destination: event.destination,
-        backend: event.backend,
-    });
+    let find = || {
+        context.shard.series(SeriesKey {
+            direction: event.direction,
+            destination: event.destination,
+            backend: event.backend,
+        })
+    };
+    let series = match (&outcome.group, event.destination) {
+        (Some(group), Some(destination)) => group.series(event.direction, destination, find),
+        _ => find(),
+    };
     context.shard.exchange(series, &event);
 }

@@ -56,7 +56,8 @@ pub struct Connection<T> {
     io: T,
     read: Buffer,
     out: Outgoing,
-    scan: Option<Scan>,
+    /// How far a head was looked at of which more is to come.
+    scan: Option<Box<Scan>>,
     /// True once the one empty line that may come before a request was dropped.
     skipped: bool,
     /// True behind an interim response: the final one follows.
@@ -172,12 +173,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     ///
     /// A refused head, a connection that closed inside one, or an I/O error.
     pub async fn read_request(&mut self) -> Result<Option<RequestHead>, RequestFault> {
-        let (complete, line) = loop {
-            self.skip_line()?;
-            match self.advance(Section::Request)? {
-                Some((complete, StartLine::Request(line))) => break (complete, line),
-                Some(_) => return Err(self.refuse(Refusal::BadMethod)),
-                None => {}
+        loop {
+            if let Some(head) = self.take_request()? {
+                return Ok(Some(head));
             }
             if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
                 self.state = State::Over;
@@ -187,31 +185,45 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     Err(Fault::Cut)
                 };
             }
+        }
+    }
+
+    /// The head of the next request, if all of it was read.
+    ///
+    /// # Errors
+    ///
+    /// A refused head.
+    pub fn take_request(&mut self) -> Result<Option<RequestHead>, RequestFault> {
+        self.skip_line()?;
+        let (complete, line) = match self.advance(Section::Request)? {
+            Some((complete, StartLine::Request(line))) => (complete, line),
+            Some(_) => return Err(self.refuse(Refusal::BadMethod)),
+            None => return Ok(None),
         };
         let bytes = self.take_head(complete.len);
-        let head = RequestHead::new(bytes, complete.fields, line);
+        let head = RequestHead::new(bytes, &complete, line);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
         Ok(Some(head))
     }
 
-    /// Waits until bytes of a next message are there (true) or the peer closed (false).
+    /// Ready once bytes of a next message are there (true) or the peer closed (false).
     ///
     /// Holds no buffer meanwhile.
     ///
     /// # Errors
     ///
     /// The connection failed.
-    pub async fn wait_readable(&mut self) -> io::Result<bool> {
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if !self.read.is_empty() {
-            return Ok(true);
+            return Poll::Ready(Ok(true));
         }
         self.room = MIN_READ;
-        let len = poll_fn(|cx| self.poll_fill(cx)).await?;
+        let len = ready!(self.poll_fill(cx))?;
         if len == 0 {
             self.state = State::Over;
         }
-        Ok(len > 0)
+        Poll::Ready(Ok(len > 0))
     }
 
     /// Reads the head of a response to a request with `method`; after a 1xx, call it again.
@@ -345,7 +357,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         };
         let bytes = self.take_head(complete.len);
-        let head = ResponseHead::new(bytes, complete.fields, line, method);
+        let head = ResponseHead::new(bytes, &complete, line, method);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
         Ok(head)
@@ -374,11 +386,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         if waits {
             return Ok(None);
         }
-        let scan = self.scan.get_or_insert_with(|| Scan::new(section));
+        let begun = self.scan.take();
+        let mut scan = begun.map_or_else(|| Scan::new(section), |scan| *scan);
         match scan.advance(&self.read) {
-            Ok(None) => Ok(None),
+            Ok(None) => {
+                self.scan = Some(Box::new(scan));
+                Ok(None)
+            }
             Ok(Some(complete)) => {
-                self.scan = None;
                 self.skipped = false;
                 Ok(complete.start.map(|line| (complete, line)))
             }
@@ -416,6 +431,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// One read; 0 if the peer closed. Holds a buffer only while it holds bytes.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.room == MIN_READ && self.read.capacity() == 0 {
+            // Mostly nothing is there yet, or little.
+            let len = ready!(buffer::poll_scratch(&mut self.io, &mut self.read, cx))?;
+            if len == buffer::SIZE {
+                self.room = buffer::SIZE;
+            }
+            return Poll::Ready(Ok(len));
+        }
         self.read.reserve(self.room);
         let spare = self.read.capacity() - self.read.len();
         let polled = poll_read(&mut self.io, &mut self.read, cx);

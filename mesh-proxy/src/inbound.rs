@@ -94,7 +94,10 @@ async fn connect(
     // Answered only once the app is there: a peer takes any other answer as unsent.
     let reached = match spoken {
         Some(Spoken::Http1) => context.reach_app(&receiving.backend).await,
-        _ => context.reach_opaque(&receiving.backend, 0, Hint::Tcp).await,
+        _ => {
+            let group = context.group(&receiving.backend);
+            context.reach_opaque(&group, 0, Hint::Tcp).await
+        }
     };
     let reached = match reached {
         Ok(reached) => reached,

@@ -186,9 +186,9 @@ impl Downstream for ServerStream {
 /// The leg towards an endpoint.
 pub enum Upstream {
     /// A connection of its own.
-    Http1(Connection<Stream>),
+    Http1(Box<Connection<Stream>>),
     /// A stream of a shared one.
-    Http2(ClientStream),
+    Http2(Box<ClientStream>),
 }
 
 impl Upstream {
@@ -288,7 +288,7 @@ impl Leg for Upstream {
 
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Http1(connection) => Leg::poll_flush(connection, task),
+            Self::Http1(connection) => Leg::poll_flush(&mut **connection, task),
             Self::Http2(stream) => stream.poll_flush(task),
         }
     }

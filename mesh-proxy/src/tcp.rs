@@ -137,12 +137,12 @@ where
     } = passage;
     let mut outcome = Outcome {
         endpoint: reached.endpoint(),
-        backend: Some(Arc::clone(&reached.backend)),
+        backend: Some(Arc::clone(reached.backend())),
         attempts,
         reached: true,
         ..Outcome::default()
     };
-    let backend = Arc::clone(&reached.backend);
+    let backend = Arc::clone(reached.backend());
     let Some((mut upstream, counted)) = reached.into_stream() else {
         // Bytes are never sent on a connection that is shared.
         let reason = Kind::UnsupportedProtocol.reason();

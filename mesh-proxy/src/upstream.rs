@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod connect;
+pub mod group;
 pub mod health;
 pub mod load;
 pub mod pool;
@@ -14,31 +15,31 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::decide::Random;
-use mesh_api::decide::balance::{self, Candidate};
-use mesh_api::model::backend::{Backend, Endpoint};
-use mesh_api::model::policy::DEFAULTS;
+use mesh_api::decide::balance::{self, Candidate, Standing};
+use mesh_api::model::backend::Backend;
 
 pub use self::budget::RetryBudget;
 pub use self::connect::{ConnectError, Dialer};
+pub use self::group::Group;
+use self::group::Known;
 pub use self::health::EjectionChange;
 pub use self::load::{EndpointState, Endpoints, Limits, Outstanding};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
 pub use self::shared::{Dialled, Shared};
 pub use self::stream::{Reset, Stream};
 
-/// Weight of the past in the moving average falls by 1/e in this time.
-const DECAY: Duration = Duration::from_secs(10);
-/// Assumed of an endpoint nothing is known of, in seconds.
-const FIRST_LATENCY: f64 = 0.001;
-
 /// The least a broken attempt counts as.
 const BROKEN_LATENCY: Duration = Duration::from_secs(1);
+/// Backends whose groups a worker keeps.
+const MAX_GROUPS: usize = 4096;
 
 /// What came of an attempt, as far as an endpoint's standing cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,111 +54,101 @@ pub enum AttemptOutcome {
 
 /// A worker's view of the endpoints.
 pub struct Upstream {
-    shared: Arc<Endpoints>,
-    known: HashMap<SocketAddr, Known>,
+    book: Book,
+    /// By where the backend lies in memory, which it does not leave while its group is kept.
+    groups: HashMap<usize, Rc<Group>>,
     seen: u64,
     turn: u64,
     random: fastrand::Rng,
     /// Kept between picks, so that one allocates nothing.
-    candidates: Vec<Candidate>,
-}
-
-/// Which endpoints a pick may choose from; each where those before have none.
-#[derive(Clone, Copy)]
-struct Rank {
-    /// Those that the control plane saw last some time ago.
-    stale: bool,
-    /// Also those that failed to be connected to and may not be ejected.
-    failed: bool,
-}
-
-impl Rank {
-    const ALL: [Self; 4] = [
-        Self::new(false, false),
-        Self::new(true, false),
-        Self::new(false, true),
-        Self::new(true, true),
-    ];
-
-    const fn new(stale: bool, failed: bool) -> Self {
-        Self { stale, failed }
-    }
-}
-
-struct Known {
-    state: Arc<EndpointState>,
-    latency: f64,
-    observed: Option<Instant>,
+    room: Vec<Candidate>,
 }
 
 impl Upstream {
     /// A worker's view of what the proxy's workers share.
     pub fn new(shared: Arc<Endpoints>, seed: u64) -> Self {
         Self {
-            shared,
-            known: HashMap::new(),
+            book: Book {
+                shared,
+                known: RefCell::default(),
+            },
+            groups: HashMap::new(),
             seen: 0,
             turn: 0,
             random: fastrand::Rng::with_seed(seed),
-            candidates: Vec::new(),
+            room: Vec::new(),
         }
     }
 
     /// What the proxy's workers share.
     pub fn endpoints(&self) -> &Arc<Endpoints> {
-        &self.shared
+        &self.book.shared
     }
 
-    /// Chooses an endpoint of `backend` for an attempt: its index. Those `tried` and those ejected
-    /// are left out; stale ones serve where there is no other, and last come those that could not be
-    /// connected to but may not be ejected. Ejection is heeded only while at most the allowed share
-    /// of the backend is out.
-    pub fn pick(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> Option<usize> {
+    /// What the worker holds of `backend`.
+    pub fn group(&mut self, backend: &Arc<Backend>) -> Rc<Group> {
         self.forget_gone();
+        let place = Arc::as_ptr(backend) as usize;
+        if let Some(group) = self.groups.get(&place) {
+            return Rc::clone(group);
+        }
+        if self.groups.len() >= MAX_GROUPS {
+            self.evict();
+        }
+        let group = Rc::new(Group::new(Arc::clone(backend)));
+        if self.groups.len() < MAX_GROUPS {
+            self.groups.insert(place, Rc::clone(&group));
+        }
+        group
+    }
+
+    /// Lets go of backends that nobody else holds. To be called now and then.
+    pub fn evict(&mut self) {
+        self.groups.retain(|_, group| group.is_in_use());
+    }
+
+    /// Chooses an endpoint of a backend for an attempt, by the rules of [`balance::choose`]: its index.
+    pub fn pick(&mut self, group: &Group, tried: &[SocketAddr], now: Instant) -> Option<usize> {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
-        for rank in Rank::ALL {
-            self.gather(backend, tried, rank, now);
-            if self.candidates.iter().any(|candidate| candidate.usable) {
-                let algorithm = backend.settings.algorithm.value;
-                return balance::pick(
-                    algorithm,
-                    &self.candidates,
-                    turn,
-                    &mut Dice(&mut self.random),
-                );
-            }
-        }
-        None
+        let members = Members {
+            book: &self.book,
+            group,
+            tried,
+            now,
+        };
+        let algorithm = group.backend.settings.algorithm.value;
+        let place = (turn, &mut self.room);
+        let dice = &mut Dice(&mut self.random);
+        balance::choose(algorithm, &group.weights, &members, place, dice)
     }
 
     /// Whether an endpoint is left that was neither tried nor failed to be connected to lately.
-    pub fn has_untried(&mut self, backend: &Backend, tried: &[SocketAddr], now: Instant) -> bool {
-        let at = self.shared.since_start(now);
-        backend.endpoints.iter().any(|endpoint| {
+    pub fn has_untried(&self, group: &Group, tried: &[SocketAddr], now: Instant) -> bool {
+        let at = self.book.shared.since_start(now);
+        let mut endpoints = group.backend.endpoints.iter().enumerate();
+        endpoints.any(|(index, endpoint)| {
             !tried.contains(&endpoint.address)
-                && !health::has_failed(&self.known(endpoint.address).state, at)
+                && !health::has_failed(&self.book.known(group, index).state, at)
         })
     }
 
     /// The shared state of an endpoint, to count an attempt as outstanding.
-    pub fn state(&mut self, address: SocketAddr) -> Arc<EndpointState> {
-        self.known(address).state.clone()
+    pub fn state(&self, group: &Group, index: usize) -> Arc<EndpointState> {
+        Arc::clone(&self.book.known(group, index).state)
     }
 
-    /// Records what came of an attempt at `backend.endpoints[index]`; `latency` is the time to the
-    /// first byte of the answer, or to the failure. Says if the endpoint was ejected or returns.
+    /// Records what came of an attempt at an endpoint; `latency` is the time to the first byte of the
+    /// answer, or to the failure. Says if the endpoint was ejected or returns.
     pub fn observe(
-        &mut self,
-        backend: &Backend,
+        &self,
+        group: &Group,
         index: usize,
         outcome: AttemptOutcome,
         latency: Duration,
         now: Instant,
     ) -> Option<EjectionChange> {
-        let address = backend.endpoints.get(index)?.address;
-        let shared = self.shared.clone();
-        let known = self.known(address);
+        let known = self.book.known(group, index);
         match outcome {
             AttemptOutcome::Answered => {
                 known.learn(latency, now);
@@ -169,90 +160,82 @@ impl Upstream {
                 None
             }
             AttemptOutcome::ConnectFailed => {
-                let state = known.state.clone();
-                let now = shared.since_start(now);
-                let others = backend.endpoints.iter().filter(|e| e.address != address);
-                let ejected = others
-                    .filter(|e| health::is_ejected(&self.known(e.address).state, now))
-                    .count();
-                health::fail(&state, ejected, backend.endpoints.len(), now)
+                let now = self.book.shared.since_start(now);
+                let total = group.backend.endpoints.len();
+                let others = (0..total).filter(|other| *other != index);
+                let is_out =
+                    |other: &usize| health::is_ejected(&self.book.known(group, *other).state, now);
+                let ejected = others.filter(is_out).count();
+                health::fail(&known.state, ejected, total, now)
             }
         }
     }
 
-    fn gather(&mut self, backend: &Backend, tried: &[SocketAddr], rank: Rank, now: Instant) {
-        let at = self.shared.since_start(now);
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        let total = backend.endpoints.len() as u64;
-        let ejected =
-            |endpoint: &&Endpoint| health::is_ejected(&self.known(endpoint.address).state, at);
-        let out = backend.endpoints.iter().filter(ejected).count() as u64;
-        // The set may have shrunk since: the share that is out holds for the set as it is.
-        let heed = out * 100 <= total * u64::from(DEFAULTS.max_ejected_percent);
-        candidates.extend(backend.endpoints.iter().map(|endpoint: &Endpoint| {
-            let known = self.known(endpoint.address);
-            let is_out = if rank.failed {
-                heed && health::is_ejected(&known.state, at)
-            } else {
-                health::has_failed(&known.state, at)
-            };
-            Candidate {
-                weight: endpoint.weight,
-                load: known.load(now),
-                usable: endpoint.stale == rank.stale
-                    && !tried.contains(&endpoint.address)
-                    && !is_out,
-            }
-        }));
-        self.candidates = candidates;
-    }
-
-    fn known(&mut self, address: SocketAddr) -> &mut Known {
-        let shared = &self.shared;
-        self.known.entry(address).or_insert_with(|| Known {
-            state: shared.state(address),
-            latency: FIRST_LATENCY,
-            observed: None,
-        })
-    }
-
     fn forget_gone(&mut self) {
-        let changes = self.shared.changes();
+        let changes = self.book.shared.changes();
         if changes != self.seen {
             self.seen = changes;
-            let shared = &self.shared;
-            self.known
-                .retain(|address, known| shared.holds(*address, &known.state));
+            self.book.forget_gone();
+            // They are made anew, with what is known now.
+            self.groups.clear();
         }
     }
 }
 
-impl Known {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of open exchanges are small"
-    )]
-    fn load(&self, now: Instant) -> f64 {
-        // What is not observed fades, so that one slow answer does not shut an endpoint out; but not
-        // while it owes answers, or one that hangs would look ever better.
-        let outstanding = self.state.outstanding();
-        let age = match (outstanding, self.observed) {
-            (0, Some(at)) => now.saturating_duration_since(at),
-            _ => Duration::ZERO,
-        };
-        balance::decayed(self.latency, age, DECAY) * (outstanding + 1) as f64
+/// What a worker knows of endpoints, by their addresses.
+struct Book {
+    shared: Arc<Endpoints>,
+    known: RefCell<HashMap<SocketAddr, Rc<Known>>>,
+}
+
+impl Book {
+    /// What is known of an endpoint: by its place, which is found by its address once.
+    fn known<'g>(&self, group: &'g Group, index: usize) -> &'g Known {
+        group.known(index, |address| {
+            let mut known = self.known.borrow_mut();
+            let new = || Rc::new(Known::new(self.shared.state(address)));
+            Rc::clone(known.entry(address).or_insert_with(new))
+        })
     }
 
-    /// Peaks count at once, and fade with time.
-    fn learn(&mut self, latency: Duration, now: Instant) {
-        let latency = latency.as_secs_f64();
-        let age = self.observed.map(|at| now.saturating_duration_since(at));
-        self.observed = Some(now);
-        self.latency = match age {
-            Some(age) => balance::peak_ewma(self.latency, latency, age, DECAY),
-            None => latency,
+    fn forget_gone(&mut self) {
+        let shared = &self.shared;
+        let holds =
+            |address: &SocketAddr, known: &mut Rc<Known>| shared.holds(*address, &known.state);
+        self.known.get_mut().retain(holds);
+    }
+}
+
+/// The endpoints of one pick.
+struct Members<'u> {
+    book: &'u Book,
+    group: &'u Group,
+    tried: &'u [SocketAddr],
+    now: Instant,
+}
+
+impl balance::Members for Members<'_> {
+    fn standing(&self, index: usize) -> Standing {
+        let Some(endpoint) = self.group.backend.endpoints.get(index) else {
+            return Standing::default();
         };
+        let state = &self.book.known(self.group, index).state;
+        let is_marked = health::is_marked(state);
+        let at = if is_marked {
+            self.book.shared.since_start(self.now)
+        } else {
+            0
+        };
+        Standing {
+            tried: self.tried.contains(&endpoint.address),
+            stale: endpoint.stale,
+            failed: is_marked && health::has_failed(state, at),
+            ejected: is_marked && health::is_ejected(state, at),
+        }
+    }
+
+    fn load(&self, index: usize) -> f64 {
+        self.book.known(self.group, index).load(self.now)
     }
 }
 

@@ -11,8 +11,9 @@ use std::{io, thread};
 
 use mesh_api::name::{DestinationName, ObjectName, Port};
 use socket2::SockRef;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
 use crate::context::{Context, Shared, keep_tidy};
 use crate::error::Kind;
@@ -101,19 +102,24 @@ impl Workers {
                 connections: Arc::clone(&connections),
             });
             let (shared, drain) = (Arc::clone(shared), shared.drain.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            // Made on its thread, which it does not leave: what went wrong is told from there.
+            let (made, told) = std::sync::mpsc::channel();
             let body = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    // Who starts the workers waits for it.
+                    Err(error) => return made.send(Err(error)).unwrap_or_default(),
+                };
+                made.send(Ok(())).unwrap_or_default();
                 let context = Rc::new(Context::new(index, shared));
-                let tasks = LocalSet::new();
-                tasks.block_on(&runtime, run(context, accepted, connections, drain));
+                runtime.block_on(run(context, accepted, connections, drain));
             };
-            threads.push(
-                thread::Builder::new()
-                    .name(format!("worker-{index}"))
-                    .spawn(body)?,
-            );
+            let name = format!("worker-{index}");
+            threads.push(thread::Builder::new().name(name).spawn(body)?);
+            told.recv().map_err(io::Error::other)??;
         }
         let handles = handles.into();
         let telemetry = Arc::clone(shared.telemetry());

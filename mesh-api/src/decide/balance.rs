@@ -6,12 +6,191 @@
 //! between p² and 1-(1-p)² of the picks. *Round robin* gives each candidate its exact share in each
 //! run of as many turns as the weights, reduced to their smallest whole ratio, sum up to.
 //!
+//! Endpoints that are as they should be come first, then stale ones, and last those that could not be
+//! connected to and may not be ejected. Peak EWMA looks at no more than the few it draws while those are
+//! as they should be: what a pick takes does not grow with the backend.
+//!
 //! Panic mode: where no candidate is usable, all are picked from, since a guess beats a sure failure.
 
 use std::time::Duration;
 
 use crate::decide::Random;
-use crate::model::policy::Algorithm;
+use crate::model::policy::{Algorithm, DEFAULTS};
+
+/// Pairs that are drawn before every endpoint is looked at.
+const DRAWS: usize = 4;
+
+/// How an endpoint stands when one is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
+pub struct Standing {
+    /// The request tried it already: it is not picked.
+    pub tried: bool,
+    /// The control plane saw it last some time ago.
+    pub stale: bool,
+    /// Connecting to it failed lately.
+    pub failed: bool,
+    /// It is ejected for that: it is not picked while at most the allowed share is.
+    pub ejected: bool,
+}
+
+impl Standing {
+    fn is_first_choice(self) -> bool {
+        !(self.tried || self.stale || self.failed)
+    }
+}
+
+/// The endpoints of a backend, by their places.
+pub trait Members {
+    /// How one stands.
+    fn standing(&self, index: usize) -> Standing;
+
+    /// What is expected of it: see [`Candidate::load`].
+    fn load(&self, index: usize) -> f64;
+}
+
+/// The weights of a backend's endpoints, so that one can be drawn without looking at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
+    count: usize,
+    /// Of all, where `sums` is empty.
+    common: u32,
+    /// Of the weights up to each, itself included.
+    sums: Vec<u64>,
+}
+
+impl Weights {
+    /// Weights as endpoints have them; 0 counts as 1.
+    pub fn new(weights: impl Iterator<Item = u32> + Clone) -> Self {
+        let mut rest = weights.clone();
+        let common = rest.next().unwrap_or_default().max(1);
+        let differ = rest.any(|weight| weight.max(1) != common);
+        let sum = |sum: &mut u64, weight: u32| {
+            *sum += u64::from(weight.max(1));
+            Some(*sum)
+        };
+        Self {
+            count: weights.clone().count(),
+            common,
+            sums: if differ {
+                weights.scan(0, sum).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    fn of(&self, index: usize) -> u32 {
+        let Some(sum) = self.sums.get(index) else {
+            return self.common;
+        };
+        let before = index.checked_sub(1).and_then(|at| self.sums.get(at));
+        u32::try_from(sum - before.copied().unwrap_or_default()).unwrap_or(u32::MAX)
+    }
+
+    /// Two places, by the rules of [`Algorithm::PeakEwma`] where all may be picked.
+    fn draw(&self, random: &mut dyn Random) -> (usize, usize) {
+        let below = |bound: usize, random: &mut dyn Random| {
+            usize::try_from(random.below(bound as u64)).unwrap_or_default()
+        };
+        if let Some(total) = self.sums.last() {
+            let mut at = || {
+                let point = random.below(*total);
+                self.sums.partition_point(|sum| *sum <= point)
+            };
+            return (at(), at());
+        }
+        let first = below(self.count, random);
+        let other = below(self.count.saturating_sub(1), random);
+        (first, other + usize::from(other >= first))
+    }
+}
+
+/// Picks an endpoint; `None` if there is none that was not tried. `turn` counts the picks of the backend,
+/// and `room` is kept by the caller so that a pick allocates nothing.
+pub fn choose(
+    algorithm: Algorithm,
+    weights: &Weights,
+    members: &impl Members,
+    (turn, room): (u64, &mut Vec<Candidate>),
+    random: &mut dyn Random,
+) -> Option<usize> {
+    if algorithm == Algorithm::PeakEwma
+        && let Some(index) = sample(weights, members, random)
+    {
+        return Some(index);
+    }
+    for rank in Rank::ALL {
+        rank.gather(weights, members, room);
+        if room.iter().any(|candidate| candidate.usable) {
+            return pick(algorithm, room, turn, random);
+        }
+    }
+    None
+}
+
+/// The better of two that are drawn until both are as they should be; `None` if that takes too long.
+fn sample(weights: &Weights, members: &impl Members, random: &mut dyn Random) -> Option<usize> {
+    let is_first = |index: usize| members.standing(index).is_first_choice();
+    if weights.count < 2 {
+        return (weights.count == 1 && is_first(0)).then_some(0);
+    }
+    for _ in 0..DRAWS {
+        let (first, second) = weights.draw(random);
+        if is_first(first) && is_first(second) {
+            let better = members.load(second).total_cmp(&members.load(first)).is_lt();
+            return Some(if better { second } else { first });
+        }
+    }
+    None
+}
+
+/// Which endpoints a pick may choose from; each where those before have none.
+#[derive(Clone, Copy)]
+struct Rank {
+    /// Those that are stale.
+    stale: bool,
+    /// Also those that failed and may not be ejected.
+    failed: bool,
+}
+
+impl Rank {
+    const ALL: [Self; 4] = [
+        Self::new(false, false),
+        Self::new(true, false),
+        Self::new(false, true),
+        Self::new(true, true),
+    ];
+
+    const fn new(stale: bool, failed: bool) -> Self {
+        Self { stale, failed }
+    }
+
+    fn gather(self, weights: &Weights, members: &impl Members, room: &mut Vec<Candidate>) {
+        let all = 0..weights.count;
+        let out = all.clone().filter(|index| members.standing(*index).ejected);
+        let most = weights.count as u64 * u64::from(DEFAULTS.max_ejected_percent);
+        // The set may have shrunk since: the share that is out holds for the set as it is.
+        let heed = self.failed && out.count() as u64 * 100 <= most;
+        room.clear();
+        room.extend(all.map(|index| {
+            let standing = members.standing(index);
+            let is_out = if self.failed {
+                heed && standing.ejected
+            } else {
+                standing.failed
+            };
+            Candidate {
+                weight: weights.of(index),
+                load: members.load(index),
+                usable: standing.stale == self.stale && !standing.tried && !is_out,
+            }
+        }));
+    }
+}
 
 /// An endpoint as the pick sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -182,6 +361,110 @@ mod tests {
             counts[pick(algorithm, candidates, turn, &mut random).unwrap()] += 1;
         }
         counts
+    }
+
+    struct Fixed(Vec<(Standing, f64)>);
+
+    impl Members for Fixed {
+        fn standing(&self, index: usize) -> Standing {
+            self.0[index].0
+        }
+
+        fn load(&self, index: usize) -> f64 {
+            self.0[index].1
+        }
+    }
+
+    const GOOD: Standing = Standing {
+        tried: false,
+        stale: false,
+        failed: false,
+        ejected: false,
+    };
+    const TRIED: Standing = Standing {
+        tried: true,
+        ..GOOD
+    };
+    const STALE: Standing = Standing {
+        stale: true,
+        ..GOOD
+    };
+    const FAILED: Standing = Standing {
+        failed: true,
+        ..GOOD
+    };
+    const EJECTED: Standing = Standing {
+        ejected: true,
+        ..FAILED
+    };
+
+    fn chosen(weights: &[u32], members: &Fixed, picks: u64) -> Vec<u64> {
+        let (mut random, mut room) = (Seeded(7), Vec::new());
+        let weights = Weights::new(weights.iter().copied());
+        let mut counts = vec![0; members.0.len()];
+        for turn in 0..picks {
+            let place = (turn, &mut room);
+            let index = choose(Algorithm::PeakEwma, &weights, members, place, &mut random);
+            counts[index.unwrap()] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn endpoints_come_in_the_order_of_their_standing() {
+        let cases: [(&[Standing], &[usize]); 8] = [
+            (&[GOOD, GOOD, STALE, FAILED], &[0, 1]),
+            (&[TRIED, STALE, FAILED], &[1]),
+            (&[TRIED, STALE, STALE, EJECTED], &[1, 2]),
+            (&[TRIED, FAILED, EJECTED], &[1]),
+            // More than half are out, and the set shrank: that is not heeded.
+            (&[TRIED, EJECTED, EJECTED], &[1, 2]),
+            (&[EJECTED], &[0]),
+            (&[TRIED, TRIED], &[]),
+            (&[], &[]),
+        ];
+        for (standings, wanted) in cases {
+            let members = Fixed(standings.iter().map(|standing| (*standing, 1.0)).collect());
+            let weights = Weights::new(standings.iter().map(|_| 100));
+            let mut random = Seeded(3);
+            let picks = (0..60).filter_map(|turn| {
+                let place = (turn, &mut Vec::new());
+                choose(Algorithm::PeakEwma, &weights, &members, place, &mut random)
+            });
+            let picked: std::collections::BTreeSet<usize> = picks.collect();
+            assert_eq!(Vec::from_iter(picked), wanted, "{standings:?}");
+        }
+    }
+
+    #[test]
+    fn those_drawn_are_those_that_a_look_at_all_would_give() {
+        let even = chosen(&[100; 4], &Fixed(vec![(GOOD, 1.0); 4]), 40_000);
+        let about = |count: &u64| (9_500..10_500).contains(count);
+        assert!(even.iter().all(about), "{even:?}");
+        let weighted = chosen(&[900, 100], &Fixed(vec![(GOOD, 1.0); 2]), 10_000);
+        assert!((850..1150).contains(&weighted[1]), "{weighted:?}");
+        let loaded = Fixed(vec![(GOOD, 9.0), (GOOD, 1.0)]);
+        let loaded = chosen(&[900, 100], &loaded, 10_000);
+        assert!((1_750..2_050).contains(&loaded[1]), "{loaded:?}");
+        // One of a hundred is lost, and the rest share alike.
+        let mut members = Fixed(vec![(GOOD, 1.0); 100]);
+        members.0[17].0 = FAILED;
+        let counts = chosen(&[5; 100], &members, 99_000);
+        let within = |(index, count): (usize, &u64)| match index {
+            17 => *count == 0,
+            _ => (800..1200).contains(count),
+        };
+        assert!(counts.iter().enumerate().all(within), "{counts:?}");
+    }
+
+    #[test]
+    fn weights_are_as_they_were_given() {
+        for given in [&[7, 7, 7][..], &[3, 0, 9], &[], &[u32::MAX, 1]] {
+            let weights = Weights::new(given.iter().copied());
+            let told: Vec<u32> = (0..given.len()).map(|index| weights.of(index)).collect();
+            let wanted: Vec<u32> = given.iter().map(|weight| (*weight).max(1)).collect();
+            assert_eq!(told, wanted);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ use crate::telemetry::Ejection;
 use crate::tunnel::{Hint, TunnelError};
 use crate::upstream::load::Place;
 use crate::upstream::{
-    AttemptOutcome, ConnectError, Dialled, EjectionChange, IdleCheck, Outstanding, PoolKey, Stream,
+    AttemptOutcome, ConnectError, Dialled, EjectionChange, Group, IdleCheck, Outstanding, PoolKey,
+    Stream,
 };
 
 /// A connection to an endpoint, with what it counts for.
@@ -26,7 +28,7 @@ pub struct Reached {
     /// The connection, or a stream of one.
     pub leg: Upstream,
     /// The backend it was reached for.
-    pub backend: Arc<Backend>,
+    pub group: Rc<Group>,
     /// Which of its endpoints.
     pub index: usize,
     /// True if the endpoint proved who it is.
@@ -47,8 +49,13 @@ pub struct Counted {
 impl Reached {
     /// Where the other end is.
     pub fn endpoint(&self) -> Option<SocketAddr> {
-        let endpoint = self.backend.endpoints.get(self.index);
+        let endpoint = self.backend().endpoints.get(self.index);
         endpoint.map(|endpoint| endpoint.address)
+    }
+
+    /// The backend it was reached for.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.group.backend()
     }
 
     /// The connection's bytes, of which nothing may have been read, and what it counts for; `None`
@@ -69,7 +76,7 @@ impl Reached {
 /// that a timeout cuts off counts as broken.
 pub struct Watch<'c> {
     context: &'c Context,
-    backend: Arc<Backend>,
+    group: Rc<Group>,
     index: usize,
     started: Instant,
     settled: bool,
@@ -85,9 +92,10 @@ impl Watch<'_> {
     }
 
     fn observe(&self, outcome: AttemptOutcome) {
-        let latency = self.started.elapsed();
+        let now = Instant::now();
+        let latency = now - self.started;
         self.context
-            .observe(&self.backend, self.index, outcome, latency);
+            .observe(&self.group, self.index, outcome, (latency, now));
     }
 }
 
@@ -101,7 +109,8 @@ impl Drop for Watch<'_> {
 
 /// An idle connection and its place under the destination's limit.
 pub(super) struct Kept {
-    connection: Connection<Stream>,
+    /// Boxed, since it moves with each exchange.
+    connection: Box<Connection<Stream>>,
     place: Place,
 }
 
@@ -113,126 +122,127 @@ impl IdleCheck for Kept {
 }
 
 impl Context {
-    /// Chooses an endpoint of `backend`; one already `tried` only where there is no other.
-    pub fn pick(&self, backend: &Backend, tried: &[SocketAddr]) -> Option<usize> {
+    /// Chooses an endpoint of a backend at `now`; one already `tried` only where there is no other.
+    pub fn pick(&self, group: &Group, tried: &[SocketAddr], now: Instant) -> Option<usize> {
         let mut upstream = self.upstream.borrow_mut();
-        let now = Instant::now();
-        upstream.pick(backend, tried, now).or_else(|| {
+        upstream.pick(group, tried, now).or_else(|| {
             if tried.is_empty() {
                 None
             } else {
-                upstream.pick(backend, &[], now)
+                upstream.pick(group, &[], now)
             }
         })
     }
 
-    /// Whether `backend` has an endpoint left that was neither tried nor failed to be connected to lately.
-    pub fn has_untried(&self, backend: &Backend, tried: &[SocketAddr]) -> bool {
-        let mut upstream = self.upstream.borrow_mut();
-        upstream.has_untried(backend, tried, Instant::now())
+    /// Whether an endpoint is left that was neither tried nor failed to be connected to lately.
+    pub fn has_untried(&self, group: &Group, tried: &[SocketAddr]) -> bool {
+        let upstream = self.upstream.borrow();
+        upstream.has_untried(group, tried, Instant::now())
     }
 
-    /// Reaches `backend.endpoints[index]` to speak `version` to it; by a new connection if `fresh`,
+    /// Reaches an endpoint of a backend, by its index, to speak `version` to it; by a new connection if `fresh`,
     /// where it is not shared.
     ///
     /// # Errors
     /// Nothing was sent in any case.
     pub async fn reach(
         &self,
-        backend: &Arc<Backend>,
+        group: &Rc<Group>,
         index: usize,
-        fresh: bool,
-        version: Version,
+        (version, fresh): (Version, bool),
+        now: Instant,
     ) -> Result<Reached, Error> {
         let hint = match version {
             Version::Http2 => Hint::Http2,
             Version::Http10 | Version::Http11 => Hint::Http,
         };
-        self.reach_by(backend, index, fresh, (version, hint)).await
+        self.reach_by(group, index, (version, hint, fresh), now)
+            .await
     }
 
-    /// Reaches `backend.endpoints[index]` for opaque bytes, by a connection of their own.
+    /// Reaches an endpoint for opaque bytes, by a connection of their own.
     ///
     /// # Errors
     /// As [`Context::reach`].
     pub async fn reach_opaque(
         &self,
-        backend: &Arc<Backend>,
+        group: &Rc<Group>,
         index: usize,
         hint: Hint,
     ) -> Result<Reached, Error> {
-        let spoken = (Version::Http11, hint);
-        self.reach_by(backend, index, true, spoken).await
+        let spoken = (Version::Http11, hint, true);
+        self.reach_by(group, index, spoken, Instant::now()).await
     }
 
     async fn reach_by(
         &self,
-        backend: &Arc<Backend>,
+        group: &Rc<Group>,
         index: usize,
-        fresh: bool,
-        (version, hint): (Version, Hint),
+        (version, hint, fresh): (Version, Hint, bool),
+        now: Instant,
     ) -> Result<Reached, Error> {
-        let endpoint = backend.endpoints.get(index);
+        let endpoint = group.backend().endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
-        let credentials = self.credentials();
         let tunnelled = matches!(endpoint.transport, Transport::Hbone { .. });
+        let credentials = if tunnelled { self.credentials() } else { None };
         if tunnelled && credentials.is_none() {
             // Without an identity there is no tunnel, and nothing that stands in for one.
             return Err(Error::upstream(Kind::ConnectFailed).because(ConnectError::NoIdentity));
         }
-        let key = PoolKey::new(endpoint, credentials.as_deref());
-        let outstanding = self.upstream.borrow_mut().state(endpoint.address).begin();
+        let key = group.pool_key(index, credentials.as_deref());
+        let key = key.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+        let outstanding = self.upstream.borrow().state(group, index).begin();
+        // The app's latency: a handshake says nothing of it.
+        let mut started = now;
+        // What is rare is boxed: every exchange holds the room that this takes.
         let (leg, place) = if version == Version::Http2 {
-            let dial = async || self.dial_shared(backend, index, endpoint).await;
-            (Upstream::Http2(self.streams.open(&key, dial).await?), None)
+            let dial = async || self.dial_shared(group, index).await;
+            let stream = Box::pin(self.streams.open(&key, dial)).await?;
+            started = Instant::now();
+            (Upstream::Http2(Box::new(stream)), None)
         } else {
             let pooled = if fresh {
                 None
             } else {
-                self.pool.borrow_mut().checkout(&key, Instant::now())
+                self.pool.borrow_mut().checkout(&key, now)
             };
-            let Kept { connection, place } = match pooled {
-                Some(kept) => kept,
-                None => self.dial(backend, index, endpoint, hint).await?,
+            let Kept { connection, place } = if let Some(kept) = pooled {
+                kept
+            } else {
+                let dialled = Box::pin(self.dial(group, index, hint)).await?;
+                started = Instant::now();
+                dialled
             };
             (Upstream::Http1(connection), Some(place))
         };
         Ok(Reached {
             leg,
-            backend: Arc::clone(backend),
+            group: Rc::clone(group),
             index,
             tunnelled,
             key,
-            // The app's latency: a handshake says nothing of it.
-            started: Instant::now(),
+            started,
             place,
             outstanding,
         })
     }
 
-    async fn dial_shared(
-        &self,
-        backend: &Backend,
-        index: usize,
-        endpoint: &Endpoint,
-    ) -> Result<Dialled, Error> {
-        let Kept { connection, place } = self.dial(backend, index, endpoint, Hint::Http2).await?;
+    async fn dial_shared(&self, group: &Group, index: usize) -> Result<Dialled, Error> {
+        let Kept { connection, place } = self.dial(group, index, Hint::Http2).await?;
+        let settings = &group.backend().settings;
         Ok(Dialled {
             stream: connection.into_inner().0,
             place,
-            idle: backend.settings.pool_idle.value,
-            limit: backend.settings.connect_timeout.value,
+            idle: settings.pool_idle.value,
+            limit: settings.connect_timeout.value,
         })
     }
 
-    async fn dial(
-        &self,
-        backend: &Backend,
-        index: usize,
-        endpoint: &Endpoint,
-        hint: Hint,
-    ) -> Result<Kept, Error> {
-        let limits = self.limits(&backend.name);
+    async fn dial(&self, group: &Group, index: usize, hint: Hint) -> Result<Kept, Error> {
+        let backend = group.backend();
+        let endpoint = backend.endpoints.get(index);
+        let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
+        let limits = self.limits(group);
         // A dead connection that waits in the pool must not keep a new one out.
         let place = limits.connections.enter().or_else(|| {
             self.tidy();
@@ -248,7 +258,7 @@ impl Context {
             .await;
         dialled
             .map(|stream| Kept {
-                connection: Connection::new(stream),
+                connection: Box::new(Connection::new(stream)),
                 place,
             })
             .map_err(|error| {
@@ -256,7 +266,8 @@ impl Context {
                 // A caller that may not call says nothing of the endpoint.
                 if kind != Kind::Denied {
                     let outcome = AttemptOutcome::ConnectFailed;
-                    self.observe(backend, index, outcome, started.elapsed());
+                    let now = Instant::now();
+                    self.observe(group, index, outcome, (now - started, now));
                 }
                 Error::upstream(kind).because(error)
             })
@@ -267,32 +278,39 @@ impl Context {
     /// # Errors
     /// As [`Context::reach`].
     pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
-        self.reach(backend, 0, false, Version::Http11).await
+        let group = self.group(backend);
+        let spoken = (Version::Http11, false);
+        self.reach(&group, 0, spoken, Instant::now()).await
     }
 
     /// Records that connecting to an opaque endpoint took `latency`: all that is seen of its load.
     pub fn observe_connected(&self, reached: &Reached, latency: Duration) {
         let outcome = AttemptOutcome::Answered;
-        self.observe(&reached.backend, reached.index, outcome, latency);
+        let observed = (latency, Instant::now());
+        self.observe(&reached.group, reached.index, outcome, observed);
     }
 
     /// Watches the try that `reached` is for.
     pub fn watch(&self, reached: &Reached) -> Watch<'_> {
         Watch {
             context: self,
-            backend: Arc::clone(&reached.backend),
+            group: Rc::clone(&reached.group),
             index: reached.index,
             started: reached.started,
             settled: false,
         }
     }
 
-    fn observe(&self, backend: &Backend, index: usize, outcome: AttemptOutcome, latency: Duration) {
-        let now = Instant::now();
-        let change = self
-            .upstream
-            .borrow_mut()
-            .observe(backend, index, outcome, latency, now);
+    fn observe(
+        &self,
+        group: &Group,
+        index: usize,
+        outcome: AttemptOutcome,
+        (latency, now): (Duration, Instant),
+    ) {
+        let upstream = self.upstream.borrow();
+        let change = upstream.observe(group, index, outcome, latency, now);
+        let backend = group.backend();
         if let Some(EjectionChange::Ejected(duration)) = change
             && let Some(endpoint) = backend.endpoints.get(index)
         {
@@ -312,7 +330,7 @@ impl Context {
             return;
         };
         if reuse && connection.is_clean() && !self.shared.drain.is_draining() {
-            let idle = reached.backend.settings.pool_idle.value;
+            let idle = reached.group.backend().settings.pool_idle.value;
             let kept = Kept { connection, place };
             self.pool
                 .borrow_mut()
@@ -326,8 +344,8 @@ impl Context {
             let dialled = Dialled {
                 stream: connection.into_inner().0,
                 place,
-                idle: reached.backend.settings.pool_idle.value,
-                limit: reached.backend.settings.connect_timeout.value,
+                idle: reached.group.backend().settings.pool_idle.value,
+                limit: reached.group.backend().settings.connect_timeout.value,
             };
             self.streams.adopt(&reached.key, dialled).await;
         }

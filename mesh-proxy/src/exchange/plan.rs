@@ -24,6 +24,7 @@ use crate::attempt::Plan;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{RequestHead, Version};
+use crate::upstream::Group;
 
 static UNCHANGED: HeaderChanges = HeaderChanges {
     set: Vec::new(),
@@ -70,7 +71,7 @@ pub(super) async fn gather<'h>(
             Toward::Backend(Arc::clone(&receiving.backend))
         }
         Scope::Calling(name) => Toward::Destination(find(context, name).await?),
-        Scope::ForwardProxy => by_host(context, host).await?,
+        Scope::ForwardProxy => Box::pin(by_host(context, host)).await?,
     };
     // HTTP/1.0 may come without a Host; upstream is HTTP/1.1, which may not.
     let host = match host {
@@ -122,11 +123,8 @@ async fn lookup(
 ) -> Result<Option<Arc<DestinationTable>>, Error> {
     let mut snapshot = context.snapshot();
     if !snapshot.destinations.contains_key(name) {
-        snapshot = context
-            .shared
-            .config
-            .known(name, DEFAULTS.config_wait)
-            .await;
+        let known = context.shared.config.known(name, DEFAULTS.config_wait);
+        snapshot = Box::pin(known).await;
     }
     match snapshot.destinations.get(name) {
         Some(Known::Present(table)) => Ok(Some(Arc::clone(table))),
@@ -156,7 +154,8 @@ async fn by_host(context: &Rc<Context>, authority: &str) -> Result<Toward, Error
     match facts.unknown_destinations {
         UnknownDestinations::Deny => Err(Error::internal(Kind::UnknownDestination)),
         UnknownDestinations::Allow => {
-            Ok(Toward::Backend(context.resolve_outside(host, port).await?))
+            let outside = Box::pin(context.resolve_outside(host, port));
+            Ok(Toward::Backend(outside.await?))
         }
     }
 }
@@ -200,8 +199,8 @@ impl Sources<'_> {
         let asked = asked(head);
         let table = match &self.toward {
             Toward::Backend(backend) => {
-                let plan = self.direct(backend, head, scope);
-                return Planned::Forward(plan.within(asked, asked, started));
+                let plan = self.direct(context.group(backend), head, scope, started);
+                return Planned::Forward(plan.within(asked, asked));
             }
             Toward::Destination(table) => table,
         };
@@ -219,18 +218,26 @@ impl Sources<'_> {
         match step {
             Step::Done(Decision::Forward(forward)) => {
                 let limit = deadline::request(forward.timeouts, asked);
-                let plan = self.plan(*forward, head);
-                Planned::Forward(plan.within(limit, asked, started))
+                let group = context.group(forward.backend);
+                let plan = self.plan(*forward, group, head, started);
+                Planned::Forward(plan.within(limit, asked))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
             Step::Ask(question) => match question {},
         }
     }
 
-    fn plan<'s>(&'s self, forward: Forward<'s>, head: &RequestHead) -> Plan<'s> {
+    fn plan<'s>(
+        &'s self,
+        forward: Forward<'s>,
+        group: Rc<Group>,
+        head: &RequestHead,
+        started: Instant,
+    ) -> Plan<'s> {
         Plan {
             rule: forward.rule,
-            backend: forward.backend,
+            group,
+            started,
             target: forward
                 .target
                 .map_or_else(|| self.path_and_query(), Cow::Owned),
@@ -250,9 +257,10 @@ impl Sources<'_> {
     /// Without rules: as it came.
     fn direct<'s>(
         &'s self,
-        backend: &'s Arc<Backend>,
+        group: Rc<Group>,
         head: &RequestHead,
         scope: &Scope,
+        started: Instant,
     ) -> Plan<'s> {
         let retry = match scope {
             Scope::Receiving(_) => &LOCAL_RETRY,
@@ -262,9 +270,11 @@ impl Sources<'_> {
             Scope::Receiving(receiving) => receiving.protocol,
             Scope::Calling(_) | Scope::ForwardProxy => Protocol::Detect,
         };
+        let version = upstream_version(group.backend(), protocol, head);
         Plan {
             rule: None,
-            backend,
+            group,
+            started,
             target: self.path_and_query(),
             host: Cow::Borrowed(&self.host),
             request_headers: [&UNCHANGED; 2],
@@ -273,7 +283,7 @@ impl Sources<'_> {
             grpc_deadline: None,
             per_try: None,
             retry,
-            version: upstream_version(backend, protocol, head),
+            version,
         }
     }
 

@@ -48,8 +48,8 @@ pub(super) async fn relay(
     } = answer;
     outcome.status = response.status();
     if response.status() == 101 {
-        outcome.upgraded = Some(reached);
-        return switch(downstream, &response, plan).await;
+        outcome.upgraded = Some(Box::new(reached));
+        return Box::pin(switch(downstream, &response, plan)).await;
     }
     if reached.tunnelled && response.field("mesh-error").is_some() {
         outcome.reason = Some("refused");

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::h1::field::{Fields, Kind};
 use crate::h1::head::Framing;
 use crate::h1::reject::Refusal;
-use crate::h1::scan::{Scan, Section};
+use crate::h1::scan::{MAX_FIELDS, Scan, Section};
 
 /// Digits of a chunk size.
 const MAX_DIGITS: u8 = 16;
@@ -239,7 +239,7 @@ fn trailers(section: &Bytes) -> Result<Taken, Refusal> {
     if lines.is_empty() {
         return Ok(Taken::End);
     }
-    let fields = Fields::read(section, 0).map_err(|_| Refusal::BadTrailer)?;
+    let fields = Fields::read(section, 0, MAX_FIELDS).map_err(|_| Refusal::BadTrailer)?;
     let bad = |name: &[u8]| Kind::of(name) != Kind::Other || is_forbidden(name);
     if fields.iter().any(|field| bad(field.name.of(section))) {
         return Err(Refusal::BadTrailer);

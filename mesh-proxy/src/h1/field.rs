@@ -10,6 +10,8 @@ use crate::h1::scan::MAX_FIELDS;
 
 /// Heads whose tables of fields a worker keeps for reuse.
 const KEPT: usize = 64;
+/// Fields that most heads do not exceed.
+const FEW: usize = 16;
 
 thread_local! {
     static TABLES: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
@@ -96,27 +98,43 @@ impl Fields {
 
     /// Adds a field that lies in `head` as a canonical line.
     pub(crate) fn push(&mut self, head: &[u8], name: Span, value: Span) -> Result<(), Refusal> {
-        self.0.push(field(head, name, value)?);
+        let legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+        if !value.of(head).iter().all(legal) {
+            return Err(Refusal::BadFieldValue);
+        }
+        self.0.push(field(head, name, value));
         Ok(())
     }
 
-    /// Reads the field lines of `head` from `start` to its empty line.
-    pub(crate) fn read(head: &[u8], start: usize) -> Result<Self, Refusal> {
-        let mut parsed = [EMPTY_HEADER; MAX_FIELDS];
+    /// Reads the field lines of `head`, `count` of them, from `start` to its empty line.
+    pub(crate) fn read(head: &[u8], start: usize, count: usize) -> Result<Self, Refusal> {
         let lines = head.get(start..).unwrap_or_default();
-        let count = match httparse::parse_headers(lines, &mut parsed) {
-            Ok(Status::Complete((_, found))) => found.len(),
+        // A table is written whole before it is used: most heads need a small one.
+        if count <= FEW {
+            Self::parse(head, lines, &mut [EMPTY_HEADER; FEW])
+        } else {
+            Self::parse(head, lines, &mut [EMPTY_HEADER; MAX_FIELDS])
+        }
+    }
+
+    fn parse<'h>(
+        head: &'h [u8],
+        lines: &'h [u8],
+        table: &mut [httparse::Header<'h>],
+    ) -> Result<Self, Refusal> {
+        let parsed = match httparse::parse_headers(lines, table) {
+            Ok(Status::Complete((_, parsed))) => parsed,
             Err(httparse::Error::HeaderValue) => return Err(Refusal::BadFieldValue),
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
             Err(httparse::Error::NewLine) => return Err(Refusal::BareCr),
             Ok(Status::Partial) | Err(_) => return Err(Refusal::BadFieldName),
         };
         let mut fields = Self::none();
-        for header in parsed.iter().take(count) {
+        fields.0.extend(parsed.iter().map(|header| {
             let name = offset(head, header.name.as_bytes());
             let value = offset(head, header.value.trim_ascii());
-            fields.0.push(field(head, name, value)?);
-        }
+            field(head, name, value)
+        }));
         Ok(fields)
     }
 
@@ -152,21 +170,17 @@ impl Drop for Fields {
     }
 }
 
-fn field(head: &[u8], name: Span, value: Span) -> Result<Field, Refusal> {
-    let legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-    if !value.of(head).iter().all(legal) {
-        return Err(Refusal::BadFieldValue);
-    }
+fn field(head: &[u8], name: Span, value: Span) -> Field {
     let byte = |at: u32| head.get(at as usize).copied();
     let canonical = value.start == name.end + 2
         && byte(name.end + 1) == Some(b' ')
         && byte(value.end) == Some(b'\r');
-    Ok(Field {
+    Field {
         name,
         value,
         kind: Kind::of(name.of(head)),
         canonical,
-    })
+    }
 }
 
 /// Where `part`, a slice of `head`, lies in it; an empty one outside lies at its start.

@@ -6,6 +6,7 @@ use crate::h1::field::{Field, Fields, Kind};
 use crate::h1::line::{self, Form, RequestLine, Span, StatusLine, Version};
 use crate::h1::meaning::Meaning;
 use crate::h1::reject::Refusal;
+use crate::h1::scan::Complete;
 
 /// How the end of a message's content is known (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,8 @@ pub struct ResponseHead {
 }
 
 impl RequestHead {
-    pub(super) fn new(bytes: Bytes, start: usize, line: RequestLine) -> Result<Self, Refusal> {
-        let mut fields = Fields::read(&bytes, start)?;
+    pub(super) fn new(bytes: Bytes, scan: &Complete, line: RequestLine) -> Result<Self, Refusal> {
+        let mut fields = Fields::read(&bytes, scan.fields, scan.count)?;
         let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);
@@ -224,11 +225,11 @@ impl mesh_api::decide::HeaderFields for RequestHead {
 impl ResponseHead {
     pub(super) fn new(
         bytes: Bytes,
-        start: usize,
+        scan: &Complete,
         line: StatusLine,
         method: &str,
     ) -> Result<Self, Refusal> {
-        let mut fields = Fields::read(&bytes, start)?;
+        let mut fields = Fields::read(&bytes, scan.fields, scan.count)?;
         let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);

@@ -41,12 +41,13 @@ pub(super) struct Scan {
     start: Option<StartLine>,
 }
 
-/// A complete section: its length with the empty line, and where its fields start.
+/// A complete section: its length with the empty line, where its fields start, and how many there are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Complete {
     pub(super) len: usize,
     pub(super) start: Option<StartLine>,
     pub(super) fields: usize,
+    pub(super) count: usize,
 }
 
 impl Scan {
@@ -90,6 +91,7 @@ impl Scan {
                     len: end + 2,
                     start: self.start,
                     fields: self.first_field(bytes),
+                    count: self.fields,
                 }));
             }
             debug_assert!(first <= end, "a line starts before it ends");

@@ -83,22 +83,11 @@ impl Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = 0;
-            let pieces = self
-                .pieces
-                .iter()
-                .map(|piece| &piece[..])
-                .chain([&self.tail[..]]);
-            for (slice, piece) in slices
-                .iter_mut()
-                .zip(pieces.filter(|piece| !piece.is_empty()))
-            {
-                *slice = IoSlice::new(piece);
-                used += 1;
-            }
-            let slices = slices.get(..used).unwrap_or_default();
-            let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, slices))?;
+            let written = if self.pieces.is_empty() {
+                ready!(Pin::new(&mut *io).poll_write(cx, &self.tail))?
+            } else {
+                ready!(self.poll_write_pieces(io, cx))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -106,6 +95,29 @@ impl Outgoing {
         }
         self.tail.release();
         Pin::new(io).poll_flush(cx)
+    }
+
+    fn poll_write_pieces<T: AsyncWrite + Unpin>(
+        &self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 0;
+        let pieces = self
+            .pieces
+            .iter()
+            .map(|piece| &piece[..])
+            .chain([&self.tail[..]]);
+        for (slice, piece) in slices
+            .iter_mut()
+            .zip(pieces.filter(|piece| !piece.is_empty()))
+        {
+            *slice = IoSlice::new(piece);
+            used += 1;
+        }
+        let slices = slices.get(..used).unwrap_or_default();
+        Pin::new(io).poll_write_vectored(cx, slices)
     }
 
     fn queue_bytes(&mut self, bytes: Bytes) {

@@ -54,7 +54,7 @@ pub type Received = Result<RequestHead, Refusal>;
 /// `handler`, all side by side. Once `drain` is ready no new stream is taken (GOAWAY twice) and
 /// open ones finish.
 ///
-/// Must be used within a `LocalSet`. Dropping the future breaks every stream.
+/// Must be used where tasks stay on their thread (`spawn_local`). Dropping the future breaks every stream.
 ///
 /// # Errors
 /// The connection broke, or the peer broke the protocol. Its handlers have ended by then.

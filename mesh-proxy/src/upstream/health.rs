@@ -19,6 +19,11 @@ pub enum EjectionChange {
     Returned,
 }
 
+/// Whether anything is held against the endpoint, at any time.
+pub(super) fn is_marked(state: &EndpointState) -> bool {
+    state.failed_until.load(Relaxed) > 0
+}
+
 /// Whether the endpoint is left out at `now` (milliseconds since the start).
 pub(super) fn is_ejected(state: &EndpointState, now: u64) -> bool {
     state.ejected_until.load(Relaxed) > now

@@ -1,8 +1,11 @@
 //! Idle connections kept for reuse, by a worker for itself.
 
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::model::backend::{Endpoint, Transport};
 use mesh_api::name::Identity;
@@ -14,11 +17,19 @@ const MAX_PER_KEY: usize = 256;
 /// Idle connections in all.
 const MAX_IDLE: usize = 4096;
 
-/// What an idle connection leads to: two are equal only if the same exchange may use either.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolKey {
+/// What an idle connection leads to: two are equal only if the same exchange may use either. Cheap to
+/// clone and to hash.
+#[derive(Clone, Debug)]
+pub struct PoolKey(Rc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     address: SocketAddr,
     tunnel: Option<TunnelKey>,
+    /// The generation of the credentials that it was made with, whether or not they matter to it.
+    generation: Option<u64>,
+    /// Of the address and the tunnel.
+    hash: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,18 +52,47 @@ impl PoolKey {
             }),
             _ => None,
         };
-        Self {
-            address: endpoint.address,
+        Self::of(
+            endpoint.address,
             tunnel,
-        }
+            credentials.map(Credentials::generation),
+        )
     }
 
     /// The key of plain connections to an address.
     pub fn plain(address: SocketAddr) -> Self {
-        Self {
+        Self::of(address, None, None)
+    }
+
+    fn of(address: SocketAddr, tunnel: Option<TunnelKey>, generation: Option<u64>) -> Self {
+        let hash = FixedState::default().hash_one((address, &tunnel));
+        Self(Rc::new(Parts {
             address,
-            tunnel: None,
-        }
+            tunnel,
+            generation,
+            hash,
+        }))
+    }
+
+    /// Whether it was made with credentials of this generation.
+    pub(super) fn is_of(&self, generation: Option<u64>) -> bool {
+        self.0.generation == generation
+    }
+}
+
+impl PartialEq for PoolKey {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |key: &Self| (key.0.address, key.0.hash);
+        Rc::ptr_eq(&self.0, &other.0)
+            || (parts(self) == parts(other) && self.0.tunnel == other.0.tunnel)
+    }
+}
+
+impl Eq for PoolKey {}
+
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
     }
 }
 

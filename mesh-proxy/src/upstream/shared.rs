@@ -15,7 +15,7 @@ use crate::h2::client::{self, ClientStream};
 use crate::h2::connection::Connection;
 use crate::h2::peer::Peer;
 
-/// A worker's shared connections. Must be used within a `LocalSet`; dropping it breaks every
+/// A worker's shared connections. Must be used where tasks stay on their thread (`spawn_local`); dropping it breaks every
 /// stream.
 #[derive(Default)]
 pub struct Shared {

@@ -2,14 +2,14 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use mesh_api::model::backend::Transport;
+use mesh_api::model::backend::{Endpoint, Transport};
 use mesh_api::model::policy::{BackendSettings, Budget};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 
-fn backend(count: u16) -> Backend {
+fn backend(count: u16) -> Arc<Backend> {
     let endpoint = |n| Endpoint {
         address: (Ipv4Addr::LOCALHOST, 1000 + n).into(),
         workload: None,
@@ -17,12 +17,44 @@ fn backend(count: u16) -> Backend {
         weight: 100,
         stale: false,
     };
-    Backend {
+    Arc::new(Backend {
         name: "demo/shop:80".parse().unwrap(),
         protocol: mesh_api::model::destination::Protocol::Http,
         settings: BackendSettings::default(),
         endpoints: (0..count).map(endpoint).collect(),
-    }
+    })
+}
+
+/// Picks, by the worker's group of the backend.
+fn pick(
+    upstream: &mut Upstream,
+    backend: &Arc<Backend>,
+    tried: &[SocketAddr],
+    now: Instant,
+) -> Option<usize> {
+    let group = upstream.group(backend);
+    upstream.pick(&group, tried, now)
+}
+
+fn observe(
+    upstream: &mut Upstream,
+    (backend, index): (&Arc<Backend>, usize),
+    outcome: AttemptOutcome,
+    latency: Duration,
+    now: Instant,
+) -> Option<EjectionChange> {
+    let group = upstream.group(backend);
+    upstream.observe(&group, index, outcome, latency, now)
+}
+
+fn has_untried(
+    upstream: &mut Upstream,
+    backend: &Arc<Backend>,
+    tried: &[SocketAddr],
+    now: Instant,
+) -> bool {
+    let group = upstream.group(backend);
+    upstream.has_untried(&group, tried, now)
 }
 
 fn upstream(start: Instant) -> Upstream {
@@ -38,17 +70,12 @@ fn an_ejected_endpoint_is_left_out_until_its_time_or_a_success() {
     let start = Instant::now();
     let (mut upstream, backend) = (upstream(start), backend(2));
     let fail = |upstream: &mut Upstream, index, now| {
-        upstream.observe(
-            &backend,
-            index,
-            AttemptOutcome::ConnectFailed,
-            seconds(0),
-            now,
-        )
+        let outcome = AttemptOutcome::ConnectFailed;
+        observe(upstream, (&backend, index), outcome, seconds(0), now)
     };
     let picks = |upstream: &mut Upstream, now| -> HashSet<_> {
         (0..50)
-            .filter_map(|_| upstream.pick(&backend, &[], now))
+            .filter_map(|_| pick(upstream, &backend, &[], now))
             .collect()
     };
     assert_eq!(picks(&mut upstream, start), HashSet::from([0, 1]));
@@ -76,13 +103,9 @@ fn an_ejected_endpoint_is_left_out_until_its_time_or_a_success() {
         fail(&mut upstream, 0, later),
         Some(EjectionChange::Ejected(seconds(2)))
     );
-    let answered = upstream.observe(
-        &backend,
-        0,
-        AttemptOutcome::Answered,
-        Duration::from_millis(1),
-        later,
-    );
+    let moment = Duration::from_millis(1);
+    let outcome = AttemptOutcome::Answered;
+    let answered = observe(&mut upstream, (&backend, 0), outcome, moment, later);
     assert_eq!(answered, Some(EjectionChange::Returned));
     assert_eq!(
         fail(&mut upstream, 0, later),
@@ -95,19 +118,19 @@ fn those_that_failed_beyond_the_ejected_half_come_last() {
     let start = Instant::now();
     let (mut upstream, backend) = (upstream(start), backend(4));
     let observe = |upstream: &mut Upstream, index, outcome| {
-        upstream.observe(&backend, index, outcome, seconds(0), start)
+        observe(upstream, (&backend, index), outcome, seconds(0), start)
     };
     for index in 0..3 {
         observe(&mut upstream, index, AttemptOutcome::ConnectFailed);
     }
     assert_eq!(upstream.endpoints().ejected(start).len(), 2, "at most half");
-    assert!((0..20).all(|_| upstream.pick(&backend, &[], start) == Some(3)));
+    assert!((0..20).all(|_| pick(&mut upstream, &backend, &[], start) == Some(3)));
     let tried = [backend.endpoints[3].address];
-    assert!(!upstream.has_untried(&backend, &tried, start));
+    assert!(!has_untried(&mut upstream, &backend, &tried, start));
     // Still better than none.
-    assert_eq!(upstream.pick(&backend, &tried, start), Some(2));
+    assert_eq!(pick(&mut upstream, &backend, &tried, start), Some(2));
     observe(&mut upstream, 2, AttemptOutcome::Answered);
-    assert!(upstream.has_untried(&backend, &tried, start));
+    assert!(has_untried(&mut upstream, &backend, &tried, start));
 }
 
 #[test]
@@ -116,43 +139,34 @@ fn picks_avoid_the_tried_the_slow_and_the_stale() {
     let (mut upstream, mut backend) = (upstream(start), backend(3));
     let address = |backend: &Backend, n: usize| backend.endpoints[n].address;
     let tried = [address(&backend, 0), address(&backend, 1)];
-    assert!((0..20).all(|_| upstream.pick(&backend, &tried, start) == Some(2)));
+    assert!((0..20).all(|_| pick(&mut upstream, &backend, &tried, start) == Some(2)));
     let all = [tried[0], tried[1], address(&backend, 2)];
-    assert_eq!(upstream.pick(&backend, &all, start), None);
+    assert_eq!(pick(&mut upstream, &backend, &all, start), None);
     // The slowest of three loses every pair it is in.
     for (index, millis) in [(0, 1), (1, 1), (2, 900)] {
         let latency = Duration::from_millis(millis);
-        upstream.observe(&backend, index, AttemptOutcome::Answered, latency, start);
+        let outcome = AttemptOutcome::Answered;
+        observe(&mut upstream, (&backend, index), outcome, latency, start);
     }
-    assert!((0..50).all(|_| upstream.pick(&backend, &[], start) != Some(2)));
+    assert!((0..50).all(|_| pick(&mut upstream, &backend, &[], start) != Some(2)));
     let later = start + seconds(120);
-    upstream.observe(
-        &backend,
-        0,
-        AttemptOutcome::Answered,
-        Duration::from_millis(1),
-        later,
-    );
-    upstream.observe(
-        &backend,
-        1,
-        AttemptOutcome::Answered,
-        Duration::from_millis(1),
-        later,
-    );
+    for index in [0, 1] {
+        let outcome = AttemptOutcome::Answered;
+        let moment = Duration::from_millis(1);
+        observe(&mut upstream, (&backend, index), outcome, moment, later);
+    }
     let again = (0..50)
-        .filter(|_| upstream.pick(&backend, &[], later) == Some(2))
+        .filter(|_| pick(&mut upstream, &backend, &[], later) == Some(2))
         .count();
     assert!(again > 0, "a slow endpoint is tried again after a while");
-    backend.endpoints[0].stale = true;
-    backend.endpoints[1].stale = true;
-    assert!((0..20).all(|_| upstream.pick(&backend, &[], start) == Some(2)));
+    // Another version of it: what is known of its endpoints stays.
+    let endpoints = &mut Arc::make_mut(&mut backend).endpoints;
+    endpoints[0].stale = true;
+    endpoints[1].stale = true;
+    assert!((0..20).all(|_| pick(&mut upstream, &backend, &[], start) == Some(2)));
     let fresh = [address(&backend, 2)];
-    assert!(
-        upstream
-            .pick(&backend, &fresh, start)
-            .is_some_and(|index| index < 2)
-    );
+    let picked = pick(&mut upstream, &backend, &fresh, start);
+    assert!(picked.is_some_and(|index| index < 2));
 }
 
 #[test]
@@ -164,16 +178,19 @@ fn shared_counts_follow_guards_and_snapshots() {
         Upstream::new(shared.clone(), 2),
     );
     let backend = backend(1);
-    let address = backend.endpoints[0].address;
-    let guard = one.state(address).begin();
-    assert_eq!(two.state(address).outstanding(), 1);
+    let state = |upstream: &mut Upstream| {
+        let group = upstream.group(&backend);
+        upstream.state(&group, 0)
+    };
+    let guard = state(&mut one).begin();
+    assert_eq!(state(&mut two).outstanding(), 1);
     drop(guard);
-    assert_eq!(two.state(address).outstanding(), 0);
-    let before = two.state(address);
+    assert_eq!(state(&mut two).outstanding(), 0);
+    let before = state(&mut two);
     shared.retain(&HashSet::new());
     assert!(shared.is_empty());
-    two.pick(&backend, &[], start);
-    assert!(!Arc::ptr_eq(&before, &two.state(address)));
+    pick(&mut two, &backend, &[], start);
+    assert!(!Arc::ptr_eq(&before, &state(&mut two)));
 
     let limit = Arc::new(load::Limit::new(2));
     let places = [limit.enter(), limit.enter()];
@@ -245,7 +262,7 @@ fn plain_connections_are_dialled_and_watched_for_closure() {
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let mut endpoint = backend(1).endpoints.remove(0);
+        let mut endpoint = backend(1).endpoints[0].clone();
         endpoint.address = listener.local_addr().unwrap();
         let dialer = Dialer::new(Rc::default());
         let mut stream = dialer
@@ -283,12 +300,13 @@ fn plain_connections_are_dialled_and_watched_for_closure() {
 fn ejection_is_not_heeded_where_nothing_else_is_left() {
     let start = Instant::now();
     let (mut upstream, two) = (upstream(start), backend(2));
-    upstream.observe(&two, 0, AttemptOutcome::ConnectFailed, seconds(0), start);
+    let outcome = AttemptOutcome::ConnectFailed;
+    observe(&mut upstream, (&two, 0), outcome, seconds(0), start);
     let mut one = backend(2);
-    one.endpoints.truncate(1);
-    assert_eq!(upstream.pick(&two, &[], start), Some(1));
+    Arc::make_mut(&mut one).endpoints.truncate(1);
+    assert_eq!(pick(&mut upstream, &two, &[], start), Some(1));
     assert_eq!(
-        upstream.pick(&one, &[], start),
+        pick(&mut upstream, &one, &[], start),
         Some(0),
         "the other endpoint is gone"
     );
