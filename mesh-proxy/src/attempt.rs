@@ -233,7 +233,7 @@ async fn try_once(
     };
     match plan.per_try {
         None => attempt.await,
-        Some(limit) => tokio::time::timeout(limit, attempt)
+        Some(limit) => Box::pin(tokio::time::timeout(limit, attempt))
             .await
             .unwrap_or_else(|_| Err(Error::upstream(Kind::PerTryTimeout))),
     }

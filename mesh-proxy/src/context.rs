@@ -154,6 +154,11 @@ impl Context {
         Arc::clone(self.reader.borrow_mut().current())
     }
 
+    /// Looks into the configuration in force, without holding it.
+    pub fn with_snapshot<R>(&self, look: impl FnOnce(&Snapshot) -> R) -> R {
+        look(self.reader.borrow_mut().current())
+    }
+
     /// The workload's credentials, once it has some.
     pub fn credentials(&self) -> Option<Arc<Credentials>> {
         self.shared.config.identity().current()

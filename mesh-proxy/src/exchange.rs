@@ -400,7 +400,7 @@ async fn carry_out(
         None => forward(context, downstream, head, &plan, outcome).await,
         Some(deadline) => {
             let forwarding = forward(context, downstream, head, &plan, outcome);
-            tokio::time::timeout_at(deadline.into(), forwarding)
+            Box::pin(tokio::time::timeout_at(deadline.into(), forwarding))
                 .await
                 .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
         }

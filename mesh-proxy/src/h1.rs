@@ -201,7 +201,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             None => return Ok(None),
         };
         let bytes = self.take_head(complete.len);
-        let head = RequestHead::new(bytes, &complete, line);
+        let head = RequestHead::new(bytes, complete.fields, line);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
         Ok(Some(head))
@@ -357,7 +357,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         };
         let bytes = self.take_head(complete.len);
-        let head = ResponseHead::new(bytes, &complete, line, method);
+        let head = ResponseHead::new(bytes, complete.fields, line, method);
         let head = head.map_err(|refusal| self.refuse(refusal))?;
         self.begin_content(head.framing());
         Ok(head)

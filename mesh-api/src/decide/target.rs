@@ -124,8 +124,12 @@ fn whole<'a>(path: Cow<'a, str>, query: Option<&'a str>) -> Target<'a> {
 }
 
 fn path_and_query(text: &str) -> Result<Target<'_>, BadTarget> {
-    let (path, query) = match text.split_once('?') {
-        Some((path, query)) => (path, Some(checked_query(query)?)),
+    let (path, query) = match text.bytes().position(|byte| byte == b'?') {
+        Some(at) => {
+            let (path, query) = text.split_at(at);
+            let query = query.strip_prefix('?').unwrap_or_default();
+            (path, Some(checked_query(query)?))
+        }
         None => (text, None),
     };
     Ok(whole(normal_path(path)?, query))
@@ -147,10 +151,10 @@ fn normal_path(path: &str) -> Result<Cow<'_, str>, BadTarget> {
     } else {
         Cow::Owned(decode_unreserved(path))
     };
-    if !decoded
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-    {
+    // Each segment follows a slash: most paths have none that begins with a dot.
+    let may_have_dots = decoded.as_bytes().windows(2).any(|pair| pair == b"/.");
+    let is_dots = |segment: &str| segment == "." || segment == "..";
+    if !may_have_dots || !decoded.split('/').any(is_dots) {
         return Ok(decoded);
     }
     without_dots(&decoded).map(Cow::Owned)

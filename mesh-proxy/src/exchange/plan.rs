@@ -17,7 +17,7 @@ use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::{DestinationTable, Known};
+use mesh_api::snapshot::{DestinationTable, Known, Snapshot};
 
 use super::{Receiving, Scope};
 use crate::attempt::Plan;
@@ -88,7 +88,14 @@ pub(super) async fn gather<'h>(
 /// A connection is served only while what is in force takes its caller, and plaintext if that is what
 /// came.
 fn check_still_open(context: &Context, receiving: &Receiving) -> Result<(), Error> {
-    let snapshot = context.snapshot();
+    context.with_snapshot(|snapshot| is_still_open(context, snapshot, receiving))
+}
+
+fn is_still_open(
+    context: &Context,
+    snapshot: &Snapshot,
+    receiving: &Receiving,
+) -> Result<(), Error> {
     let entry = snapshot.inbound.get(&receiving.entry.workload);
     let peer = receiving.peer.as_ref();
     if peer.is_none() {
@@ -121,18 +128,25 @@ async fn lookup(
     context: &Rc<Context>,
     name: &DestinationName,
 ) -> Result<Option<Arc<DestinationTable>>, Error> {
-    let mut snapshot = context.snapshot();
-    if !snapshot.destinations.contains_key(name) {
-        let known = context.shared.config.known(name, DEFAULTS.config_wait);
-        snapshot = Box::pin(known).await;
+    let now = context.with_snapshot(|snapshot| snapshot.destinations.get(name).map(table_of));
+    if let Some(known) = now {
+        return known;
     }
+    let known = context.shared.config.known(name, DEFAULTS.config_wait);
+    let snapshot = Box::pin(known).await;
     match snapshot.destinations.get(name) {
-        Some(Known::Present(table)) => Ok(Some(Arc::clone(table))),
-        Some(Known::Absent) => Ok(None),
-        Some(Known::Failed(reason)) => {
+        Some(known) => table_of(known),
+        None => Err(Error::internal(Kind::ConfigPending)),
+    }
+}
+
+fn table_of(known: &Known) -> Result<Option<Arc<DestinationTable>>, Error> {
+    match known {
+        Known::Present(table) => Ok(Some(Arc::clone(table))),
+        Known::Absent => Ok(None),
+        Known::Failed(reason) => {
             Err(Error::internal(Kind::BadConfiguration).because(reason.as_str()))
         }
-        None => Err(Error::internal(Kind::ConfigPending)),
     }
 }
 

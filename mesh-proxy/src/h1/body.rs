@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::h1::field::{Fields, Kind};
 use crate::h1::head::Framing;
 use crate::h1::reject::Refusal;
-use crate::h1::scan::{MAX_FIELDS, Scan, Section};
+use crate::h1::scan::{Scan, Section};
 
 /// Digits of a chunk size.
 const MAX_DIGITS: u8 = 16;
@@ -38,7 +38,7 @@ enum State {
     Extension { value: u64, len: usize },
     Chunk(u64),
     ChunkEnd,
-    Trailers(Scan),
+    Trailers(Box<Scan>),
     Done,
     Failed,
 }
@@ -118,7 +118,7 @@ impl Body {
                         return Ok(Taken::More);
                     };
                     self.state = State::Done;
-                    return trailers(&read.split_to(complete.len).freeze());
+                    return trailers(&read.split_to(complete.len).freeze(), &complete.fields);
                 }
                 State::ChunkEnd | State::Size { .. } | State::Extension { .. } => {
                     if !self.take_framing(read)? {
@@ -190,7 +190,7 @@ impl Body {
             return Ok(false);
         }
         self.state = match value {
-            0 => State::Trailers(Scan::new(Section::Trailers)),
+            0 => State::Trailers(Box::new(Scan::new(Section::Trailers))),
             left => State::Chunk(left),
         };
         Ok(true)
@@ -234,12 +234,11 @@ fn take_crlf(read: &mut BytesMut, bad: Refusal) -> Result<bool, Refusal> {
     }
 }
 
-fn trailers(section: &Bytes) -> Result<Taken, Refusal> {
+fn trailers(section: &Bytes, fields: &Fields) -> Result<Taken, Refusal> {
     let lines = section.slice(..section.len().saturating_sub(2));
     if lines.is_empty() {
         return Ok(Taken::End);
     }
-    let fields = Fields::read(section, 0, MAX_FIELDS).map_err(|_| Refusal::BadTrailer)?;
     let bad = |name: &[u8]| Kind::of(name) != Kind::Other || is_forbidden(name);
     if fields.iter().any(|field| bad(field.name.of(section))) {
         return Err(Refusal::BadTrailer);

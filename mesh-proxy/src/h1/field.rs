@@ -2,16 +2,11 @@
 
 use std::cell::RefCell;
 
-use httparse::{EMPTY_HEADER, Status};
-
-use crate::h1::line::Span;
+use crate::h1::line::{Span, is_token};
 use crate::h1::reject::Refusal;
-use crate::h1::scan::MAX_FIELDS;
 
 /// Heads whose tables of fields a worker keeps for reuse.
 const KEPT: usize = 64;
-/// Fields that most heads do not exceed.
-const FEW: usize = 16;
 
 thread_local! {
     static TABLES: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
@@ -98,44 +93,42 @@ impl Fields {
 
     /// Adds a field that lies in `head` as a canonical line.
     pub(crate) fn push(&mut self, head: &[u8], name: Span, value: Span) -> Result<(), Refusal> {
-        let legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-        if !value.of(head).iter().all(legal) {
+        if !is_value(value.of(head)) {
             return Err(Refusal::BadFieldValue);
         }
-        self.0.push(field(head, name, value));
+        self.0.push(Field {
+            name,
+            value,
+            kind: Kind::of(name.of(head)),
+            canonical: true,
+        });
         Ok(())
     }
 
-    /// Reads the field lines of `head`, `count` of them, from `start` to its empty line.
-    pub(crate) fn read(head: &[u8], start: usize, count: usize) -> Result<Self, Refusal> {
-        let lines = head.get(start..).unwrap_or_default();
-        // A table is written whole before it is used: most heads need a small one.
-        if count <= FEW {
-            Self::parse(head, lines, &mut [EMPTY_HEADER; FEW])
-        } else {
-            Self::parse(head, lines, &mut [EMPTY_HEADER; MAX_FIELDS])
+    /// Adds the field of a line, without its end, that starts `at` bytes into its head (RFC 9112 section 5).
+    pub(super) fn push_line(&mut self, line: &[u8], at: usize) -> Result<(), Refusal> {
+        let end = line.iter().position(|byte| !is_token(*byte));
+        let colon = end.filter(|end| *end > 0 && line.get(*end) == Some(&b':'));
+        let (name, rest) = line.split_at(colon.ok_or(Refusal::BadFieldName)?);
+        let rest = rest.get(1..).unwrap_or_default();
+        if !is_value(rest) {
+            return Err(Refusal::BadFieldValue);
         }
+        let value = rest.trim_ascii_start();
+        let before = rest.len() - value.len();
+        let value = value.trim_ascii_end();
+        let start = at + name.len() + 1 + before;
+        self.0.push(Field {
+            name: Span::new(at..at + name.len()),
+            value: Span::new(start..start + value.len()),
+            kind: Kind::of(name),
+            canonical: rest.first() == Some(&b' ') && rest.len() == value.len() + 1,
+        });
+        Ok(())
     }
 
-    fn parse<'h>(
-        head: &'h [u8],
-        lines: &'h [u8],
-        table: &mut [httparse::Header<'h>],
-    ) -> Result<Self, Refusal> {
-        let parsed = match httparse::parse_headers(lines, table) {
-            Ok(Status::Complete((_, parsed))) => parsed,
-            Err(httparse::Error::HeaderValue) => return Err(Refusal::BadFieldValue),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
-            Err(httparse::Error::NewLine) => return Err(Refusal::BareCr),
-            Ok(Status::Partial) | Err(_) => return Err(Refusal::BadFieldName),
-        };
-        let mut fields = Self::none();
-        fields.0.extend(parsed.iter().map(|header| {
-            let name = offset(head, header.name.as_bytes());
-            let value = offset(head, header.value.trim_ascii());
-            field(head, name, value)
-        }));
-        Ok(fields)
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Field> {
@@ -170,27 +163,60 @@ impl Drop for Fields {
     }
 }
 
-fn field(head: &[u8], name: Span, value: Span) -> Field {
-    let byte = |at: u32| head.get(at as usize).copied();
-    let canonical = value.start == name.end + 2
-        && byte(name.end + 1) == Some(b' ')
-        && byte(value.end) == Some(b'\r');
-    Field {
-        name,
-        value,
-        kind: Kind::of(name.of(head)),
-        canonical,
-    }
+/// Visible characters, spaces and tabs, and bytes beyond ASCII (RFC 9110 section 5.5). Looks at all of
+/// them, so that the compiler can take many at a time.
+fn is_value(bytes: &[u8]) -> bool {
+    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+    !bytes
+        .iter()
+        .fold(false, |found, byte| found | is_control(*byte))
 }
 
-/// Where `part`, a slice of `head`, lies in it; an empty one outside lies at its start.
-fn offset(head: &[u8], part: &[u8]) -> Span {
-    let start = (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
-    match start
-        .checked_add(part.len())
-        .filter(|end| *end <= head.len())
-    {
-        Some(end) => Span::new(start..end),
-        None => Span::default(),
+#[cfg(test)]
+mod tests {
+    use httparse::{EMPTY_HEADER, Status};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines near what is legal, and some that are not.
+    fn lines() -> impl Strategy<Value = Vec<u8>> {
+        let name = prop_oneof!["[!-~]{0,8}", "[a-zA-Z-]{1,12}", "[ a-z]{1,6}"];
+        let value = prop_oneof![
+            "[ \t]{0,2}[ -~\t]{0,40}[ \t]{0,2}".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..24),
+        ];
+        (name, prop::bool::weighted(0.9), value).prop_map(|(name, colon, value)| {
+            let colon: &[u8] = if colon { b":" } else { b"" };
+            let mut line = [name.as_bytes(), colon, &value].concat();
+            // Where lines end is the scan's to say.
+            line.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+            line
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_read_as_httparse_reads_them(line in lines()) {
+            prop_assume!(!matches!(line.first(), None | Some(b' ' | b'\t')));
+            let mut fields = Fields::none();
+            let read = fields.push_line(&line, 0);
+            let text = [&line[..], b"\r\n\r\n"].concat();
+            let mut table = [EMPTY_HEADER; 2];
+            match httparse::parse_headers(&text, &mut table) {
+                Ok(Status::Complete((_, [header]))) => {
+                    prop_assert_eq!(read, Ok(()));
+                    let field = fields.as_slice()[0];
+                    prop_assert_eq!(field.name.of(&line), header.name.as_bytes());
+                    prop_assert_eq!(field.value.of(&line), header.value.trim_ascii());
+                    let canonical = [header.name.as_bytes(), b": ", field.value.of(&line)].concat();
+                    prop_assert_eq!(field.canonical, canonical == line);
+                }
+                Err(httparse::Error::HeaderValue) => {
+                    prop_assert_eq!(read, Err(Refusal::BadFieldValue));
+                }
+                other => prop_assert_eq!(read, Err(Refusal::BadFieldName), "{:?}", other),
+            }
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::h1::field::{Field, Fields, Kind};
 use crate::h1::line::{self, Form, RequestLine, Span, StatusLine, Version};
 use crate::h1::meaning::Meaning;
 use crate::h1::reject::Refusal;
-use crate::h1::scan::Complete;
 
 /// How the end of a message's content is known (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +61,11 @@ pub struct ResponseHead {
 }
 
 impl RequestHead {
-    pub(super) fn new(bytes: Bytes, scan: &Complete, line: RequestLine) -> Result<Self, Refusal> {
-        let mut fields = Fields::read(&bytes, scan.fields, scan.count)?;
+    pub(super) fn new(
+        bytes: Bytes,
+        mut fields: Fields,
+        line: RequestLine,
+    ) -> Result<Self, Refusal> {
         let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);
@@ -225,11 +227,10 @@ impl mesh_api::decide::HeaderFields for RequestHead {
 impl ResponseHead {
     pub(super) fn new(
         bytes: Bytes,
-        scan: &Complete,
+        mut fields: Fields,
         line: StatusLine,
         method: &str,
     ) -> Result<Self, Refusal> {
-        let mut fields = Fields::read(&bytes, scan.fields, scan.count)?;
         let mut meaning = Meaning::read(&bytes, &mut fields, line.version)?;
         if meaning.length.is_some() && meaning.chunked {
             return Err(Refusal::LengthAndEncoding);

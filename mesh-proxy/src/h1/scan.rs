@@ -1,9 +1,10 @@
-//! Finds the end of a head or of trailers, line by line, wherever the reads split it.
+//! Reads a head or trailers line by line, wherever the reads split them.
 //!
 //! Faults are found in the order of the bytes, so a split never changes which one is reported.
 
 use memchr::memchr3;
 
+use crate::h1::field::Fields;
 use crate::h1::line::{self, RequestLine, StatusLine};
 use crate::h1::reject::Refusal;
 
@@ -32,22 +33,21 @@ pub(super) enum StartLine {
 }
 
 /// How far a section has been looked at.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Scan {
     section: Section,
     at: usize,
     line: usize,
-    fields: usize,
+    fields: Fields,
     start: Option<StartLine>,
 }
 
-/// A complete section: its length with the empty line, where its fields start, and how many there are.
-#[derive(Clone, Copy, Debug)]
+/// A complete section: its length with the empty line, and what is in it.
+#[derive(Debug)]
 pub(super) struct Complete {
     pub(super) len: usize,
     pub(super) start: Option<StartLine>,
-    pub(super) fields: usize,
-    pub(super) count: usize,
+    pub(super) fields: Fields,
 }
 
 impl Scan {
@@ -56,7 +56,7 @@ impl Scan {
             section,
             at: 0,
             line: 0,
-            fields: 0,
+            fields: Fields::none(),
             start: None,
         }
     }
@@ -90,27 +90,16 @@ impl Scan {
                 return Ok(Some(Complete {
                     len: end + 2,
                     start: self.start,
-                    fields: self.first_field(bytes),
-                    count: self.fields,
+                    fields: std::mem::replace(&mut self.fields, Fields::none()),
                 }));
             }
             debug_assert!(first <= end, "a line starts before it ends");
-            self.take_line(line)?;
+            self.take_line(line, first)?;
         }
     }
 
     fn expects_start(&self) -> bool {
         self.section != Section::Trailers && self.start.is_none()
-    }
-
-    /// Where the fields start: behind the start line.
-    fn first_field(&self, bytes: &[u8]) -> usize {
-        match self.section {
-            Section::Trailers => 0,
-            Section::Request | Section::Response => {
-                memchr::memchr(b'\n', bytes).map_or(0, |end| end + 1)
-            }
-        }
     }
 
     fn check_length(&self, line: &[u8], end: usize) -> Result<(), Refusal> {
@@ -124,7 +113,7 @@ impl Scan {
         }
     }
 
-    fn take_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn take_line(&mut self, line: &[u8], at: usize) -> Result<(), Refusal> {
         if self.expects_start() {
             self.start = Some(match self.section {
                 Section::Request => StartLine::Request(line::request_line(line)?),
@@ -135,14 +124,17 @@ impl Scan {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(self.in_trailers(Refusal::Fold));
         }
-        self.fields += 1;
         match self.section {
-            Section::Trailers if self.fields > MAX_TRAILER_FIELDS => Err(Refusal::TrailersTooLarge),
-            Section::Request | Section::Response if self.fields > MAX_FIELDS => {
-                Err(Refusal::TooManyFields)
+            Section::Trailers if self.fields.len() >= MAX_TRAILER_FIELDS => {
+                return Err(Refusal::TrailersTooLarge);
             }
-            _ => Ok(()),
+            Section::Request | Section::Response if self.fields.len() >= MAX_FIELDS => {
+                return Err(Refusal::TooManyFields);
+            }
+            _ => {}
         }
+        let pushed = self.fields.push_line(line, at);
+        pushed.map_err(|refusal| self.in_trailers(refusal))
     }
 
     fn in_trailers(&self, refusal: Refusal) -> Refusal {

@@ -16,6 +16,7 @@ mod receive;
 mod send;
 mod state;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -69,7 +69,7 @@ impl State {
             return Ok(());
         }
         self.initial_window = window;
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             stream.send_window += more;
             if stream.send_window > i64::from(MOST) {
                 return broken(Code::FLOW_CONTROL, "a window beyond the largest");

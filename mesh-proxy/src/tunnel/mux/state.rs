@@ -11,12 +11,13 @@ use super::frame::{self, Code, MOST, kind, setting};
 use super::head::Head;
 use super::hpack::Decoder;
 use super::stream::{Reset, Stream};
+use super::streams::Streams;
 use super::turn::Turns;
 use crate::buffer::Buffer;
 use crate::h2::{Credit, FRAME_SIZE, HEADER_LIST, MAX_STREAMS};
 use crate::tunnel::WINDOWS;
 
-/// Bytes that wait for the socket; streams wait beyond it.
+/// Bytes that wait for the socket; streams wait beyond it. A large buffer has room for them.
 const QUEUE: usize = 128 * 1024;
 /// Bytes that wait for the socket, beyond which nothing is read: what is queued for what a peer
 /// sends is bounded by what it takes.
@@ -69,8 +70,7 @@ pub(super) struct Last {
 )]
 pub(crate) struct State {
     pub(super) role: Role,
-    /// In order of their numbers.
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Streams,
     pub(super) out: Buffer,
     pub(super) last: Option<Last>,
     pub(super) send_window: i64,
@@ -111,7 +111,7 @@ impl State {
     pub(crate) fn new(role: Role) -> Self {
         let mut state = Self {
             role,
-            streams: Vec::new(),
+            streams: Streams::default(),
             out: Buffer::default(),
             last: None,
             send_window: i64::from(DEFAULT_WINDOW),
@@ -219,14 +219,7 @@ impl State {
     }
 
     pub(super) fn stream(&mut self, id: u32) -> Option<&mut Stream> {
-        let index = self.index(id)?;
-        self.streams.get_mut(index)
-    }
-
-    fn index(&self, id: u32) -> Option<usize> {
-        self.streams
-            .binary_search_by_key(&id, |stream| stream.id)
-            .ok()
+        self.streams.get_mut(id)
     }
 
     /// Streams on which something may still come or go.
@@ -386,8 +379,7 @@ impl State {
     }
 
     pub(super) fn forget(&mut self, id: u32) {
-        if let Some(index) = self.index(id) {
-            let stream = self.streams.remove(index);
+        if let Some(stream) = self.streams.remove(id) {
             self.release(stream.unread.len());
         }
     }
