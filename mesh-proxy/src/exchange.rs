@@ -5,13 +5,12 @@
 
 mod plan;
 mod respond;
+mod rest;
 
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -19,15 +18,14 @@ use h2::Reason;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
-use mesh_api::model::policy::DEFAULTS;
 use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use self::plan::Planned;
+use self::rest::{IDLE, Rest, read_head};
 use crate::attempt::{self, Plan, Tries};
 use crate::context::{Context, Reached, plain_backend};
-use crate::drain;
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::h2::{Resets, ServerStream, server};
@@ -38,8 +36,6 @@ use crate::upstream::{Group, Reset};
 
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
 
-/// Idle time after which a downstream connection is closed.
-const IDLE: Duration = Duration::from_hours(1);
 /// How long a draining proxy still takes a request on an idle connection: one may be on its way.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// How long the end of a connection may take: what the peer still sends is read and dropped, so
@@ -191,19 +187,14 @@ where
     // Both live as long as the connection: a timer and a listener made for each request cost more
     // than what they wait for.
     let (draining, idle) = (pin!(draining), pin!(sleep(IDLE)));
-    let mut rest = Rest {
-        watch,
-        draining,
-        idle,
-        since: Instant::now(),
-        is_listening: false,
-    };
+    let mut rest = Rest::new(watch, draining, idle);
+    // What is rare is boxed: an idle connection holds the room of all that may come.
     while rest.until_request(&mut downstream).await {
         let head = match read_head(&mut downstream).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err(fault) => {
-                refuse_head(context, &mut downstream, fault, scope).await;
+                Box::pin(refuse_head(context, &mut downstream, fault, scope)).await;
                 break;
             }
         };
@@ -231,7 +222,7 @@ where
             downstream.discard().await;
         }
     };
-    tokio::time::timeout(LAST_WORDS, ending)
+    Box::pin(tokio::time::timeout(LAST_WORDS, ending))
         .await
         .unwrap_or_default();
     None
@@ -281,69 +272,6 @@ where
     let telemetry = context.shared.telemetry();
     telemetry.message_refused(direction, Kind::UnsupportedProtocol.reason());
     server::refuse(io).await;
-}
-
-/// The head of the next request; `None` if the peer closed, or took too long.
-async fn read_head<T>(downstream: &mut Connection<T>) -> Result<Option<RequestHead>, RequestFault>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    // Most come whole, and need no timer.
-    if let Some(head) = downstream.take_request()? {
-        return Ok(Some(head));
-    }
-    let reading = tokio::time::timeout(DEFAULTS.head_timeout, downstream.read_request());
-    Box::pin(reading).await.unwrap_or(Ok(None))
-}
-
-/// What a connection waits for between two exchanges.
-struct Rest<'p, D> {
-    watch: drain::Watch,
-    draining: Pin<&'p mut D>,
-    /// Set anew only when it goes off.
-    idle: Pin<&'p mut Sleep>,
-    /// When the last exchange ended.
-    since: Instant,
-    /// True once both know whom to wake.
-    is_listening: bool,
-}
-
-impl<D: Future<Output = ()>> Rest<'_, D> {
-    /// True when a request's first bytes are there; false when the connection should end.
-    async fn until_request<T>(&mut self, downstream: &mut Connection<T>) -> bool
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        // What has not happened yet wakes this task: only then, or where it may have been woken while an
-        // exchange ran, are the others worth a look.
-        let mut looks = !self.is_listening || self.idle.is_elapsed() || self.watch.has_changed();
-        self.is_listening = true;
-        poll_fn(|task| {
-            if let Poll::Ready(readable) = downstream.poll_readable(task) {
-                return Poll::Ready(readable.unwrap_or(false));
-            }
-            if !std::mem::replace(&mut looks, true) {
-                return Poll::Pending;
-            }
-            if self.draining.as_mut().poll(task).is_ready() || self.poll_idle(task).is_ready() {
-                return Poll::Ready(false);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Ready once [`IDLE`] has passed since the last exchange.
-    fn poll_idle(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        while self.idle.as_mut().poll(task).is_ready() {
-            let end = tokio::time::Instant::from_std(self.since) + IDLE;
-            if self.idle.deadline() >= end {
-                return Poll::Ready(());
-            }
-            self.idle.as_mut().reset(end);
-        }
-        Poll::Pending
-    }
 }
 
 /// One exchange: carries it out and records it, whatever came of it. What follows, and when it ended.

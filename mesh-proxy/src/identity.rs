@@ -11,6 +11,7 @@ pub mod fixture;
 mod key;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod verify;
 
 use std::collections::HashMap;

@@ -92,12 +92,11 @@ async fn connect(
     let spoken =
         Spoken::declared(port.protocol).or_else(|| hint.map(|hint| detect::hinted(context, hint)));
     // Answered only once the app is there: a peer takes any other answer as unsent.
-    let reached = match spoken {
-        Some(Spoken::Http1) => context.reach_app(&receiving.backend).await,
-        _ => {
-            let group = context.group(&receiving.backend);
-            context.reach_opaque(&group, 0, Hint::Tcp).await
-        }
+    let reached = if spoken == Some(Spoken::Http1) {
+        context.reach_app(&receiving.backend).await
+    } else {
+        let group = context.group(&receiving.backend);
+        context.reach_opaque(&group, 0, Hint::Tcp).await
     };
     let reached = match reached {
         Ok(reached) => reached,

@@ -4,6 +4,7 @@
 //! it from each request's host, and a captured connection has it from its address.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,23 +36,28 @@ use crate::upstream::Reset;
 /// Time allowed to a client's first message where its port declares TLS.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
+/// What is left of a connection once it is known what it speaks. An idle one holds this alone, and no room
+/// for what led to it.
+pub type Rest<'c> = Pin<Box<dyn Future<Output = ()> + 'c>>;
+
 /// Serves a connection to an explicit listener of `name`.
-pub async fn serve(context: &Rc<Context>, stream: TcpStream, name: &DestinationName) {
-    serve_stream(context, stream, BytesMut::new(), name).await;
+pub async fn serve(
+    context: &Rc<Context>,
+    stream: TcpStream,
+    name: DestinationName,
+) -> Option<Rest<'_>> {
+    serve_stream(context, stream, BytesMut::new(), name).await
 }
 
 /// Serves a connection to the HTTP forward proxy. After a CONNECT, what follows is handled as if
 /// the app had dialled the authority itself.
-pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
+pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) -> Option<Rest<'_>> {
     let connection = Connection::new(stream);
-    let handover = exchange::serve(context, connection, &Scope::ForwardProxy).await;
-    let Some(Handover {
+    let serving = exchange::serve(context, connection, &Scope::ForwardProxy);
+    let Handover {
         mut downstream,
         authority,
-    }) = handover
-    else {
-        return;
-    };
+    } = Box::pin(serving).await?;
     let host_and_port = authority.rsplit_once(':');
     let name = host_and_port.and_then(|(host, port)| {
         context
@@ -60,30 +66,36 @@ pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) {
             .destination_of(host, port.parse().ok()?)
     });
     let Some(name) = name else {
-        return exchange::refuse_connect(downstream, Kind::UnknownDestination).await;
+        exchange::refuse_connect(downstream, Kind::UnknownDestination).await;
+        return None;
     };
     downstream.queue(b"HTTP/1.1 200 OK\r\n\r\n");
-    if downstream.flush().await.is_ok() {
-        let (stream, first) = downstream.into_inner();
-        serve_stream(context, stream, first, &name).await;
-    }
+    downstream.flush().await.ok()?;
+    let (stream, first) = downstream.into_inner();
+    serve_stream(context, stream, first, name).await
 }
 
 /// Serves a connection of the workload that the system redirected here.
-pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
+pub async fn serve_captured(
+    context: &Rc<Context>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Rest<'_>> {
     let Ok(original) = capture::original_destination(&stream) else {
         stream.reset();
         let reason = Kind::NotHere.reason();
-        return context.refuse_connection(Direction::Outbound, reason, peer);
+        context.refuse_connection(Direction::Outbound, reason, peer);
+        return None;
     };
     if let Some(check) = context.shared.redirect.as_deref()
         && check.is_meant(original)
     {
-        return check.answer(stream).await;
+        check.answer(stream).await;
+        return None;
     }
     let outside = match dialled(context, original).await {
         Dialled::Service(name) => {
-            return serve_stream(context, stream, BytesMut::new(), &name).await;
+            return serve_stream(context, stream, BytesMut::new(), name).await;
         }
         Dialled::Outside => {
             let host = original.ip().to_string();
@@ -100,13 +112,15 @@ pub async fn serve_captured(context: &Rc<Context>, stream: TcpStream, peer: Sock
                 first: BytesMut::new(),
                 facts: Facts::new(Direction::Outbound, name, Hint::Tcp),
             };
-            tcp::connect(context, &backend, None, passage).await;
+            let carrying = async move { tcp::connect(context, &backend, None, passage).await };
+            Some(Box::pin(carrying))
         }
         Err(error) => {
             let reason = error.kind.reason();
             tracing::debug!(%original, reason, "captured connection refused");
             context.refuse_connection(Direction::Outbound, reason, peer);
             stream.reset();
+            None
         }
     }
 }
@@ -134,27 +148,27 @@ async fn serve_stream<T>(
     context: &Rc<Context>,
     mut stream: T,
     mut first: BytesMut,
-    name: &DestinationName,
-) where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    name: DestinationName,
+) -> Option<Rest<'_>>
+where
+    T: AsyncRead + AsyncWrite + Reset + Unpin + 'static,
 {
     let started = Instant::now();
-    let table = Box::pin(find(context, name)).await;
+    let table = Box::pin(find(context, &name)).await;
     let known = table.as_ref().ok();
     let told = Box::pin(told(context, known, &mut stream, &mut first)).await;
-    let scope = Scope::Calling(name.clone());
     match told.spoken {
+        // An idle connection keeps no configuration alive.
         Spoken::Http1 => {
-            // An idle connection keeps no configuration alive.
-            drop(table);
             let connection = Connection::with_read(stream, first);
-            Box::pin(exchange::serve(context, connection, &scope)).await;
-            return;
+            return Some(Box::pin(async move {
+                exchange::serve(context, connection, &Scope::Calling(name)).await;
+            }));
         }
         Spoken::Http2 => {
-            drop(table);
+            let scope = Scope::Calling(name);
             let serving = exchange::serve_http2(context, stream, first, scope);
-            return Box::pin(serving).await;
+            return Some(Box::pin(serving));
         }
         Spoken::Tls | Spoken::Opaque => {}
     }
@@ -162,16 +176,17 @@ async fn serve_stream<T>(
     facts.started = started;
     facts.server_name = told.server_name;
     match table.and_then(|table| told.refusal.map_or(Ok(table), Err)) {
-        Ok(table) => Box::pin(forward(context, &table, stream, first, facts)).await,
+        Ok(table) => Some(Box::pin(async move {
+            forward(context, &table, stream, first, facts).await;
+        })),
         Err(Kind::UnsupportedProtocol) => {
-            Box::pin(exchange::refuse_preface(
-                context,
-                stream,
-                Direction::Outbound,
-            ))
-            .await;
+            let refusing = exchange::refuse_preface(context, stream, Direction::Outbound);
+            Some(Box::pin(refusing))
         }
-        Err(kind) => tcp::refuse(context, stream, &facts, kind.reason()),
+        Err(kind) => {
+            tcp::refuse(context, stream, &facts, kind.reason());
+            None
+        }
     }
 }
 

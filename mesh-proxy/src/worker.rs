@@ -223,8 +223,14 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
     let _open = Open::begin(context, role.direction());
     // Boxed one by one: a connection holds what its own way needs, not what the largest does.
     match role {
-        Role::Outbound(name) => Box::pin(outbound::serve(context, stream, &name)).await,
-        Role::ForwardProxy => Box::pin(outbound::serve_forward_proxy(context, stream)).await,
+        Role::Outbound(name) => {
+            let rest = Box::pin(outbound::serve(context, stream, name)).await;
+            carry_on(rest).await;
+        }
+        Role::ForwardProxy => {
+            let rest = Box::pin(outbound::serve_forward_proxy(context, stream)).await;
+            carry_on(rest).await;
+        }
         Role::Inbound { workload, port } => {
             let to = (context.shared.bootstrap.address, port);
             Box::pin(inbound::serve_plain(context, stream, peer, &workload, to)).await;
@@ -232,10 +238,19 @@ async fn serve(context: &Rc<Context>, accepted: Accepted) {
         Role::Tunnel(workload) => {
             Box::pin(inbound::serve_tunnel(context, stream, peer, &workload)).await;
         }
-        Role::CapturedOutbound => Box::pin(outbound::serve_captured(context, stream, peer)).await,
+        Role::CapturedOutbound => {
+            let rest = Box::pin(outbound::serve_captured(context, stream, peer)).await;
+            carry_on(rest).await;
+        }
         Role::CapturedInbound(workload) => {
             Box::pin(inbound::serve_captured(context, stream, peer, &workload)).await;
         }
+    }
+}
+
+async fn carry_on(rest: Option<outbound::Rest<'_>>) {
+    if let Some(rest) = rest {
+        rest.await;
     }
 }
 
@@ -293,11 +308,7 @@ mod tests {
     fn an_idle_connection_holds_little() {
         type Held = &'static Rc<Context>;
         let accepted = size(|context: Held, accepted| serve(context, accepted));
-        let dialled = size(
-            |context: Held, (stream, name): (_, &'static DestinationName)| {
-                outbound::serve(context, stream, name)
-            },
-        );
+        let dialled = size(|context: Held, (stream, name)| outbound::serve(context, stream, name));
         let exchanges = size(|context: Held, (stream, scope): (_, &'static Scope)| {
             exchange::serve::<TcpStream>(context, Connection::new(stream), scope)
         });

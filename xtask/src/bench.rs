@@ -25,7 +25,7 @@ use anyhow::ensure;
 use clap::Args;
 
 use crate::bench::peer::{Lab, Peer};
-use crate::bench::tool::Tools;
+use crate::bench::tool::{Built, Tools};
 use crate::bench::work::Work;
 use crate::step;
 
@@ -61,7 +61,7 @@ pub(crate) struct Choice {
     /// Seconds of a turn.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// A mesh-proxy to measure [default: built for release].
+    /// A mesh-proxy to measure [default: built as shipped].
     #[arg(long, value_name = "FILE")]
     ours: Option<PathBuf>,
     /// Another mesh-proxy, as the peer `against` in the same rounds.
@@ -130,7 +130,13 @@ fn enter(choice: &Choice) -> anyhow::Result<()> {
         "valgrind" => choice.count,
         name => !choice.count && wanted(choice, name),
     };
-    let tools = Tools::find(choice.ours.as_deref(), choice.against.as_deref(), &wants)?;
+    let (ours, against) = (choice.ours.as_deref(), choice.against.as_deref());
+    let built = if choice.quick || choice.count {
+        Built::Release
+    } else {
+        Built::Dist
+    };
+    let tools = Tools::find(ours, against, built, &wants)?;
     if choice.count {
         return count::run(&tools);
     }

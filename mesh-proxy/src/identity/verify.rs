@@ -18,6 +18,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::parse_x509_certificate;
 
 use super::IdentityError;
+use super::verified::{Known, Verified};
 
 /// A peer that proved to be someone else than who was called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -198,6 +199,7 @@ impl ServerCertVerifier for ServerVerifier {
 pub(super) struct ClientVerifier {
     domains: Vec<TrustDomain>,
     chain: Arc<dyn ClientCertVerifier>,
+    verified: Verified,
 }
 
 /// A client without an identity of the mesh.
@@ -214,7 +216,11 @@ impl ClientVerifier {
             .clear_root_hint_subjects()
             .build()
             .map_err(|error| IdentityError::Settings(error.to_string()))?;
-        Ok(Self { domains, chain })
+        Ok(Self {
+            domains,
+            chain,
+            verified: Verified::new(),
+        })
     }
 }
 
@@ -229,9 +235,14 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(leaf, intermediates, now)?;
-        match identity_of(leaf) {
-            Some(identity) if self.domains.contains(&identity.trust_domain) => Ok(verified),
+        let verify = || {
+            self.chain.verify_client_cert(leaf, intermediates, now)?;
+            known(leaf, intermediates)
+        };
+        match self.verified.identity((leaf, intermediates), now, verify)? {
+            Some(identity) if self.domains.contains(&identity.trust_domain) => {
+                Ok(ClientCertVerified::assertion())
+            }
             _ => Err(refuse(ForeignClient)),
         }
     }
@@ -257,6 +268,22 @@ impl ClientCertVerifier for ClientVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
     }
+}
+
+/// What a chain that was verified says.
+fn known(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<Known, Error> {
+    let read = |certificate| Facts::read(certificate).map_err(refuse);
+    let leaf = read(leaf)?;
+    let (mut from, mut until) = (leaf.not_before, leaf.not_after);
+    for certificate in intermediates {
+        let facts = read(certificate)?;
+        from = from.max(facts.not_before);
+        until = until.min(facts.not_after);
+    }
+    Ok(Known {
+        identity: leaf.identity,
+        valid: from..=until,
+    })
 }
 
 pub(super) fn check_signature(

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::dist;
 use crate::step::{self, cargo};
 
 /// The Envoy that is measured: a package of Python's index.
@@ -25,11 +26,21 @@ pub(crate) struct Tools {
     pub(crate) valgrind: Option<PathBuf>,
 }
 
+/// How what is ours is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Built {
+    /// For release: soon.
+    Release,
+    /// As shipped, our own forwarders with it: what is measured.
+    Dist,
+}
+
 impl Tools {
     /// Builds ours, and finds those of the wanted peers.
     pub(crate) fn find(
         ours: Option<&Path>,
         against: Option<&Path>,
+        built: Built,
         wants: &dyn Fn(&str) -> bool,
     ) -> anyhow::Result<Self> {
         let release = step::target().join("release");
@@ -40,12 +51,19 @@ impl Tools {
             build.args(["--package", package]);
         }
         step::run(&mut build)?;
+        let measured = match built {
+            Built::Release => release.clone(),
+            Built::Dist => {
+                dist::build(&["mesh-proxy", "bench"])?;
+                step::target().join("dist")
+            }
+        };
         let any_envoy = ["envoy", "envoy-h2", "envoy-tcp"].into_iter().any(wants);
         let given = |path: Option<&Path>| path.map(std::path::absolute).transpose();
         Ok(Self {
-            bench: release.join("bench"),
+            bench: measured.join("bench"),
             control: release.join("mesh-control"),
-            ours: Some(given(ours)?.unwrap_or_else(|| release.join("mesh-proxy"))),
+            ours: Some(given(ours)?.unwrap_or_else(|| measured.join("mesh-proxy"))),
             against: given(against)?,
             envoy: any_envoy.then(envoy).and_then(told),
             haproxy: wants("haproxy").then(|| debian("haproxy")).and_then(told),
