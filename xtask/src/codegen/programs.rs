@@ -23,7 +23,7 @@ What holds where nobody says otherwise. `meshctl explain` prints the value in fo
 /// Constants of the shells that users notice: the file, the constant, what it is, whose it is.
 const CONSTANTS: [[&str; 4]; 6] = [
     [
-        "mesh-proxy/src/exchange.rs",
+        "mesh-proxy/src/exchange/rest.rs",
         "IDLE",
         "idle connection of a caller",
         "the proxy",
