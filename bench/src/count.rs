@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use fastrand::Rng;
-use mesh_api::decide::balance::{self, Candidate};
+use mesh_api::decide::balance::{self, Members, Standing, Weights};
 use mesh_api::decide::{self, Decision, Request, Step};
 use mesh_api::explain::Silent;
 use mesh_api::manifest;
@@ -167,18 +167,27 @@ fn table(rules: u32) -> anyhow::Result<DestinationTable> {
     }
 }
 
+/// Endpoints of which nothing is held against any.
+struct Healthy;
+
+impl Members for Healthy {
+    fn standing(&self, _index: usize) -> Standing {
+        Standing::default()
+    }
+
+    fn load(&self, index: usize) -> f64 {
+        f64::from(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+}
+
 fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
-    let candidate = |index| Candidate {
-        weight: 100,
-        load: f64::from(index),
-        usable: true,
-    };
-    let candidates: Vec<Candidate> = (0..endpoints).map(candidate).collect();
+    let weights = Weights::new((0..endpoints).map(|_| 100));
+    let mut room = Vec::new();
     let mut random = Rng::with_seed(1);
     let mut random = Dice(&mut random);
     for turn in 0..times {
-        let all = black_box(&candidates[..]);
-        let at = balance::pick(Algorithm::PeakEwma, all, turn, &mut random);
+        let (weights, place) = (black_box(&weights), (turn, &mut room));
+        let at = balance::choose(Algorithm::PeakEwma, weights, &Healthy, place, &mut random);
         black_box(at.context("none picked")?);
     }
     Ok(())

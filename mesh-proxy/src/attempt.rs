@@ -182,11 +182,7 @@ async fn try_once(
     plan: &Plan<'_>,
     tries: &mut Tries,
 ) -> Result<Answer, Error> {
-    let now = if tries.count == 0 {
-        plan.started
-    } else {
-        Instant::now()
-    };
+    let now = Instant::now();
     let index = context.pick(&plan.group, &tries.endpoints, now);
     let endpoints = &plan.group.backend().endpoints;
     let endpoint = index.and_then(|index| Some((index, endpoints.get(index)?)));

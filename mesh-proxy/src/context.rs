@@ -30,7 +30,7 @@ use crate::buffer;
 use crate::capture::Check;
 use crate::config::{Config, Reader};
 use crate::drain;
-use crate::identity::Credentials;
+use crate::identity::{Credentials, View};
 use crate::telemetry::{
     Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
 };
@@ -125,6 +125,7 @@ pub struct Context {
     /// This worker's counters.
     pub shard: Shard,
     reader: RefCell<Reader>,
+    credentials: RefCell<View>,
     upstream: RefCell<Upstream>,
     dialer: Dialer,
     pool: RefCell<Pool<Kept>>,
@@ -140,6 +141,7 @@ impl Context {
         Self {
             shard: shared.telemetry().shard(),
             reader: RefCell::new(shared.config.reader()),
+            credentials: RefCell::new(shared.config.identity().view()),
             upstream: RefCell::new(Upstream::new(Arc::clone(&shared.endpoints), seed)),
             dialer: Dialer::default(),
             pool: RefCell::default(),
@@ -161,7 +163,7 @@ impl Context {
 
     /// The workload's credentials, once it has some.
     pub fn credentials(&self) -> Option<Arc<Credentials>> {
-        self.shared.config.identity().current()
+        self.credentials.borrow_mut().current().cloned()
     }
 
     /// TLS settings for peers that open tunnels here; `None` before the first certificate.

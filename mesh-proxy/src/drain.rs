@@ -3,6 +3,9 @@
 //! Draining stops new work and lets what is open finish; cutting ends what is left. What comes in is
 //! drained first: the app that answers it may have to call others.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use tokio::sync::watch;
 
 /// How far a shutdown is.
@@ -20,19 +23,27 @@ pub enum Phase {
 
 /// The side that starts a shutdown.
 #[derive(Debug)]
-pub struct Drain(watch::Sender<Phase>);
+pub struct Drain {
+    phase: watch::Sender<Phase>,
+    now: Arc<AtomicU8>,
+}
 
 /// The side that follows one; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Watch {
     phase: watch::Receiver<Phase>,
+    /// The same, for those who only look: each exchange does, on every worker.
+    now: Arc<AtomicU8>,
     /// The phase that begins its drain.
     begins: Phase,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self(watch::Sender::new(Phase::Serving))
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            now: Arc::new(AtomicU8::new(Phase::Serving as u8)),
+        }
     }
 }
 
@@ -40,14 +51,16 @@ impl Drain {
     /// A follower.
     pub fn watch(&self) -> Watch {
         Watch {
-            phase: self.0.subscribe(),
+            phase: self.phase.subscribe(),
+            now: Arc::clone(&self.now),
             begins: Phase::Draining,
         }
     }
 
     /// Moves on to `phase`; never back.
     pub fn enter(&self, phase: Phase) {
-        self.0.send_if_modified(|current| {
+        self.now.fetch_max(phase as u8, Ordering::Release);
+        self.phase.send_if_modified(|current| {
             let later = phase > *current;
             if later {
                 *current = phase;
@@ -63,13 +76,14 @@ impl Watch {
     pub fn inbound(&self) -> Self {
         Self {
             phase: self.phase.clone(),
+            now: Arc::clone(&self.now),
             begins: Phase::Leaving,
         }
     }
 
     /// True once a drain has begun.
     pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() >= self.begins
+        self.now.load(Ordering::Acquire) >= self.begins as u8
     }
 
     /// True once the phase is another than when this follower, or the one it is a clone of, was made.

@@ -23,7 +23,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
-pub use self::cell::{IdentityCell, renew_at};
+pub use self::cell::{IdentityCell, View, renew_at};
 pub use self::control::{
     CONTROL_ACCOUNT, CONTROL_NAMESPACE, ControlTrust, RootHash, control_client_config,
 };

@@ -25,6 +25,10 @@ const QUEUE: usize = 1024;
 /// Open connections of one worker; more are closed at once.
 const MAX_CONNECTIONS: usize = 10_000;
 
+/// Tasks that run before sockets are looked at again, where so many are ready: what they have to say to
+/// one peer goes out at once.
+const TURN: u32 = 256;
+
 /// How long connections get, once a drain cuts, to end as broken rather than as complete.
 const LAST_RESETS: Duration = Duration::from_millis(200);
 
@@ -107,6 +111,7 @@ impl Workers {
             let body = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
+                    .event_interval(TURN)
                     .build_local(LocalOptions::default());
                 let runtime = match runtime {
                     Ok(runtime) => runtime,

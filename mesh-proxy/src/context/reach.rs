@@ -14,6 +14,7 @@ use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 use super::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, Version};
+use crate::identity::Credentials;
 use crate::leg::Upstream;
 use crate::telemetry::Ejection;
 use crate::tunnel::{Hint, TunnelError};
@@ -184,12 +185,18 @@ impl Context {
         let endpoint = group.backend().endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let tunnelled = matches!(endpoint.transport, Transport::Hbone { .. });
-        let credentials = if tunnelled { self.credentials() } else { None };
-        if tunnelled && credentials.is_none() {
+        let key = if tunnelled {
+            let mut credentials = self.credentials.borrow_mut();
             // Without an identity there is no tunnel, and nothing that stands in for one.
-            return Err(Error::upstream(Kind::ConnectFailed).because(ConnectError::NoIdentity));
-        }
-        let key = group.pool_key(index, credentials.as_deref());
+            let no_identity = || {
+                let failed = Error::upstream(Kind::ConnectFailed);
+                failed.because(ConnectError::NoIdentity)
+            };
+            let own: &Credentials = credentials.current().ok_or_else(no_identity)?;
+            group.pool_key(index, Some(own))
+        } else {
+            group.pool_key(index, None)
+        };
         let key = key.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         let outstanding = self.upstream.borrow().state(group, index).begin();
         // The app's latency: a handshake says nothing of it.

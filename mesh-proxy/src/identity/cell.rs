@@ -32,9 +32,33 @@ impl IdentityCell {
         self.current.send_replace(Some(Arc::new(credentials)));
     }
 
+    /// A worker's view.
+    pub fn view(&self) -> View {
+        let mut changes = self.current.subscribe();
+        let current = changes.borrow_and_update().clone();
+        View { changes, current }
+    }
+
     /// A receiver that is told of each replacement.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Credentials>>> {
         self.current.subscribe()
+    }
+}
+
+/// A worker's view of the current credentials, for what each exchange asks.
+#[derive(Debug)]
+pub struct View {
+    changes: watch::Receiver<Option<Arc<Credentials>>>,
+    current: Option<Arc<Credentials>>,
+}
+
+impl View {
+    /// The current credentials; one atomic load while they are not replaced.
+    pub fn current(&mut self) -> Option<&Arc<Credentials>> {
+        if self.changes.has_changed().unwrap_or(false) {
+            self.current.clone_from(&self.changes.borrow_and_update());
+        }
+        self.current.as_ref()
     }
 }
 
