@@ -310,6 +310,30 @@ fn a_draining_caller_finishes_what_is_open() {
 }
 
 #[test]
+fn idle_connections_of_a_draining_caller_end_before_they_are_cut() {
+    let app = App::ok();
+    let mut mesh = Mesh::start(&[app.address], "");
+    let mut streams = [mesh.dial(), mesh.dial()];
+    for (requests, stream) in streams.iter_mut().enumerate() {
+        for _ in 0..=requests {
+            let kept = b"GET /items HTTP/1.1\r\nhost: catalog\r\n\r\n";
+            stream.write_all(kept).unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\nok") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                answer.extend(byte);
+            }
+        }
+    }
+    mesh.caller.stop();
+    for stream in &mut streams {
+        // What is cut is reset.
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+}
+
+#[test]
 fn an_app_that_ends_first_calls_others_to_its_end() {
     let app = App::ok();
     let mut mesh = Mesh::start_outliving(&[app.address]);
