@@ -67,7 +67,6 @@ impl<'p, D: Future<Output = ()>> Rest<'p, D> {
         // What has not happened yet wakes this task: only then, or where it may have been woken while an
         // exchange ran, are the others worth a look.
         let mut looks = !self.is_listening || self.idle.is_elapsed() || self.watch.has_changed();
-        self.is_listening = true;
         poll_fn(|task| {
             if let Poll::Ready(readable) = downstream.poll_readable(task) {
                 return Poll::Ready(readable.unwrap_or(false));
@@ -78,6 +77,8 @@ impl<'p, D: Future<Output = ()>> Rest<'p, D> {
             if self.draining.as_mut().poll(task).is_ready() || self.poll_idle(task).is_ready() {
                 return Poll::Ready(false);
             }
+            // Not before: a first request that was there already was answered without a look at them.
+            self.is_listening = true;
             Poll::Pending
         })
         .await
@@ -93,5 +94,51 @@ impl<'p, D: Future<Output = ()>> Rest<'p, D> {
             self.idle.as_mut().reset(end);
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use bytes::BytesMut;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_heard_after_a_first_request_that_was_there_already() {
+        let drain = drain::Drain::default();
+        let watch = drain.watch();
+        let mut follower = watch.clone();
+        let draining = pin!(async move { follower.draining().await });
+        let idle = pin!(sleep(IDLE));
+        let mut rest = Rest::new(watch, draining, idle);
+        let (near, _far) = tokio::io::duplex(64);
+        let first = BytesMut::from(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..]);
+        let mut downstream = Connection::with_read(near, first);
+        assert!(rest.until_request(&mut downstream).await);
+        assert!(downstream.take_request().unwrap().is_some());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut task = Context::from_waker(&waker);
+        let mut next = pin!(rest.until_request(&mut downstream));
+        assert!(next.as_mut().poll(&mut task).is_pending());
+        assert!(!woken.0.load(Ordering::Relaxed));
+        drain.enter(drain::Phase::Draining);
+        assert!(woken.0.load(Ordering::Relaxed), "nobody told the task");
+        assert_eq!(next.as_mut().poll(&mut task), Poll::Ready(false));
     }
 }

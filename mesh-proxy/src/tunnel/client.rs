@@ -45,7 +45,8 @@ pub struct Target<'a> {
     pub hint: Option<Hint>,
 }
 
-/// A worker's tunnels. Must be used where tasks stay on their thread (`spawn_local`); dropping it breaks every stream.
+/// A worker's tunnels. Must be used where tasks stay on their thread (`spawn_local`); dropping it
+/// breaks every stream.
 #[derive(Default)]
 pub struct Tunnels {
     peers: RefCell<HashMap<Key, Rc<Peer>>>,

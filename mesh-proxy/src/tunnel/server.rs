@@ -83,7 +83,8 @@ pub async fn handshake(
 /// Serves one connection until it ends: each CONNECT runs `handler`, all side by side. Once
 /// `drain` is ready no new stream is taken (GOAWAY twice) and open ones finish.
 ///
-/// Must be used where tasks stay on their thread (`spawn_local`). Dropping the future breaks every stream.
+/// Must be used where tasks stay on their thread (`spawn_local`). Dropping the future breaks every
+/// stream.
 ///
 /// # Errors
 /// The connection broke, or the peer broke the protocol. Its handlers have ended by then.

@@ -26,8 +26,6 @@ pub struct PoolKey(Rc<Parts>);
 struct Parts {
     address: SocketAddr,
     tunnel: Option<TunnelKey>,
-    /// The generation of the credentials that it was made with, whether or not they matter to it.
-    generation: Option<u64>,
     /// Of the address and the tunnel.
     hash: u64,
 }
@@ -52,31 +50,26 @@ impl PoolKey {
             }),
             _ => None,
         };
-        Self::of(
-            endpoint.address,
-            tunnel,
-            credentials.map(Credentials::generation),
-        )
+        Self::of(endpoint.address, tunnel)
     }
 
     /// The key of plain connections to an address.
     pub fn plain(address: SocketAddr) -> Self {
-        Self::of(address, None, None)
+        Self::of(address, None)
     }
 
-    fn of(address: SocketAddr, tunnel: Option<TunnelKey>, generation: Option<u64>) -> Self {
+    fn of(address: SocketAddr, tunnel: Option<TunnelKey>) -> Self {
         let hash = FixedState::default().hash_one((address, &tunnel));
         Self(Rc::new(Parts {
             address,
             tunnel,
-            generation,
             hash,
         }))
     }
 
-    /// Whether it was made with credentials of this generation.
+    /// Whether it is of a tunnel with credentials of this generation, or of none.
     pub(super) fn is_of(&self, generation: Option<u64>) -> bool {
-        self.0.generation == generation
+        self.0.tunnel.as_ref().map(|tunnel| tunnel.generation) == generation
     }
 }
 

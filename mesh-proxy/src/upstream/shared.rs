@@ -15,8 +15,8 @@ use crate::h2::client::{self, ClientStream};
 use crate::h2::connection::Connection;
 use crate::h2::peer::Peer;
 
-/// A worker's shared connections. Must be used where tasks stay on their thread (`spawn_local`); dropping it breaks every
-/// stream.
+/// A worker's shared connections. Must be used where tasks stay on their thread (`spawn_local`);
+/// dropping it breaks every stream.
 #[derive(Default)]
 pub struct Shared {
     peers: RefCell<HashMap<PoolKey, Rc<Peer<Connection, Failure>>>>,
