@@ -7,6 +7,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use mesh_proxy::buffer::Fill;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Each read gives one whole message.
@@ -32,6 +33,8 @@ impl AsyncRead for Endless {
         Poll::Ready(Ok(()))
     }
 }
+
+impl Fill for Endless {}
 
 impl AsyncWrite for Endless {
     fn poll_write(

@@ -3,6 +3,8 @@
 //! The pool is per thread, so per worker, and bounded; what does not fit is freed. May use nothing
 //! of this crate.
 
+mod fill;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -12,6 +14,8 @@ use std::thread::LocalKey;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
+
+pub use fill::Fill;
 
 /// Bytes of a pooled buffer.
 pub const SIZE: usize = 8 * 1024;
@@ -150,7 +154,7 @@ impl Drop for Buffer {
 /// # Errors
 ///
 /// The read's.
-pub fn poll_scratch<T: AsyncRead + Unpin>(
+fn poll_scratch<T: AsyncRead + Unpin + ?Sized>(
     io: &mut T,
     buffer: &mut Buffer,
     context: &mut Context<'_>,

@@ -4,13 +4,13 @@
 //! `buffer`.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 
-use crate::buffer::{Buffer, SIZE};
+use crate::buffer::{Buffer, Fill, SIZE};
 
 /// Bytes of the largest read: a direction that fills its buffers gets larger ones.
 const MAX_READ: usize = 64 * 1024;
@@ -44,8 +44,8 @@ pub(crate) async fn both<D, U>(
     carried: &mut Carried,
 ) -> Result<(), Broken>
 where
-    D: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    D: Fill + AsyncWrite,
+    U: Fill + AsyncWrite,
 {
     let mut up = OneWay::new(read.0);
     let mut down = OneWay::new(read.1);
@@ -117,7 +117,7 @@ impl OneWay {
         carried: &mut u64,
     ) -> Poll<Result<(), End>>
     where
-        R: AsyncRead + Unpin,
+        R: Fill,
         W: AsyncWrite + Unpin,
     {
         loop {
@@ -139,13 +139,13 @@ impl OneWay {
                     self.buffer.release();
                     self.phase = Phase::Over;
                 }
-                Phase::Copying => match self.poll_read(context, reader) {
+                Phase::Copying => match reader.poll_fill(context, &mut self.buffer, self.room) {
                     Poll::Ready(Ok(0)) => self.phase = Phase::Ending,
                     Poll::Ready(Ok(read)) => {
                         let filled = read >= self.room;
                         self.room = if filled { self.room * 4 } else { SIZE }.min(MAX_READ);
                     }
-                    Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Reader)),
                     Poll::Pending => {
                         self.buffer.release();
                         if !self.is_flushed {
@@ -159,23 +159,13 @@ impl OneWay {
             }
         }
     }
-
-    fn poll_read<R: AsyncRead + Unpin>(
-        &mut self,
-        context: &mut Context<'_>,
-        reader: &mut R,
-    ) -> Poll<Result<usize, End>> {
-        self.buffer.reserve(self.room);
-        let bytes: &mut BytesMut = &mut self.buffer;
-        // Nothing is lost where this future is dropped: it reads at most once.
-        let read = pin!(reader.read_buf(bytes));
-        read.poll(context).map_err(|_| End::Reader)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use std::pin::pin;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 

@@ -19,12 +19,13 @@ use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
 use self::plan::Planned;
 use self::rest::{IDLE, Rest, read_head};
 use crate::attempt::{self, Plan, Tries};
+use crate::buffer::Fill;
 use crate::context::{Context, Reached, plain_backend};
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
@@ -176,7 +177,7 @@ pub async fn serve<T>(
     scope: &Scope,
 ) -> Option<Handover<T>>
 where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let mut drain = context.shared.drain_of(scope.direction());
     let watch = drain.clone();
@@ -232,7 +233,7 @@ where
 /// until either end is done with it.
 pub async fn serve_http2<T>(context: &Rc<Context>, io: T, first: BytesMut, scope: Scope)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     let resets = match scope.peer() {
         Some(_) => Resets::Free,
@@ -267,7 +268,7 @@ where
 /// Refuses a connection that is no HTTP, though HTTP/2 is declared.
 pub async fn refuse_preface<T>(context: &Context, io: T, direction: Direction)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     let telemetry = context.shared.telemetry();
     telemetry.message_refused(direction, Kind::UnsupportedProtocol.reason());
@@ -391,7 +392,7 @@ async fn refuse_head<T>(
     fault: RequestFault,
     scope: &Scope,
 ) where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     let Some(refusal) = fault.refusal() else {
         return;

@@ -16,13 +16,13 @@ mod scan;
 mod tests;
 mod write;
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 pub(crate) use body::is_forbidden;
 pub use body::{Body, BodyPart};
@@ -33,7 +33,7 @@ pub(crate) use line::{RequestLine, Span, StatusLine};
 pub use reject::{Fault, Refusal, ResponseFault};
 pub use scan::{MAX_FIELDS, MAX_HEAD, MAX_TRAILERS};
 
-use crate::buffer::{self, Buffer};
+use crate::buffer::{Buffer, Fill, SIZE};
 use body::Taken;
 use scan::{Complete, Scan, Section, StartLine};
 use write::Outgoing;
@@ -164,7 +164,7 @@ impl<T> Connection<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+impl<T: Fill + AsyncWrite> Connection<T> {
     /// Reads the head of the next request; `None` if the peer closed before its first byte.
     ///
     /// Loses nothing if dropped and called again.
@@ -431,32 +431,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 
     /// One read; 0 if the peer closed. Holds a buffer only while it holds bytes.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.room == MIN_READ && self.read.capacity() == 0 {
-            // Mostly nothing is there yet, or little.
-            let len = ready!(buffer::poll_scratch(&mut self.io, &mut self.read, cx))?;
-            if len == buffer::SIZE {
-                self.room = buffer::SIZE;
-            }
-            return Poll::Ready(Ok(len));
-        }
-        self.read.reserve(self.room);
-        let spare = self.read.capacity() - self.read.len();
-        let polled = poll_read(&mut self.io, &mut self.read, cx);
-        if self.read.is_empty() {
-            self.read.release();
-        }
-        let len = ready!(polled)?;
-        if len == spare {
-            self.room = (self.room * 2).clamp(buffer::SIZE, MAX_READ);
+        let len = ready!(self.io.poll_fill(cx, &mut self.read, self.room))?;
+        if len >= self.room.max(SIZE) {
+            self.room = (self.room * 2).clamp(SIZE, MAX_READ);
         }
         Poll::Ready(Ok(len))
     }
-}
-
-fn poll_read<T: AsyncRead + Unpin>(
-    io: &mut T,
-    into: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    pin!(io.read_buf(into)).poll(cx)
 }

@@ -13,9 +13,10 @@ use mesh_api::decide::refusal::{INBOUND, mesh_error_value};
 use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::model::policy::MutualTls;
 use mesh_api::name::{Identity, ObjectName, Port};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use crate::buffer::Fill;
 use crate::capture;
 use crate::context::{Context, Reached};
 use crate::detect::{self, Spoken};
@@ -172,7 +173,7 @@ async fn serve_port<T>(
     receiving: Receiving,
     reached: Option<Reached>,
 ) where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let started = Instant::now();
     let mut first = BytesMut::new();
@@ -246,7 +247,7 @@ async fn serve_http<T>(
     spoken: Spoken,
     receiving: Receiving,
 ) where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let scope = Scope::Receiving(receiving);
     match received(spoken) {

@@ -2,15 +2,16 @@
 //! towards the endpoint. Content comes in and goes out on both.
 //!
 //! HTTP/1.1 and HTTP/2 differ in how heads are written and content is framed; nothing behind this
-//! module tells them apart. May use `h1`, `h2`, `upstream` and `filter`.
+//! module tells them apart. May use `buffer`, `h1`, `h2`, `upstream` and `filter`.
 
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
+use crate::buffer::Fill;
 use crate::filter::{self, RequestChanges, ResponseChanges, http2};
 use crate::h1::{
     Body, BodyFault, BodyPart, Connection, Framing, RequestHead, ResponseFault, ResponseHead,
@@ -63,11 +64,11 @@ pub trait Downstream: Leg {
 }
 
 /// A byte stream, whatever carries it.
-pub trait Bytestream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Bytestream: Fill + AsyncWrite {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Bytestream for T {}
+impl<T: Fill + AsyncWrite> Bytestream for T {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Leg for Connection<T> {
+impl<T: Fill + AsyncWrite> Leg for Connection<T> {
     fn poll_part(
         &mut self,
         body: &mut Body,
@@ -98,7 +99,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Leg for Connection<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Downstream for Connection<T> {
+impl<T: Fill + AsyncWrite> Downstream for Connection<T> {
     fn poll_broken(&mut self, task: &mut Context<'_>) -> Poll<()> {
         Connection::poll_broken(self, task)
     }

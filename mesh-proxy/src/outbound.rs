@@ -22,6 +22,7 @@ use mesh_api::snapshot::{ConnectionTable, DestinationTable, Known};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::buffer::Fill;
 use crate::capture;
 use crate::context::Context;
 use crate::detect::{self, Greeting, Spoken};
@@ -151,7 +152,7 @@ async fn serve_stream<T>(
     name: DestinationName,
 ) -> Option<Rest<'_>>
 where
-    T: AsyncRead + AsyncWrite + Reset + Unpin + 'static,
+    T: Fill + AsyncWrite + Reset + 'static,
 {
     let started = Instant::now();
     let table = Box::pin(find(context, &name)).await;
@@ -271,7 +272,7 @@ async fn forward<T>(
     first: BytesMut,
     mut facts: Facts,
 ) where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let server_name = facts.server_name.clone();
     let known = ConnectionFacts {

@@ -12,9 +12,10 @@ use bytes::BytesMut;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::name::{DestinationName, Identity, ObjectName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use crate::attempt::{self, Tries};
+use crate::buffer::Fill;
 use crate::context::{Context, Reached};
 use crate::copy::{self, Broken, Carried};
 use crate::error::Kind;
@@ -88,7 +89,7 @@ pub async fn connect<T>(
     policy: Option<&RetryPolicy>,
     passage: Passage<T>,
 ) where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let mut tries = Tries::default();
     let hint = passage.facts.hint;
@@ -128,7 +129,7 @@ fn end<T: Reset>(
 /// Carries the connection to an endpoint that `attempts` tries reached.
 pub async fn carry<T>(context: &Rc<Context>, reached: Reached, attempts: u32, passage: Passage<T>)
 where
-    T: AsyncRead + AsyncWrite + Reset + Unpin,
+    T: Fill + AsyncWrite + Reset,
 {
     let Passage {
         mut downstream,

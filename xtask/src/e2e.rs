@@ -102,10 +102,15 @@ fn figures() -> PathBuf {
     step::target().join("e2e-figures.md")
 }
 
-/// All figures, and all failures, in one place: what the cases print is long.
+/// All figures, then all failures, in one place: what the cases print is long.
 fn tell_figures() {
     if let Ok(rows) = std::fs::read_to_string(figures()) {
-        println!("| case | found |\n|---|---|\n{}", rows.trim_end());
+        let (failed, found): (Vec<&str>, Vec<&str>) =
+            rows.lines().partition(|row| row.contains("| FAILED: "));
+        println!("| case | found |\n|---|---|");
+        for row in found.iter().chain(&failed) {
+            println!("{row}");
+        }
     }
 }
 

@@ -137,11 +137,13 @@ fn archives(programs: &Path, folder: &str, tag: &str) -> anyhow::Result<Vec<Path
     OURS.iter().map(write).collect()
 }
 
-/// The app of our own cases in the cluster, built for debugging; where its archive is.
+/// The app of our own cases in the cluster; where its archive is. A release: one for debugging took more of
+/// the CPUs under load than the mesh.
 pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
     let program = "cluster-app";
     step::run(&mut cargo([
         "build",
+        "--release",
         "--locked",
         "--package",
         "e2e",
@@ -155,7 +157,7 @@ pub(crate) fn case_app() -> anyhow::Result<PathBuf> {
         user: "65532:65532".to_owned(),
     };
     let mut image = Image::new(&["mesh.dev/e2e-app:dev"], runs);
-    let built = step::target().join("debug").join(program);
+    let built = step::target().join("release").join(program);
     image.file(&at, &built, 0o755);
     image.libraries(
         &step::output(Command::new("ldd").arg(&built))?,

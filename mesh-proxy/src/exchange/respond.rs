@@ -6,10 +6,11 @@ use std::rc::Rc;
 use ::h2::Reason;
 use mesh_api::decide::{Respond, change, grpc};
 use mesh_api::model::route::HeaderChanges;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use super::{Next, Outcome, Scope};
 use crate::attempt::{Answer, Plan};
+use crate::buffer::Fill;
 use crate::context::{Context, Reached};
 use crate::copy::Carried;
 use crate::error::{Error, Kind, Side};
@@ -305,7 +306,7 @@ async fn send_reply(
 /// Refuses a CONNECT.
 pub async fn refuse_connect<T>(mut downstream: Connection<T>, kind: Kind)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     let value = mesh_error("outbound", kind);
     let fields = [PLAIN_TEXT, ("mesh-error", value.as_str()), CLOSE];
@@ -323,7 +324,7 @@ where
 /// Refuses a plaintext peer, in words if it speaks HTTP/1.
 pub async fn refuse_plaintext<T>(stream: T, speaks_http: bool)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     if !speaks_http {
         return;

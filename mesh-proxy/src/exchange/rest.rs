@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use mesh_api::model::policy::DEFAULTS;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
+use crate::buffer::Fill;
 use crate::drain;
 use crate::h1::{Connection, RequestFault, RequestHead};
 
@@ -20,7 +21,7 @@ pub(super) async fn read_head<T>(
     downstream: &mut Connection<T>,
 ) -> Result<Option<RequestHead>, RequestFault>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: Fill + AsyncWrite,
 {
     // Most come whole, and need no timer.
     if let Some(head) = downstream.take_request()? {
@@ -62,7 +63,7 @@ impl<'p, D: Future<Output = ()>> Rest<'p, D> {
     /// True when a request's first bytes are there; false when the connection should end.
     pub(super) async fn until_request<T>(&mut self, downstream: &mut Connection<T>) -> bool
     where
-        T: AsyncRead + AsyncWrite + Unpin,
+        T: Fill + AsyncWrite,
     {
         // What has not happened yet wakes this task: only then, or where it may have been woken while an
         // exchange ran, are the others worth a look.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::cases::{Case, Expect, requests, responses};
 use super::*;
@@ -45,6 +45,8 @@ impl AsyncRead for Script {
         Poll::Ready(Ok(()))
     }
 }
+
+impl Fill for Script {}
 
 impl AsyncWrite for Script {
     fn poll_write(

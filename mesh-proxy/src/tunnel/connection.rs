@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::IDLE;
@@ -57,7 +57,7 @@ impl Connection {
     }
 
     /// Carries the connection's frames until it ends.
-    pub(super) async fn drive<T: AsyncRead + AsyncWrite + Unpin>(self: Rc<Self>, io: T) {
+    pub(super) async fn drive<T: AsyncBufRead + AsyncWrite + Unpin>(self: Rc<Self>, io: T) {
         let mut driver = Driver::new(io, Rc::clone(&self.state));
         let tick = || {
             self.retire_idle();

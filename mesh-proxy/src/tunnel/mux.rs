@@ -20,6 +20,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unread;
 
 pub(super) use self::driver::Driver;
 pub(super) use self::frame::Code;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use mesh_api::name::Identity;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -95,7 +95,7 @@ pub async fn serve<T, H, F>(
     handler: H,
 ) -> io::Result<()>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncBufRead + AsyncWrite + Unpin,
     H: Fn(ConnectRequest) -> F,
     F: Future<Output = ()> + 'static,
 {
@@ -121,7 +121,7 @@ async fn accept<T>(
     mut take: impl FnMut(ConnectRequest),
 ) -> io::Result<()>
 where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncBufRead + AsyncWrite + Unpin,
 {
     let state = Rc::new(RefCell::new(State::new(Role::Receiver)));
     let mut driver = Driver::new(io, Rc::clone(&state));

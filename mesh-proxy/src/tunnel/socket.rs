@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::buffer::{Buffer, SIZE};
 
 /// Room for the largest read: those that fill theirs get more.
-const MAX_READ: usize = 64 * 1024;
+const MAX_READ: usize = 128 * 1024;
 
 /// A socket, and what was read of it before it was asked for.
 #[derive(Debug)]

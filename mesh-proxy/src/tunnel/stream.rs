@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Slot;
 use super::mux::{Code, State};
+use crate::buffer::{Buffer, Fill};
 
 /// A stream of a connection; dropping it resets what is not at its end.
 pub(super) struct Handle {
@@ -100,6 +101,30 @@ impl AsyncRead for TunnelStream {
             state.read(*id, buffer.remaining(), |bytes| buffer.put_slice(bytes));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Fill for TunnelStream {
+    fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Buffer,
+        _room: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Handle { state, id, .. } = &self.handle;
+        let mut state = state.borrow_mut();
+        if ready!(state.poll_unread(*id, context))? == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let piece = state.take_unread(*id);
+        let count = piece.len();
+        if buffer.is_empty() {
+            *buffer = piece;
+        } else {
+            buffer.reserve(count);
+            buffer.extend_from_slice(&piece);
+        }
+        Poll::Ready(Ok(count))
     }
 }
 

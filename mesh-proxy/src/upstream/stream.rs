@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::pool::IdleCheck;
+use crate::buffer::{Buffer, Fill};
 use crate::tunnel::TunnelStream;
 
 /// A connection to an endpoint.
@@ -79,6 +80,20 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         forward!(self, poll_read(context, buffer))
+    }
+}
+
+impl Fill for Stream {
+    fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Buffer,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_fill(context, buffer, room),
+            Self::Tunnel(stream) => stream.poll_fill(context, buffer, room),
+        }
     }
 }
 

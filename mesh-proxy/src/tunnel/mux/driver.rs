@@ -4,27 +4,25 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use bytes::Buf;
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::head::Head;
 use super::state::{Leaving, Role, State};
-use crate::buffer::{Buffer, SIZE};
+use crate::buffer::Buffer;
 
 /// Between an answer and the next PING.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Allowed for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Room for the largest read: those that fill theirs get more.
-const MAX_READ: usize = 32 * 1024;
-/// Reads of a turn, after which others have theirs.
-const READS: usize = 8;
+/// Reads of a turn, each at most a record, after which others have theirs.
+const READS: usize = 16;
 
 /// The one who reads and writes a connection. Dropping it breaks every stream.
 #[expect(
@@ -34,9 +32,8 @@ const READS: usize = 8;
 pub(crate) struct Driver<T> {
     io: T,
     state: Rc<RefCell<State>>,
-    input: Buffer,
-    /// Room for the next read.
-    room: usize,
+    /// A frame of which the rest is to come.
+    cut: Buffer,
     output: Buffer,
     is_flushed: bool,
     /// Whether what is queued was left for the end of the turn.
@@ -57,13 +54,12 @@ impl<T> Drop for Driver<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+impl<T: AsyncBufRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(io: T, state: Rc<RefCell<State>>) -> Self {
         Self {
             io,
             state,
-            input: Buffer::default(),
-            room: SIZE,
+            cut: Buffer::default(),
             output: Buffer::default(),
             is_flushed: true,
             is_deferred: false,
@@ -155,13 +151,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         // The peer may have closed before.
         ready!(Pin::new(&mut self.io).poll_shutdown(context)).ok();
         for _ in 0..READS {
-            self.input.clear();
-            self.input.reserve(SIZE);
-            let bytes: &mut BytesMut = &mut self.input;
-            let reading = pin!(self.io.read_buf(bytes));
-            if !matches!(ready!(reading.poll(context)), Ok(1..)) {
-                return Poll::Ready(Ok(None));
-            }
+            let count = match ready!(Pin::new(&mut self.io).poll_fill_buf(context)) {
+                Ok(bytes) if !bytes.is_empty() => bytes.len(),
+                _ => return Poll::Ready(Ok(None)),
+            };
+            Pin::new(&mut self.io).consume(count);
         }
         context.waker().wake_by_ref();
         Poll::Pending
@@ -218,32 +212,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if self.state.borrow().is_clogged() {
                 break;
             }
-            self.input.reserve(self.room);
-            let bytes: &mut BytesMut = &mut self.input;
-            // Nothing is lost where it is dropped: it reads at most once.
-            let reading = pin!(self.io.read_buf(bytes));
-            match reading.poll(context) {
-                Poll::Pending => {
-                    self.input.release();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(0)) => {
-                    self.has_ended = true;
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(count)) => {
-                    let filled = count >= self.room;
-                    self.room = if filled { self.room * 2 } else { SIZE }.min(MAX_READ);
-                }
+            let bytes = ready!(Pin::new(&mut self.io).poll_fill_buf(context))?;
+            let count = bytes.len();
+            if count == 0 {
+                self.has_ended = true;
+                return Poll::Ready(Ok(()));
             }
-            match self.state.borrow_mut().receive(&self.input) {
-                Ok(taken) => self.input.advance(taken),
-                Err(why) => {
-                    self.fault = Some(why);
-                    self.state.borrow_mut().finish(why);
-                    return Poll::Ready(Ok(()));
-                }
+            let received = receive(&mut self.state.borrow_mut(), &mut self.cut, bytes);
+            Pin::new(&mut self.io).consume(count);
+            if let Err(why) = received {
+                self.fault = Some(why);
+                self.state.borrow_mut().finish(why);
+                return Poll::Ready(Ok(()));
             }
         }
         context.waker().wake_by_ref();
@@ -274,4 +254,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Takes in what was read. Whole frames are looked at where they are: only what is cut off is kept.
+fn receive(state: &mut State, cut: &mut Buffer, bytes: &[u8]) -> Result<(), &'static str> {
+    if !cut.is_empty() {
+        cut.reserve(bytes.len());
+        cut.extend_from_slice(bytes);
+        let taken = state.receive(cut)?;
+        cut.advance(taken);
+        cut.release();
+        return Ok(());
+    }
+    let taken = state.receive(bytes)?;
+    let rest = &bytes[taken..];
+    if !rest.is_empty() {
+        cut.reserve(rest.len());
+        cut.extend_from_slice(rest);
+    }
+    Ok(())
 }

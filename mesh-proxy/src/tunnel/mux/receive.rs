@@ -156,10 +156,7 @@ impl State {
         if stream.reset.is_some() {
             return Err(Fault::Stream(id, Code::STREAM_CLOSED));
         }
-        if !data.is_empty() {
-            stream.unread.reserve(data.len());
-            stream.unread.put_slice(data);
-        }
+        stream.unread.push(data);
         stream.remote_ended = ends;
         if ends || !data.is_empty() {
             stream.wake_reader();

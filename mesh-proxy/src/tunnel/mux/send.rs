@@ -10,8 +10,8 @@ use super::state::{Last, Leaving, SHUTDOWN, State, usize_to_window};
 use super::stream::Reset;
 use crate::h2::RESET_STREAMS;
 
-/// Largest DATA frame sent, whatever larger the peer takes.
-const FRAME: usize = 16 * 1024;
+/// Content of the largest DATA frame sent, whatever larger the peer takes: one TLS record with its header.
+const FRAME: usize = 16 * 1024 - frame::HEADER;
 
 impl State {
     /// Sends a head.
@@ -54,17 +54,32 @@ impl State {
             return Poll::Pending;
         }
         let room = usize::try_from(room).unwrap_or(0);
-        let count = wanted.min(room).min(self.max_frame.min(FRAME));
+        let count = wanted.min(room).min(self.frame_room(id));
         self.put_data(id, slices, count);
         Poll::Ready(Ok(count))
+    }
+
+    /// What the last frame still takes if it is of this stream, else what a new one does.
+    fn frame_room(&self, id: u32) -> usize {
+        let most = self.max_frame.min(FRAME);
+        let filled = self.growing(id).map_or(0, |last| self.filled(last));
+        if filled < most { most - filled } else { most }
+    }
+
+    fn growing(&self, id: u32) -> Option<Last> {
+        self.last.filter(|last| last.stream == id)
+    }
+
+    fn filled(&self, last: Last) -> usize {
+        self.out.len() - last.at - frame::HEADER
     }
 
     fn put_data(&mut self, id: u32, slices: &[IoSlice<'_>], count: usize) {
         let max_frame = self.max_frame.min(FRAME);
         self.out.reserve(count + frame::HEADER);
-        let grows = self.last.filter(|last| {
-            last.stream == id && self.out.len() - last.at - frame::HEADER + count <= max_frame
-        });
+        let grows = self
+            .growing(id)
+            .filter(|last| self.filled(*last) + count <= max_frame);
         let at = grows.map_or(self.out.len(), |last| last.at);
         if grows.is_none() {
             if self.out.is_empty() {

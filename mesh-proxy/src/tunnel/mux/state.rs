@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use super::frame::{self, Code, MOST, kind, setting};
 use super::head::Head;
@@ -346,11 +346,23 @@ impl State {
         let Some(stream) = self.stream(id) else {
             return;
         };
-        let count = wanted.min(stream.unread.len());
-        put(&stream.unread[..count]);
-        stream.unread.advance(count);
-        stream.unread.release();
-        if let Some(more) = stream.release(count) {
+        let count = stream.unread.read(wanted, put);
+        self.was_read(id, count);
+    }
+
+    /// Moves a piece of what is unread out as it is; the peer may send as many more.
+    pub(crate) fn take_unread(&mut self, id: u32) -> Buffer {
+        let Some(stream) = self.stream(id) else {
+            return Buffer::default();
+        };
+        let taken = stream.unread.take();
+        self.was_read(id, taken.len());
+        taken
+    }
+
+    fn was_read(&mut self, id: u32, count: usize) {
+        let told = self.stream(id).and_then(|stream| stream.release(count));
+        if let Some(more) = told {
             frame::number(self.queue(16).0, kind::WINDOW_UPDATE, id, more);
         }
         self.release(count);

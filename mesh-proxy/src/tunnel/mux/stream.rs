@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use super::frame::Code;
 use super::head::Head;
 use super::turn::Turn;
-use crate::buffer::Buffer;
+use super::unread::Unread;
 use crate::tunnel::WINDOWS;
 
 /// How a stream was reset.
@@ -30,7 +30,7 @@ pub(super) struct Stream {
     /// What the peer may still send, and what was read since it was last told.
     pub(super) room: u32,
     released: u32,
-    pub(super) unread: Buffer,
+    pub(super) unread: Unread,
     pub(super) remote_ended: bool,
     pub(super) local_ended: bool,
     /// The peer's head, until it is taken.
@@ -53,7 +53,7 @@ impl Stream {
             send_window: i64::from(send_window),
             room: WINDOWS.stream,
             released: 0,
-            unread: Buffer::default(),
+            unread: Unread::default(),
             remote_ended: false,
             local_ended: false,
             head: None,

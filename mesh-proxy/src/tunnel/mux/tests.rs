@@ -578,7 +578,7 @@ fn what_was_sent_arrives_though_its_end_leaves() {
             }
         }
         state.borrow_mut().end(id).unwrap();
-        let mut driver = Driver::new(near, Rc::clone(&state));
+        let mut driver = Driver::new(tokio::io::BufReader::new(near), Rc::clone(&state));
         // Leaves as soon as it has its answer.
         let leaving = driver.next(|| {
             let mut state = state.borrow_mut();
