@@ -1,19 +1,25 @@
 //! Bytes both ways between two streams, each direction ending by itself.
 //!
-//! A direction owns memory only while it has bytes: an idle connection costs no buffer. May use
-//! `buffer`.
+//! A direction owns memory only while it has bytes: an idle connection costs no buffer. Bulk from one
+//! socket to another goes through a [`pipe`] instead, and through no memory of ours. May use `buffer`.
+
+mod pipe;
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 
+use self::pipe::Pipe;
 use crate::buffer::{Buffer, Fill, SIZE};
 
 /// Bytes of the largest read: a direction that fills its buffers gets larger ones.
 const MAX_READ: usize = 64 * 1024;
+/// Reads of fewer bytes are no bulk.
+const BULK: usize = 16 * 1024;
 
 /// Bytes carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +76,7 @@ where
 /// One direction.
 struct OneWay {
     buffer: Buffer,
+    pipe: Option<Pipe>,
     phase: Phase,
     /// Bytes to make room for at the next read.
     room: usize,
@@ -103,6 +110,7 @@ impl OneWay {
     fn new(first: BytesMut) -> Self {
         Self {
             buffer: Buffer::from(first),
+            pipe: None,
             phase: Phase::Copying,
             room: SIZE,
             is_flushed: true,
@@ -118,36 +126,27 @@ impl OneWay {
     ) -> Poll<Result<(), End>>
     where
         R: Fill,
-        W: AsyncWrite + Unpin,
+        W: Fill + AsyncWrite,
     {
         loop {
-            while !self.buffer.is_empty() {
-                match ready!(Pin::new(&mut *writer).poll_write(context, &self.buffer)) {
-                    Ok(written @ 1..) => {
-                        self.buffer.advance(written);
-                        *carried += written as u64;
-                        self.is_flushed = false;
-                    }
-                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Writer)),
-                }
-            }
+            ready!(self.poll_write(context, writer, carried))?;
             match self.phase {
                 Phase::Over => return Poll::Ready(Ok(())),
                 Phase::Ending => {
                     let ended = ready!(Pin::new(&mut *writer).poll_shutdown(context));
                     ended.map_err(|_| End::Writer)?;
-                    self.buffer.release();
+                    self.release();
                     self.phase = Phase::Over;
                 }
-                Phase::Copying => match reader.poll_fill(context, &mut self.buffer, self.room) {
+                Phase::Copying => match self.poll_read(context, reader, writer) {
                     Poll::Ready(Ok(0)) => self.phase = Phase::Ending,
                     Poll::Ready(Ok(read)) => {
-                        let filled = read >= self.room;
+                        let filled = read >= self.room.min(BULK);
                         self.room = if filled { self.room * 4 } else { SIZE }.min(MAX_READ);
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Reader)),
                     Poll::Pending => {
-                        self.buffer.release();
+                        self.release();
                         if !self.is_flushed {
                             let flushed = ready!(Pin::new(&mut *writer).poll_flush(context));
                             flushed.map_err(|_| End::Writer)?;
@@ -159,6 +158,63 @@ impl OneWay {
             }
         }
     }
+
+    /// Writes all that was read.
+    fn poll_write<W: Fill + AsyncWrite>(
+        &mut self,
+        context: &mut Context<'_>,
+        writer: &mut W,
+        carried: &mut u64,
+    ) -> Poll<Result<(), End>> {
+        while !self.buffer.is_empty() {
+            match ready!(Pin::new(&mut *writer).poll_write(context, &self.buffer)) {
+                Ok(written @ 1..) => {
+                    self.buffer.advance(written);
+                    *carried += written as u64;
+                    self.is_flushed = false;
+                }
+                Ok(0) | Err(_) => return Poll::Ready(Err(End::Writer)),
+            }
+        }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            let socket = writer.socket().ok_or(End::Writer)?;
+            let moved = ready!(pipe.poll_empty(context, socket)).map_err(|_| End::Writer)?;
+            *carried += moved as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read<R: Fill, W: Fill>(
+        &mut self,
+        context: &mut Context<'_>,
+        reader: &mut R,
+        writer: &W,
+    ) -> Poll<io::Result<usize>> {
+        if self.room == MAX_READ
+            && writer.socket().is_some()
+            && let Some(socket) = reader.socket()
+            && let Some(pipe) = self.pipe()
+        {
+            return pipe.poll_fill(context, socket);
+        }
+        reader.poll_fill(context, &mut self.buffer, self.room)
+    }
+
+    /// A pipe, unless the process has no descriptors left: then bytes are copied.
+    fn pipe(&mut self) -> Option<&mut Pipe> {
+        if self.pipe.is_none() {
+            self.pipe = Pipe::take().ok();
+        }
+        self.pipe.as_mut()
+    }
+
+    /// Gives back what holds nothing.
+    fn release(&mut self) {
+        self.buffer.release();
+        if let Some(pipe) = self.pipe.take() {
+            pipe.give();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +222,7 @@ mod tests {
     use std::pin::pin;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -199,6 +256,46 @@ mod tests {
             received: 4,
         };
         assert_eq!(carried, expected);
+    }
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn bulk_between_sockets_goes_through_pipes() {
+        let ((mut client, mut near), (mut far, mut server)) = tokio::join!(sockets(), sockets());
+        let bulk: Vec<u8> = (0..=250).cycle().take(8 << 20).collect();
+        let mut carried = Carried::default();
+        let first = BytesMut::from(&b"first"[..]);
+        let copying = both(&mut near, &mut far, (first, BytesMut::new()), &mut carried);
+        let ask = async {
+            client.write_all(&bulk).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert!(answer == bulk, "other bytes came back");
+        };
+        let echo = async {
+            let mut asked = Vec::new();
+            server.read_to_end(&mut asked).await.unwrap();
+            assert!(
+                asked.strip_prefix(b"first") == Some(&bulk),
+                "other bytes came"
+            );
+            server.write_all(&bulk).await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let (copied, (), ()) = tokio::join!(copying, ask, echo);
+        let expected = Carried {
+            sent: bulk.len() as u64 + 5,
+            received: bulk.len() as u64,
+        };
+        assert_eq!((copied, carried), (Ok(()), expected));
+        assert!(pipe::pooled() > 0, "no pipe was used");
     }
 
     #[tokio::test]

@@ -71,9 +71,8 @@ pub(crate) fn run(choice: &Choice) -> anyhow::Result<()> {
         .map(String::as_str)
         .partition(|name| name.starts_with(IN_CLUSTER));
     if !choice.conformance && filter.is_none_or(|filter| SMOKE.contains(filter)) {
-        steps.run("smoke run of the bench", || {
-            step::run(Command::new(std::env::current_exe()?).args(["bench", "--quick"]))
-        });
+        steps.run("smoke run of the bench", || bench("--quick"));
+        steps.run("instructions and allocations", || bench("--count"));
     }
     let needs_cluster = choice.conformance || !inside.is_empty();
     // Both mostly wait. What they print is told apart: that of those without a cluster comes when they end.
@@ -112,6 +111,11 @@ fn tell_figures() {
             println!("{row}");
         }
     }
+}
+
+/// What the bench asserts without a clock.
+fn bench(what: &str) -> anyhow::Result<()> {
+    step::run(Command::new(std::env::current_exe()?).args(["bench", what]))
 }
 
 /// The cases without a cluster, each process by `run`. One after the other: some have deadlines of a fifth

@@ -35,9 +35,18 @@ pub trait Fill: AsyncRead + Unpin {
         buffer.release();
         Poll::Ready(ready!(polled))
     }
+
+    /// The socket, where its bytes are carried as they are.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
-impl Fill for TcpStream {}
+impl Fill for TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
 
 impl<T: Fill + ?Sized> Fill for &mut T {
     fn poll_fill(
@@ -47,6 +56,10 @@ impl<T: Fill + ?Sized> Fill for &mut T {
         room: usize,
     ) -> Poll<io::Result<usize>> {
         (**self).poll_fill(context, buffer, room)
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        (**self).socket()
     }
 }
 

@@ -95,6 +95,13 @@ impl Fill for Stream {
             Self::Tunnel(stream) => stream.poll_fill(context, buffer, room),
         }
     }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(socket) => Some(socket),
+            Self::Tunnel(_) => None,
+        }
+    }
 }
 
 impl AsyncWrite for Stream {

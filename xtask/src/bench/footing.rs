@@ -86,7 +86,13 @@ impl Footing {
                 if peer.door(kind.door).is_none() || peer.pids().len() != 2 {
                     continue;
                 }
-                let each = self.of(lab, peer, kind, most)?;
+                let each = match self.of(lab, peer, kind, most) {
+                    Err(error) if peer.name != "ours" => {
+                        eprintln!("left out: {error:#}");
+                        None
+                    }
+                    said => said?,
+                };
                 if let (Some(each), "ours") = (each, peer.name) {
                     let said = format!(
                         "an idle connection of {}: {each:.2} KiB, at most {}",

@@ -12,6 +12,8 @@ use crate::bench::peer::{APP, Lab, Peer, Ports, Start, local};
 const NAME: &str = "app.bench";
 /// The door whose app speaks HTTP/2.
 const H2: usize = 3;
+/// Connections, and requests at once, that an Envoy may have: the 1,024 of its defaults are fewer than are held.
+const LIMIT: u32 = 100_000;
 const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
 
 /// A pair of Envoys: HTTP/1.1 between them as a sidecar of Istio does, HTTP/2, or opaque.
@@ -110,6 +112,9 @@ fn cluster(lab: &Lab<'_>, side: Side, wire: Wire, port: u16, door: usize) -> Val
     let mut cluster = json!({
         "name": name,
         "connect_timeout": "1s",
+        "circuit_breakers": { "thresholds": [{
+            "max_connections": LIMIT, "max_pending_requests": LIMIT, "max_requests": LIMIT,
+        }] },
         "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] },
     });
     let Value::Object(fields) = &mut cluster else {
