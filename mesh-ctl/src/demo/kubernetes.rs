@@ -34,6 +34,8 @@ const END: Duration = Duration::from_mins(2);
 const CALLS: Duration = Duration::from_mins(1);
 /// Calls that `--check` waits for: of so many, a version with a tenth of them is seen for sure.
 const ENOUGH: u64 = 300;
+/// Those that answer for the catalog.
+const VERSIONS: [&str; 2] = ["v1", "v2"];
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -242,23 +244,39 @@ async fn check(cluster: &Cluster, forward: &Forward) -> anyhow::Result<Vec<Held>
         ok: meshed == pods.len() && meshed > 0,
         figure: format!("{meshed} of {}", pods.len()),
     }];
-    let limit = Instant::now() + CALLS;
-    let state = loop {
-        let state = forward.get("/api/state").await?;
-        if state["calls"].as_u64() >= Some(ENOUGH) || Instant::now() > limit {
-            break state;
-        }
-        sleep(LOOK).await;
-    };
-    held.extend(judge(&state));
+    // The shop calls as soon as it runs: a version that has no pod yet fails what is its share.
+    let all_answer = |state: &Value| VERSIONS.iter().all(|one| state["versions"][one].is_u64());
+    let begun = state_once(forward, all_answer).await?;
+    let enough = |state: &Value| count(&state["calls"]) >= count(&begun["calls"]) + ENOUGH;
+    let state = state_once(forward, enough).await?;
+    held.extend(judge(&begun, &state));
     Ok(held)
 }
 
-/// What the shop counted.
-fn judge(state: &Value) -> Vec<Held> {
-    let count = |value: &Value| value.as_u64().unwrap_or_default();
-    let (calls, failed) = (count(&state["calls"]), count(&state["failed"]));
-    let of = |version: &str| count(&state["versions"][version]);
+/// The shop's counts once they are so, or as they are after [`CALLS`].
+async fn state_once(forward: &Forward, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    let limit = Instant::now() + CALLS;
+    loop {
+        let state = forward.get("/api/state").await?;
+        if is_so(&state) || Instant::now() > limit {
+            return Ok(state);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+/// What the shop counted since it had `begun`.
+fn judge(begun: &Value, state: &Value) -> Vec<Held> {
+    let since = |path: &str| {
+        let of = |state: &Value| state.pointer(path).map_or(0, count);
+        of(state).saturating_sub(of(begun))
+    };
+    let (calls, failed) = (since("/calls"), since("/failed"));
+    let of = |version: &str| since(&format!("/versions/{version}"));
     let beside = state["beside"].as_object();
     let answers: Vec<&str> = beside
         .into_iter()
@@ -314,9 +332,19 @@ mod tests {
                 "beside": {"gRPC": "1", "WebSocket": "1", "TCP": "1"},
             })
         };
-        let ok = |state: &Value| judge(state).iter().map(|one| one.ok).collect::<Vec<_>>();
-        assert_eq!(ok(&state(0, 30)), [true, true, true]);
-        assert_eq!(ok(&state(1, 0)), [false, false, true]);
-        assert_eq!(ok(&json!({})), [false, false, false]);
+        let ok = |begun: &Value, state: &Value| -> Vec<bool> {
+            judge(begun, state).iter().map(|one| one.ok).collect()
+        };
+        let nothing = json!({});
+        assert_eq!(ok(&nothing, &state(0, 30)), [true, true, true]);
+        assert_eq!(ok(&nothing, &state(1, 0)), [false, false, true]);
+        assert_eq!(ok(&nothing, &nothing), [false, false, false]);
+        let begun = json!({ "calls": 20, "failed": 2, "versions": {"v1": 17, "v2": 1} });
+        let ended = json!({
+            "calls": 320, "failed": 2, "versions": {"v1": 287, "v2": 31},
+            "beside": {"gRPC": "1", "WebSocket": "1", "TCP": "1"},
+        });
+        assert_eq!(ok(&begun, &ended), [true, true, true]);
+        assert!(!ok(&json!({ "calls": 200 }), &ended)[0], "too few calls");
     }
 }
