@@ -13,7 +13,8 @@ use super::{Buffer, SIZE, poll_scratch};
 /// What a [`Buffer`] is filled from.
 pub trait Fill: AsyncRead + Unpin {
     /// One read of about `room` bytes behind what `buffer` holds; one without memory gets some only
-    /// if there are any. Ready with how many they were; 0 at the end.
+    /// if there are any. What has them in a buffer already gives all of that, [`LARGE`](super::LARGE)
+    /// bytes at most. Ready with how many they were; 0 at the end.
     ///
     /// # Errors
     ///
