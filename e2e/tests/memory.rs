@@ -1,6 +1,6 @@
 //! What idle connections cost, and what a stalled stream costs others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use e2e::backend::http;
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 const IDLE: u64 = 1000;
 /// Time for buffers to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Time for the memory of a burst to be given back, and how much of what was there before may stay.
+const BACK: Duration = Duration::from_secs(60);
+const STAYS: u64 = 10;
 /// Bytes of the stream that stalls.
 const STALLED: usize = 200 * 1024 * 1024;
 
@@ -53,7 +56,9 @@ async fn http1(most: u64) -> anyhow::Result<()> {
         idle.push(ask().await?);
     }
     drop(warm);
-    judge("idle-http1", &mesh, before, most).await
+    judge("idle-http1", &mesh, before, most).await?;
+    drop(idle);
+    gives_back("burst-http1", &mesh, before).await
 }
 
 async fn http2(most: u64) -> anyhow::Result<()> {
@@ -82,7 +87,9 @@ async fn http2(most: u64) -> anyhow::Result<()> {
         idle.push(ask().await?);
     }
     drop(warm);
-    judge("idle-http2", &mesh, before, most).await
+    judge("idle-http2", &mesh, before, most).await?;
+    drop(idle);
+    gives_back("burst-http2", &mesh, before).await
 }
 
 async fn judge(case: &str, mesh: &Mesh, before: u64, most: u64) -> anyhow::Result<()> {
@@ -96,6 +103,24 @@ async fn judge(case: &str, mesh: &Mesh, before: u64, most: u64) -> anyhow::Resul
         ),
     );
     ensure!(each <= most, "{each} bytes per idle connection");
+    Ok(())
+}
+
+/// What a burst of connections needed goes back to the system.
+async fn gives_back(case: &str, mesh: &Mesh, before: u64) -> anyhow::Result<()> {
+    let most = before + before * STAYS / 100;
+    let began = Instant::now();
+    let mut now = mesh.resident("caller")?;
+    while now > most && began.elapsed() < BACK {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        now = mesh.resident("caller")?;
+    }
+    let taken = began.elapsed().as_secs();
+    record(
+        case,
+        format!("VmRSS {before} KiB before {IDLE} connections, {now} KiB {taken} s after them"),
+    );
+    ensure!(now <= most, "{now} KiB after a burst, {before} before it");
     Ok(())
 }
 

@@ -162,59 +162,60 @@ struct Outcome {
     bytes_out: u64,
 }
 
-/// A CONNECT to the forward proxy: from here on the connection carries bytes for `authority`.
-pub struct Handover<T> {
-    /// The connection; nothing was answered yet.
-    pub downstream: Connection<T>,
-    /// Host and port.
-    pub authority: String,
+/// How the exchanges of a connection came to an end.
+#[derive(Debug)]
+pub enum Served {
+    /// Either side was done with it.
+    Over,
+    /// The peer must see that what it got is not whole: the connection is to be reset.
+    Broken,
+    /// A CONNECT to the forward proxy, not answered yet: from here on it carries bytes for this host and
+    /// port.
+    Handover(String),
+}
+
+impl Served {
+    /// Resets the connection where it must not look as if it had ended well. What is left of one that is
+    /// handed over, and where to.
+    pub fn end<T: Reset>(self, downstream: Connection<T>) -> Option<(Connection<T>, String)> {
+        match self {
+            Self::Over => None,
+            Self::Broken => {
+                downstream.into_inner().0.reset();
+                None
+            }
+            Self::Handover(authority) => Some((downstream, authority)),
+        }
+    }
 }
 
 /// Serves exchanges on `downstream` until either side is done with it, or it is to carry bytes.
+///
+/// An idle connection waits in here: what is moved into an async function is held twice, so that only
+/// references are, and what is rare is boxed.
 pub async fn serve<T>(
     context: &Rc<Context>,
-    mut downstream: Connection<T>,
+    downstream: &mut Connection<T>,
     scope: &Scope,
-) -> Option<Handover<T>>
+) -> Served
 where
-    T: Fill + AsyncWrite + Reset,
+    T: Fill + AsyncWrite,
 {
-    let mut drain = context.shared.drain_of(scope.direction());
-    let watch = drain.clone();
-    let draining = async move {
-        drain.draining().await;
-        sleep(DRAIN_LINGER).await;
-    };
+    let drain = context.shared.drain_of(scope.direction());
     // Both live as long as the connection: a timer and a listener made for each request cost more
     // than what they wait for.
-    let (draining, idle) = (pin!(draining), pin!(sleep(IDLE)));
-    let mut rest = Rest::new(watch, draining, idle);
-    // What is rare is boxed: an idle connection holds the room of all that may come.
-    while rest.until_request(&mut downstream).await {
-        let head = match read_head(&mut downstream).await {
-            Ok(Some(head)) => head,
-            Ok(None) => break,
-            Err(fault) => {
-                Box::pin(refuse_head(context, &mut downstream, fault, scope)).await;
-                break;
-            }
-        };
-        if head.method() == "CONNECT" && matches!(scope, Scope::ForwardProxy) {
-            let authority = head.authority().to_owned();
-            return Some(Handover {
-                downstream,
-                authority,
-            });
-        }
-        let (next, ended) = Box::pin(handle(context, &mut downstream, &head, scope)).await;
-        rest.since = ended;
-        match next {
-            Next::KeepAlive => {}
-            Next::Close => break,
-            Next::Abort(_) => {
-                downstream.into_inner().0.reset();
-                return None;
-            }
+    let draining = pin!(async {
+        drain.clone().draining().await;
+        Box::pin(sleep(DRAIN_LINGER)).await;
+    });
+    let idle = pin!(sleep(IDLE));
+    let mut rest = Rest::new(&drain, draining, idle);
+    while rest.until_request(downstream).await {
+        match Box::pin(exchange(context, downstream, scope)).await {
+            Step::Done((Next::KeepAlive, ended)) => rest.since = ended,
+            Step::Done((Next::Close, _)) => break,
+            Step::Done((Next::Abort(_), _)) => return Served::Broken,
+            Step::Handover(authority) => return Served::Handover(authority),
         }
     }
     let ending = async {
@@ -226,7 +227,34 @@ where
     Box::pin(tokio::time::timeout(LAST_WORDS, ending))
         .await
         .unwrap_or_default();
-    None
+    Served::Over
+}
+
+/// What came of a request on a connection of HTTP/1.1.
+enum Step {
+    /// What follows, and when it ended.
+    Done((Next, Instant)),
+    /// A CONNECT to the forward proxy.
+    Handover(String),
+}
+
+/// Reads the head of the request that is coming, and carries the exchange out.
+async fn exchange<T>(context: &Rc<Context>, downstream: &mut Connection<T>, scope: &Scope) -> Step
+where
+    T: Fill + AsyncWrite,
+{
+    let head = match read_head(downstream).await {
+        Ok(Some(head)) => head,
+        Ok(None) => return Step::Done((Next::Close, Instant::now())),
+        Err(fault) => {
+            refuse_head(context, downstream, fault, scope).await;
+            return Step::Done((Next::Close, Instant::now()));
+        }
+    };
+    if head.method() == "CONNECT" && matches!(scope, Scope::ForwardProxy) {
+        return Step::Handover(head.authority().to_owned());
+    }
+    Step::Done(handle(context, downstream, &head, scope).await)
 }
 
 /// Serves the exchanges of an HTTP/2 connection, `first` of which was read already, side by side

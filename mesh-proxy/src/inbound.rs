@@ -255,9 +255,10 @@ async fn serve_http<T>(
             Box::pin(exchange::serve_http2(context, stream, first, scope)).await;
         }
         HttpVersion::Http1 => {
-            let connection = Connection::with_read(stream, first);
-            // A CONNECT is refused there: only the forward proxy hands over.
-            drop(Box::pin(exchange::serve(context, connection, &scope)).await);
+            let mut connection = Connection::with_read(stream, first);
+            let served = Box::pin(exchange::serve(context, &mut connection, &scope)).await;
+            // A CONNECT was refused there: only the forward proxy hands over.
+            served.end(connection);
         }
     }
 }

@@ -37,6 +37,7 @@ pub mod outbound;
 pub mod worker;
 
 pub mod listener;
+mod memory;
 
 mod probe;
 

@@ -27,7 +27,7 @@ use crate::capture;
 use crate::context::Context;
 use crate::detect::{self, Greeting, Spoken};
 use crate::error::{Error, Kind};
-use crate::exchange::{self, Handover, Scope};
+use crate::exchange::{self, Scope};
 use crate::h1::Connection;
 use crate::tcp::{self, Facts, Passage};
 use crate::telemetry::Direction;
@@ -53,12 +53,10 @@ pub async fn serve(
 /// Serves a connection to the HTTP forward proxy. After a CONNECT, what follows is handled as if
 /// the app had dialled the authority itself.
 pub async fn serve_forward_proxy(context: &Rc<Context>, stream: TcpStream) -> Option<Rest<'_>> {
-    let connection = Connection::new(stream);
-    let serving = exchange::serve(context, connection, &Scope::ForwardProxy);
-    let Handover {
-        mut downstream,
-        authority,
-    } = Box::pin(serving).await?;
+    let mut connection = Connection::new(stream);
+    let serving = exchange::serve(context, &mut connection, &Scope::ForwardProxy);
+    let served = Box::pin(serving).await;
+    let (mut downstream, authority) = served.end(connection)?;
     let host_and_port = authority.rsplit_once(':');
     let name = host_and_port.and_then(|(host, port)| {
         context
@@ -161,9 +159,11 @@ where
     match told.spoken {
         // An idle connection keeps no configuration alive.
         Spoken::Http1 => {
-            let connection = Connection::with_read(stream, first);
+            let mut connection = Connection::with_read(stream, first);
+            let scope = Scope::Calling(name);
             return Some(Box::pin(async move {
-                exchange::serve(context, connection, &Scope::Calling(name)).await;
+                let served = exchange::serve(context, &mut connection, &scope).await;
+                served.end(connection);
             }));
         }
         Spoken::Http2 => {

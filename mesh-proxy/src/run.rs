@@ -23,6 +23,7 @@ use crate::config::{Config, ConfigError};
 use crate::context::Shared;
 use crate::drain::{Drain, Phase};
 use crate::listener::{self, Bound, Missing, Wanted, wanted};
+use crate::memory;
 use crate::telemetry::{Direction, Telemetry};
 use crate::worker::Workers;
 
@@ -80,6 +81,7 @@ pub async fn run(
     if let (Some(check), Some(capture)) = (shared.redirect.clone(), bootstrap.capture.clone()) {
         tasks.spawn(redirect::watch(check, capture));
     }
+    tasks.spawn(memory::give_back(connections(&shared)));
     tasks.spawn(AdminSocket::bind(&bootstrap.admin_socket)?.serve(admin.clone()));
     let _observe = match bootstrap.observe {
         Some(address) => Some(Observe::start(address, admin.clone())?),
@@ -114,6 +116,15 @@ pub async fn run(
     tasks.shutdown().await;
     telemetry.flush();
     Ok(())
+}
+
+/// Counts the connections that are open.
+fn connections(shared: &Arc<Shared>) -> impl Fn() -> usize + use<> {
+    let shared = Arc::clone(shared);
+    move || {
+        let open = |direction| shared.open(direction).load(Ordering::Relaxed);
+        open(Direction::Inbound) + open(Direction::Outbound)
+    }
 }
 
 /// The acceptor's thread, and the way to tell it which listeners are wanted.

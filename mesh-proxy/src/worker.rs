@@ -302,7 +302,6 @@ mod tests {
 
     use super::*;
     use crate::exchange::{self, Scope};
-    use crate::h1::Connection;
 
     /// Bytes of the future that `make` returns; it is never called.
     fn size<A, B, F>(_make: impl Fn(A, B) -> F) -> usize {
@@ -315,11 +314,11 @@ mod tests {
         let accepted = size(|context: Held, accepted| serve(context, accepted));
         let dialled = size(|context: Held, (stream, name)| outbound::serve(context, stream, name));
         let exchanges = size(|context: Held, (stream, scope): (_, &'static Scope)| {
-            exchange::serve::<TcpStream>(context, Connection::new(stream), scope)
+            exchange::serve::<TcpStream>(context, stream, scope)
         });
         let sizes = (accepted, dialled, exchanges);
         assert!(
-            accepted <= 512 && dialled <= 1024 && exchanges <= 1280,
+            accepted <= 256 && dialled <= 512 && exchanges <= 576,
             "{sizes:?}"
         );
     }

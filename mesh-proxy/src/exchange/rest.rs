@@ -33,7 +33,7 @@ where
 
 /// What a connection waits for between two exchanges.
 pub(super) struct Rest<'p, D> {
-    watch: drain::Watch,
+    watch: &'p drain::Watch,
     draining: Pin<&'p mut D>,
     /// Set anew only when it goes off.
     idle: Pin<&'p mut Sleep>,
@@ -47,7 +47,7 @@ impl<'p, D: Future<Output = ()>> Rest<'p, D> {
     /// Of a connection that begins now. `draining` is ready when no other request is taken, `idle` after
     /// [`IDLE`], and `watch` follows what the former waits for.
     pub(super) fn new(
-        watch: drain::Watch,
+        watch: &'p drain::Watch,
         draining: Pin<&'p mut D>,
         idle: Pin<&'p mut Sleep>,
     ) -> Self {
@@ -126,7 +126,7 @@ mod tests {
         let mut follower = watch.clone();
         let draining = pin!(async move { follower.draining().await });
         let idle = pin!(sleep(IDLE));
-        let mut rest = Rest::new(watch, draining, idle);
+        let mut rest = Rest::new(&watch, draining, idle);
         let (near, _far) = tokio::io::duplex(64);
         let first = BytesMut::from(&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..]);
         let mut downstream = Connection::with_read(near, first);

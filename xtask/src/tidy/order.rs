@@ -53,6 +53,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "outbound",
             "worker",
             "listener",
+            "memory",
             "probe",
             "admin",
             "run",
