@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use fastrand::Rng;
 use mesh_api::decide::balance::{self, Members, Standing, Weights};
-use mesh_api::decide::{self, Decision, Request, Step};
+use mesh_api::decide::{self, Caller, Decision, Request, Step};
 use mesh_api::explain::Silent;
 use mesh_api::manifest;
 use mesh_api::model::policy::Algorithm;
@@ -123,6 +123,10 @@ fn decide(times: u64, rules: u32) -> anyhow::Result<()> {
             path: "/products/17",
             query: Some("page=2"),
             headers: &head,
+            caller: Caller {
+                namespace: &table.consumer,
+                labels: None,
+            },
         };
         let step = decide::request(&table, black_box(&request), &mut random, &mut Silent);
         let Step::Done(Decision::Forward(_)) = black_box(step) else {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use mesh_api::decide::destination::{Resolution, resolve};
 use mesh_api::decide::explanation::{Explanation, Fields, explain};
-use mesh_api::decide::{Request, target};
+use mesh_api::decide::{Caller, Request, target};
 use mesh_api::manifest;
 use mesh_api::snapshot::DestinationTable;
 use mesh_api::translate::Catalog;
@@ -80,6 +80,10 @@ fn decide(
         path: &target.path,
         query: target.query,
         headers: &fields,
+        caller: Caller {
+            namespace: &consumer,
+            labels: None,
+        },
     };
     Ok(explain(&table, &request, fields))
 }

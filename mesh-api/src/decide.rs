@@ -1,6 +1,7 @@
 //! Every decision, as pure functions: time, randomness and load are arguments.
 //!
-//! Order of a request: [`target`] normalises, [`route`] matches, the backend is chosen by weight,
+//! Order of a request: [`target`] normalises, [`route`] matches, [`cors`] answers preflights, the
+//! backend is chosen by weight,
 //! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
 //! above it; does no I/O.
 
@@ -10,6 +11,8 @@ pub mod budget;
 pub mod change;
 pub mod client_hello;
 pub mod connection;
+pub mod cookie;
+pub mod cors;
 pub mod deadline;
 pub mod destination;
 pub mod eject;
@@ -26,13 +29,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use connection::connection;
+pub use cors::CorsField;
 
 use crate::explain::{Note, Recorder};
 use crate::model::backend::Backend;
+use crate::model::narrowing::Labels;
 use crate::model::origin::Sourced;
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
-use crate::model::route::{Action, HeaderChanges, Redirect, Rewrite, Target, WeightedBackend};
-use crate::name::Hostname;
+use crate::model::route::{
+    Action, DirectResponse, HeaderChanges, Redirect, Rewrite, Target, WeightedBackend,
+};
+use crate::name::{Hostname, Namespace};
 use crate::snapshot::{DestinationTable, MatchTable, RuleTable};
 
 /// A source of random numbers; the caller owns the seed.
@@ -64,6 +71,18 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// Its header fields.
     pub headers: &'a dyn HeaderFields,
+    /// Who calls.
+    pub caller: Caller<'a>,
+}
+
+/// The workload whose request it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Its namespace.
+    pub namespace: &'a Namespace,
+    /// What it carries. `None` where that is not known, and where no rule of the destination asks:
+    /// see [`RoutingTable::reads_labels`](crate::snapshot::RoutingTable::reads_labels).
+    pub labels: Option<&'a Labels>,
 }
 
 /// The next step: a decision, or a question only the shell can answer.
@@ -103,6 +122,9 @@ pub struct Forward<'s> {
     pub target: Option<String>,
     /// The new Host, where it changes.
     pub host: Option<&'s Hostname>,
+    /// Set where the rule has a CORS filter: what the response says, instead of the app's
+    /// [`cors::OF_APPS`].
+    pub cors: Option<Vec<CorsField>>,
     /// Timeouts in force.
     pub timeouts: &'s ExchangeTimeouts,
     /// Retries in force.
@@ -118,7 +140,11 @@ pub struct Respond<'s> {
     pub status: u16,
     /// The Location of a redirect.
     pub location: Option<String>,
-    /// Changes to the response's head by the rule; applied to redirects only.
+    /// Its content, where a user wrote it.
+    pub content: Option<&'s DirectResponse>,
+    /// What it says to pages of other origins.
+    pub cors: Vec<CorsField>,
+    /// Changes to the response's head by the rule; applied to what a user asked for only.
     pub response_headers: Option<&'s HeaderChanges>,
     /// Why, for `mesh-error`, metrics and logs; `None` for what a user asked for (a redirect).
     pub refusal: Option<Refusal<'s>>,
@@ -133,6 +159,8 @@ pub enum Refusal<'s> {
     BrokenBackend(Cow<'s, str>),
     /// The rule has no backend with a weight: 500.
     NoBackend,
+    /// A filter of the rule does not resolve: 500 (Gateway API `HTTPRouteFilter`, `extensionRef`).
+    BrokenFilter(Cow<'s, str>),
 }
 
 impl Refusal<'_> {
@@ -140,7 +168,7 @@ impl Refusal<'_> {
     pub fn status(&self) -> u16 {
         match self {
             Self::NoRoute => 404,
-            Self::BrokenBackend(_) | Self::NoBackend => 500,
+            Self::BrokenBackend(_) | Self::NoBackend | Self::BrokenFilter(_) => 500,
         }
     }
 
@@ -150,6 +178,7 @@ impl Refusal<'_> {
             Self::NoRoute => "no-route",
             Self::BrokenBackend(_) => "broken-backend",
             Self::NoBackend => "no-backend",
+            Self::BrokenFilter(_) => "broken-filter",
         }
     }
 }
@@ -221,13 +250,31 @@ fn find<'s>(
     let Some(table) = route::find(&destination.routing, request, recorder) else {
         return Found::Decided(refuse(None, Refusal::NoRoute));
     };
-    match &table.rule.rule.action {
+    let rule = &table.rule.rule;
+    if let Some(cors) = &rule.cors
+        && let Some(fields) = cors::preflight(cors, request)
+    {
+        let mut answer = answered(&table.rule, 200);
+        answer.cors = fields;
+        return Found::Decided(Decision::Respond(answer));
+    }
+    match &rule.action {
         Action::Forward { backends, rewrite } => Found::Match(Match {
             table,
             backends,
             rewrite: rewrite.as_ref(),
         }),
         Action::Redirect(redirect) => Found::Decided(redirected(table, redirect, request)),
+        Action::Respond(content) => {
+            let mut answer = answered(&table.rule, content.status);
+            answer.content = Some(content);
+            answer.cors = cors_of(&table.rule, request).unwrap_or_default();
+            Found::Decided(Decision::Respond(answer))
+        }
+        Action::Broken { reason } => {
+            let refusal = Refusal::BrokenFilter(reason.into());
+            Found::Decided(refuse(Some(&table.rule), refusal))
+        }
     }
 }
 
@@ -273,21 +320,34 @@ fn assemble<'s>(
     request: &Request<'_>,
 ) -> Decision<'s> {
     let rule = &found.table.rule;
+    if let Some(redirect) = &chosen.redirect {
+        return redirected(found.table, redirect, request);
+    }
     let backend = match backend_of(destination, &chosen.target) {
         Ok(backend) => backend,
         Err(refusal) => return refuse(Some(rule), refusal),
     };
-    let path = found.rewrite.and_then(|rewrite| rewrite.path.as_ref());
+    let own = chosen.rewrite.as_ref();
+    let path = own.and_then(|own| own.path.as_ref());
+    let path = path.or_else(|| found.rewrite.and_then(|rewrite| rewrite.path.as_ref()));
+    let host = own.and_then(|own| own.hostname.as_ref());
+    let host = host.or_else(|| found.rewrite.and_then(|rewrite| rewrite.hostname.as_ref()));
     Decision::Forward(Box::new(Forward {
         rule: Some(rule),
         backend,
         request_headers: [&rule.rule.request_headers, &chosen.request_headers],
         response_headers: [&chosen.response_headers, &rule.rule.response_headers],
         target: path.and_then(|path| rewrite::target(path, found.table, request)),
-        host: found.rewrite.and_then(|rewrite| rewrite.hostname.as_ref()),
+        host,
+        cors: cors_of(rule, request),
         timeouts: &rule.rule.timeouts,
         retry: &rule.rule.retry,
     }))
+}
+
+fn cors_of(rule: &RuleTable, request: &Request<'_>) -> Option<Vec<CorsField>> {
+    let cors = rule.rule.cors.as_ref()?;
+    Some(cors::actual(cors, request))
 }
 
 fn forward_plain(destination: &DestinationTable) -> Decision<'_> {
@@ -301,6 +361,7 @@ fn forward_plain(destination: &DestinationTable) -> Decision<'_> {
         response_headers: [&NO_CHANGES, &NO_CHANGES],
         target: None,
         host: None,
+        cors: None,
         timeouts: &destination.timeouts,
         retry: &destination.retry,
     }))
@@ -311,13 +372,23 @@ fn redirected<'s>(
     redirect: &'s Redirect,
     request: &Request<'_>,
 ) -> Decision<'s> {
-    Decision::Respond(Respond {
-        rule: Some(&table.rule),
-        status: redirect.status,
-        location: Some(rewrite::location(redirect, table, request)),
-        response_headers: Some(&table.rule.rule.response_headers),
+    let mut answer = answered(&table.rule, redirect.status);
+    answer.location = Some(rewrite::location(redirect, table, request));
+    answer.cors = cors_of(&table.rule, request).unwrap_or_default();
+    Decision::Respond(answer)
+}
+
+/// An answer that a user asked for.
+fn answered(rule: &Arc<RuleTable>, status: u16) -> Respond<'_> {
+    Respond {
+        rule: Some(rule),
+        status,
+        location: None,
+        content: None,
+        cors: Vec::new(),
+        response_headers: Some(&rule.rule.response_headers),
         refusal: None,
-    })
+    }
 }
 
 fn refuse<'s>(rule: Option<&'s Arc<RuleTable>>, refusal: Refusal<'s>) -> Decision<'s> {
@@ -325,6 +396,8 @@ fn refuse<'s>(rule: Option<&'s Arc<RuleTable>>, refusal: Refusal<'s>) -> Decisio
         rule,
         status: refusal.status(),
         location: None,
+        content: None,
+        cors: Vec::new(),
         response_headers: None,
         refusal: Some(refusal),
     })

@@ -76,6 +76,17 @@ pub struct Miss {
     pub got: Option<String>,
 }
 
+impl Miss {
+    /// Of a condition that is not there to be shown.
+    pub fn unknown() -> Self {
+        Self {
+            condition: "a condition".into(),
+            expected: "unknown".into(),
+            got: None,
+        }
+    }
+}
+
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

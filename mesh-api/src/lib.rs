@@ -17,7 +17,7 @@
 #![cfg_attr(feature = "manifest", doc = "```")]
 #![cfg_attr(not(feature = "manifest"), doc = "```ignore")]
 //! use mesh_api::decide::explanation::{Fields, Result, explain};
-//! use mesh_api::decide::{Request, target};
+//! use mesh_api::decide::{Caller, Request, target};
 //! use mesh_api::snapshot::DestinationTable;
 //! use mesh_api::{manifest, translate::Catalog};
 //!
@@ -56,6 +56,7 @@
 //!     path: &target.path,
 //!     query: target.query,
 //!     headers: &fields,
+//!     caller: Caller { namespace: &table.consumer, labels: None },
 //! };
 //! let explained = explain(&table, &request, fields);
 //! assert!(matches!(

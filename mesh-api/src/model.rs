@@ -6,11 +6,13 @@
 pub mod authorization;
 pub mod backend;
 pub mod connection;
+pub mod cors;
 pub mod destination;
 pub mod entry;
 pub mod grpc;
 pub mod inbound;
 pub mod mesh;
+pub mod narrowing;
 pub mod origin;
 pub mod path;
 pub mod policy;

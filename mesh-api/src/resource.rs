@@ -5,6 +5,7 @@
 
 pub mod authorization;
 pub mod duration;
+pub mod extension;
 pub mod grpcroute;
 pub mod httproute;
 pub mod mesh;
@@ -26,6 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::error::Invalid;
 use crate::name::{Name, Namespace, ObjectName};
 pub use authorization::AuthorizationPolicy;
+pub use extension::{DirectResponse, RouteMatch};
 pub use grpcroute::GRPCRoute;
 pub use httproute::HTTPRoute;
 pub use mesh::Mesh;
@@ -70,11 +72,15 @@ pub enum Kind {
     MutualTLSPolicy,
     /// Who may call.
     AuthorizationPolicy,
+    /// Narrows rules of routes.
+    RouteMatch,
+    /// Answers for rules of routes.
+    DirectResponse,
 }
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
@@ -88,6 +94,8 @@ impl Kind {
         Self::TrafficPolicy,
         Self::MutualTLSPolicy,
         Self::AuthorizationPolicy,
+        Self::RouteMatch,
+        Self::DirectResponse,
     ];
 
     /// As `kind` says it.
@@ -106,6 +114,8 @@ impl Kind {
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MutualTLSPolicy => "MutualTLSPolicy",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RouteMatch => "RouteMatch",
+            Self::DirectResponse => "DirectResponse",
         }
     }
 
@@ -121,7 +131,9 @@ impl Kind {
             | Self::Workload
             | Self::TrafficPolicy
             | Self::MutualTLSPolicy
-            | Self::AuthorizationPolicy => MESH_API_VERSION,
+            | Self::AuthorizationPolicy
+            | Self::RouteMatch
+            | Self::DirectResponse => MESH_API_VERSION,
         }
     }
 
@@ -190,13 +202,11 @@ impl FromStr for Kind {
 }
 
 /// Kinds that are planned or belong to the Gateway API, refused with a reason of their own.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 11] = [
     "ExternalService",
     "RateLimitPolicy",
     "RequestAuthentication",
     "Telemetry",
-    "RouteMatch",
-    "DirectResponse",
     "UDPRoute",
     "Gateway",
     "GatewayClass",
@@ -273,6 +283,10 @@ pub enum Resource {
     MutualTLSPolicy(Box<MutualTLSPolicy>),
     /// Who may call.
     AuthorizationPolicy(Box<AuthorizationPolicy>),
+    /// Narrows rules of routes.
+    RouteMatch(Box<RouteMatch>),
+    /// Answers for rules of routes.
+    DirectResponse(Box<DirectResponse>),
 }
 
 impl Resource {
@@ -312,6 +326,8 @@ impl Resource {
             Kind::TrafficPolicy => Self::TrafficPolicy(Box::deserialize(from)?),
             Kind::MutualTLSPolicy => Self::MutualTLSPolicy(Box::deserialize(from)?),
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
+            Kind::RouteMatch => Self::RouteMatch(Box::deserialize(from)?),
+            Kind::DirectResponse => Self::DirectResponse(Box::deserialize(from)?),
         })
     }
 
@@ -331,6 +347,8 @@ impl Resource {
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MutualTLSPolicy(_) => Kind::MutualTLSPolicy,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RouteMatch(_) => Kind::RouteMatch,
+            Self::DirectResponse(_) => Kind::DirectResponse,
         }
     }
 
@@ -350,6 +368,8 @@ impl Resource {
             Self::TrafficPolicy(object) => &object.metadata,
             Self::MutualTLSPolicy(object) => &object.metadata,
             Self::AuthorizationPolicy(object) => &object.metadata,
+            Self::RouteMatch(object) => &object.metadata,
+            Self::DirectResponse(object) => &object.metadata,
         }
     }
 

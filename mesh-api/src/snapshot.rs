@@ -23,7 +23,7 @@ use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::name::{DestinationName, Namespace, ObjectName};
 
 pub use connections::{ConnectionTable, ConnectionTables};
-pub use routing::{MatchTable, RouteTable, RoutingTable, RuleTable};
+pub use routing::{Expressions, MatchTable, RouteTable, RoutingTable, RuleTable};
 
 /// Everything a proxy decides by, at one moment. An exchange takes one and keeps it to its end.
 #[derive(Clone, Debug, Default)]

@@ -14,6 +14,7 @@ mod backend;
 mod conditions;
 mod connection;
 mod destination;
+mod extension;
 mod inbound;
 mod mesh;
 mod policy;

@@ -5,7 +5,8 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use mesh_api::resource::{
-    AuthorizationPolicy, Kind, MESH_API_VERSION, Mesh, MutualTLSPolicy, TrafficPolicy, Workload,
+    AuthorizationPolicy, DirectResponse, Kind, MESH_API_VERSION, Mesh, MutualTLSPolicy, RouteMatch,
+    TrafficPolicy, Workload,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -100,6 +101,22 @@ fn kinds() -> Vec<Described> {
                 ("Enforcement", "string", ".spec.enforcement"),
                 ACCEPTED,
             ],
+        },
+        Described {
+            kind: Kind::RouteMatch,
+            plural: "routematches",
+            short: "rm",
+            schema: schema::<RouteMatch>(),
+            status: with_conditions(),
+            columns: &[("Cookie", "string", ".spec.cookie.name")],
+        },
+        Described {
+            kind: Kind::DirectResponse,
+            plural: "directresponses",
+            short: "dr",
+            schema: schema::<DirectResponse>(),
+            status: with_conditions(),
+            columns: &[("Answer", "integer", ".spec.status")],
         },
     ]
 }
@@ -334,7 +351,7 @@ mod tests {
     #[test]
     fn schemas_are_structural() {
         let all = all();
-        assert_eq!(all.len(), 5);
+        assert_eq!(all.len(), 7);
         for definition in &all {
             let name = definition.metadata.name.clone().unwrap();
             let value = serde_json::to_value(definition).unwrap();

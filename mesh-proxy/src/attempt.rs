@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::retry::{self, Failure, Verdict};
-use mesh_api::decide::{deadline, grpc};
+use mesh_api::decide::{CorsField, deadline, grpc};
 use mesh_api::model::backend::Backend;
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
@@ -40,6 +40,8 @@ pub struct Plan<'s> {
     pub request_headers: [&'s HeaderChanges; 2],
     /// Changes to the response's head.
     pub response_headers: [&'s HeaderChanges; 2],
+    /// What the response says to pages of other origins, where the rule has a CORS filter.
+    pub cors: Option<Vec<CorsField>>,
     /// When the exchange began.
     pub started: Instant,
     /// When the whole exchange must be over.

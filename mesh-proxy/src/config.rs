@@ -178,6 +178,11 @@ impl Config {
         &self.shared.identity
     }
 
+    /// Whose proxy this is.
+    pub fn workload(&self) -> &ObjectName {
+        &self.shared.workload
+    }
+
     /// The namespace names are resolved from: the workload's.
     pub fn namespace(&self) -> &Namespace {
         &self.shared.workload.namespace

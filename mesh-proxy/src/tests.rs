@@ -2,6 +2,7 @@
 //! real sockets on loopback, and no control plane.
 
 mod authorise;
+mod extension;
 mod harness;
 mod http;
 mod http2;

@@ -1,8 +1,8 @@
 //! The kinds with their schemas, each with a small good object to ask questions with.
 
 use mesh_api::resource::{
-    AuthorizationPolicy, GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy, TCPRoute, TLSRoute,
-    TrafficPolicy, Workload,
+    AuthorizationPolicy, DirectResponse, GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy,
+    RouteMatch, TCPRoute, TLSRoute, TrafficPolicy, Workload,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -66,6 +66,8 @@ pub(crate) fn all() -> Vec<Described> {
                 json!({ "selector": {}, "rules": [{ "from": [{ "namespaces": ["a"] }], "to": [{ "ports": [80] }] }] }),
             )
         },
+        described::<RouteMatch>(Kind::RouteMatch, json!({ "cookie": { "name": "a" } })),
+        described::<DirectResponse>(Kind::DirectResponse, json!({ "status": 503 })),
         route::<HTTPRoute>(Kind::HTTPRoute),
         route::<GRPCRoute>(Kind::GRPCRoute),
         Described {

@@ -190,7 +190,10 @@ fn place(table: &MatchTable) -> RulePlace {
 }
 
 fn conditions(table: &MatchTable) -> String {
-    table.conditions().map_or_else(String::new, conditions_text)
+    let mut parts = vec![table.conditions().map_or_else(String::new, conditions_text)];
+    let narrowings = table.rule.rule.narrowings.iter();
+    parts.extend(narrowings.map(|one| format!("RouteMatch {}", one.name)));
+    parts.join(", ")
 }
 
 fn conditions_text(conditions: &RouteMatch) -> String {

@@ -3,19 +3,22 @@
 //! Paths match by whole segments, methods exactly. A header that comes in several fields is matched
 //! as one value joined with `,` (RFC 9110 section 5.3). Of a repeated query parameter the first value
 //! counts; its name and value are percent-decoded, `+` stands for itself. Expressions fit the whole
-//! text, and never a value that is not UTF-8. A gRPC call matches by the two parts of its path.
+//! text, and never a value that is not UTF-8. A gRPC call matches by the two parts of its path. Where a
+//! rule has a CORS filter, a preflight matches by the method that it asks about. What `RouteMatch`es ask
+//! for is looked at last.
 
 use std::borrow::Cow;
 
 use regex::Regex;
 
 use crate::decide::target::digit;
-use crate::decide::{HeaderFields, Request};
+use crate::decide::{HeaderFields, Request, cookie, cors};
 use crate::explain::{Miss, Note, Recorder};
 use crate::model::grpc::CallMatch;
+use crate::model::narrowing::{Narrowing, Sources};
 use crate::model::path::{PathMatch, TextMatch};
 use crate::model::route::RouteMatch;
-use crate::snapshot::{MatchTable, RoutingTable};
+use crate::snapshot::{Expressions, MatchTable, RoutingTable};
 
 /// Finds the match that decides on `request`.
 pub fn find<'s>(
@@ -67,20 +70,105 @@ enum Failed {
     Method,
     Header(usize),
     Query(usize),
+    Beyond(usize, Beyond),
+}
+
+/// The part of a narrowing that failed.
+#[derive(Clone, Copy)]
+enum Beyond {
+    Port,
+    Namespace,
+    Labels,
+    Cookie,
 }
 
 fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
     let Some(conditions) = table.conditions() else {
         return Some(Failed::Path);
     };
+    match failed_condition(conditions, &table.expressions, request) {
+        Some(Failed::Method) if asks_about(table, conditions, request) => {}
+        None => {}
+        failed => return failed,
+    }
+    if table.rule.rule.narrowings.is_empty() {
+        return None;
+    }
+    failed_narrowing(table, request)
+}
+
+/// True for a preflight of a rule with a CORS filter that asks about the method of its match.
+fn asks_about(table: &MatchTable, conditions: &RouteMatch, request: &Request<'_>) -> bool {
+    if table.rule.rule.cors.is_none() {
+        return false;
+    }
+    let asked = cors::asked_method(request);
+    if asked.is_none() || asked != conditions.method.as_deref().map(str::as_bytes) {
+        return false;
+    }
+    // The conditions after the method were not looked at yet.
+    let others = RouteMatch {
+        method: None,
+        ..conditions.clone()
+    };
+    meets(&others, &table.expressions, request)
+}
+
+fn failed_narrowing(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
+    let caller = &request.caller;
+    let failed = |(at, one): (usize, &Narrowing)| {
+        let beyond = if one.port.is_some_and(|port| port.number() != request.port) {
+            Beyond::Port
+        } else if !one.sources.takes_namespace(caller.namespace) {
+            Beyond::Namespace
+        } else if !one.sources.takes_labels(caller.labels) {
+            Beyond::Labels
+        } else if !has_cookie(one, table.cookies.get(at), request) {
+            Beyond::Cookie
+        } else {
+            return None;
+        };
+        Some(Failed::Beyond(at, beyond))
+    };
+    table
+        .rule
+        .rule
+        .narrowings
+        .iter()
+        .enumerate()
+        .find_map(failed)
+}
+
+fn has_cookie(narrowing: &Narrowing, regex: Option<&Option<Regex>>, request: &Request<'_>) -> bool {
+    let Some(condition) = &narrowing.cookie else {
+        return true;
+    };
+    let found = cookie::value(request.headers, &condition.name);
+    match (&condition.value, found) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(value), found) => fits(value, regex, found),
+    }
+}
+
+/// True if `request` meets `conditions`, whose expressions are `expressions`.
+pub fn meets(conditions: &RouteMatch, expressions: &Expressions, request: &Request<'_>) -> bool {
+    failed_condition(conditions, expressions, request).is_none()
+}
+
+fn failed_condition(
+    conditions: &RouteMatch,
+    expressions: &Expressions,
+    request: &Request<'_>,
+) -> Option<Failed> {
     let path = match &conditions.path {
         PathMatch::Exact(path) => request.path == path,
         PathMatch::Prefix(prefix) => has_prefix(request.path, prefix),
-        PathMatch::RegularExpression(_) => table
+        PathMatch::RegularExpression(_) => expressions
             .path
             .as_ref()
             .is_some_and(|regex| regex.is_match(request.path)),
-        PathMatch::Call(condition) => match failed_call(table, condition, request.path) {
+        PathMatch::Call(condition) => match failed_call(expressions, condition, request.path) {
             None => true,
             failed => return failed,
         },
@@ -95,20 +183,28 @@ fn first_failed(table: &MatchTable, request: &Request<'_>) -> Option<Failed> {
     }
     for (at, condition) in conditions.headers.iter().enumerate() {
         let value = joined(request.headers, condition.name.as_str());
-        if !fits(&condition.value, table.headers.get(at), value.as_deref()) {
+        if !fits(
+            &condition.value,
+            expressions.headers.get(at),
+            value.as_deref(),
+        ) {
             return Some(Failed::Header(at));
         }
     }
     for (at, condition) in conditions.query.iter().enumerate() {
         let value = parameter(request.query, &condition.name);
-        if !fits(&condition.value, table.query.get(at), value.as_deref()) {
+        if !fits(
+            &condition.value,
+            expressions.query.get(at),
+            value.as_deref(),
+        ) {
             return Some(Failed::Query(at));
         }
     }
     None
 }
 
-fn failed_call(table: &MatchTable, condition: &CallMatch, path: &str) -> Option<Failed> {
+fn failed_call(expressions: &Expressions, condition: &CallMatch, path: &str) -> Option<Failed> {
     let Some((service, method)) = call(path) else {
         return Some(Failed::Path);
     };
@@ -116,10 +212,10 @@ fn failed_call(table: &MatchTable, condition: &CallMatch, path: &str) -> Option<
         None => true,
         Some(condition) => fits(condition, Some(regex), Some(text.as_bytes())),
     };
-    if !fits(&condition.service, &table.service, service) {
+    if !fits(&condition.service, &expressions.service, service) {
         return Some(Failed::Service);
     }
-    (!fits(&condition.method, &table.method, method)).then_some(Failed::Call)
+    (!fits(&condition.method, &expressions.method, method)).then_some(Failed::Call)
 }
 
 /// The service and method of a gRPC call's path (gRPC over HTTP/2, "Path").
@@ -245,6 +341,54 @@ fn describe(table: &MatchTable, failed: Failed, request: &Request<'_>) -> Miss {
                 got: text(parameter(request.query, name)),
             }
         }
+        Failed::Beyond(at, beyond) => {
+            let narrowing = table.rule.rule.narrowings.get(at);
+            narrowing.map_or_else(Miss::unknown, |one| {
+                describe_narrowing(one, beyond, request)
+            })
+        }
+    }
+}
+
+fn describe_narrowing(narrowing: &Narrowing, beyond: Beyond, request: &Request<'_>) -> Miss {
+    let Narrowing {
+        name,
+        cookie,
+        sources,
+        port,
+    } = narrowing;
+    let caller = &request.caller;
+    let (condition, expected, got) = match beyond {
+        Beyond::Port => (
+            "port".to_owned(),
+            port.map(|port| port.to_string()).unwrap_or_default(),
+            Some(request.port.to_string()),
+        ),
+        Beyond::Namespace => {
+            let names: Vec<_> = sources.namespaces.iter().map(|n| n.as_str()).collect();
+            let got = caller.namespace.to_string();
+            ("source namespace".to_owned(), names.join(" or "), Some(got))
+        }
+        Beyond::Labels => (
+            "source labels".to_owned(),
+            Sources::labels_text(&sources.labels),
+            caller.labels.map(Sources::labels_text),
+        ),
+        Beyond::Cookie => {
+            let cookie_name = cookie.as_ref().map_or("", |cookie| cookie.name.as_str());
+            let got = cookie::value(request.headers, cookie_name);
+            let value = cookie.as_ref().and_then(|cookie| cookie.value.as_ref());
+            (
+                format!("cookie {cookie_name}"),
+                value.map_or_else(|| "any".to_owned(), value_text),
+                got.map(|got| String::from_utf8_lossy(got).into_owned()),
+            )
+        }
+    };
+    Miss {
+        condition,
+        expected: format!("{expected} (RouteMatch {name})"),
+        got,
     }
 }
 

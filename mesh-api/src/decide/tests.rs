@@ -81,11 +81,15 @@ pub(crate) fn rule(matches: &[&str], weights: &[(u32, u32)]) -> Rule {
         target: Target::Backend(index),
         request_headers: HeaderChanges::default(),
         response_headers: HeaderChanges::default(),
+        rewrite: None,
+        redirect: None,
     });
     Rule {
         name: None,
         index: 0,
         matches: matches.iter().map(|text| conditions(text)).collect(),
+        narrowings: Vec::new(),
+        cors: None,
         request_headers: HeaderChanges::default(),
         response_headers: HeaderChanges::default(),
         action: Action::Forward {
@@ -170,6 +174,10 @@ pub(crate) fn with_request<T>(
         path: &target.path,
         query: target.query,
         headers: &fields,
+        caller: Caller {
+            namespace: &"demo".parse().unwrap(),
+            labels: None,
+        },
     };
     check(&request, fields)
 }

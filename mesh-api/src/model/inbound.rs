@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::authorization::Authorization;
 use crate::model::destination::Protocol;
+use crate::model::narrowing::Labels;
 use crate::model::origin::Sourced;
 use crate::model::policy::MutualTls;
 use crate::name::{Identity, ObjectName, Port};
@@ -16,6 +17,8 @@ pub struct Inbound {
     pub workload: ObjectName,
     /// Who it is.
     pub identity: Identity,
+    /// What it carries, by which routes and faults tell callers apart.
+    pub labels: Labels,
     /// Its addresses, the first before others; tunnels to any other are refused.
     pub addresses: Vec<IpAddr>,
     /// Where its tunnel listens.

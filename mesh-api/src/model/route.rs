@@ -2,6 +2,8 @@
 //!
 //! A gRPC call is a request for the path `/service/method`, so that one decision serves both.
 
+use crate::model::cors::Cors;
+use crate::model::narrowing::Narrowing;
 use crate::model::origin::Sourced;
 use crate::model::path::{PathMatch, TextMatch};
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
@@ -49,6 +51,10 @@ pub struct Rule {
     pub index: u32,
     /// Any of these; never empty (a rule without matches matches every request).
     pub matches: Vec<RouteMatch>,
+    /// What a request must meet beyond a match: all of these.
+    pub narrowings: Vec<Narrowing>,
+    /// Which pages of other origins may call it.
+    pub cors: Option<Cors>,
     /// Changes to the request's head before it is forwarded.
     pub request_headers: HeaderChanges,
     /// Changes to the response's head before it is returned.
@@ -73,6 +79,36 @@ pub enum Action {
     },
     /// Answer with a redirect.
     Redirect(Redirect),
+    /// Answer with this.
+    Respond(DirectResponse),
+    /// A filter does not resolve: answers 500 with this reason.
+    Broken {
+        /// Why, as the status condition says it: `DirectResponse demo/x not found`.
+        reason: String,
+    },
+}
+
+/// An answer as a user wrote it (our kind `DirectResponse`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectResponse {
+    /// The object.
+    pub name: ObjectName,
+    /// 200 to 599.
+    pub status: u16,
+    /// Its content, at most [`MAX_BODY`](DirectResponse::MAX_BODY) bytes.
+    pub body: String,
+    /// What the content is.
+    pub content_type: HeaderValue,
+}
+
+impl DirectResponse {
+    /// Most bytes of content.
+    pub const MAX_BODY: usize = 65_536;
+
+    /// True if an answer of this status may have content (RFC 9110 section 6.4.1).
+    pub fn may_have_body(status: u16) -> bool {
+        !matches!(status, 204 | 205 | 304)
+    }
 }
 
 /// A weighted target of a rule.
@@ -86,6 +122,10 @@ pub struct WeightedBackend {
     pub request_headers: HeaderChanges,
     /// Changes to the response's head for this backend, before the rule's.
     pub response_headers: HeaderChanges,
+    /// Changes to host and path for this backend: each part that it names goes before the rule's.
+    pub rewrite: Option<Rewrite>,
+    /// A redirect instead of this backend.
+    pub redirect: Option<Redirect>,
 }
 
 /// What a backendRef means.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::duration::Duration;
 use crate::resource::object::Object;
-use crate::resource::reference::{BackendRef, ParentReference};
+use crate::resource::reference::{
+    BackendObjectReference, BackendRef, LocalObjectReference, ParentReference,
+};
 
 /// A set of rules for HTTP requests to its parents.
 pub type HTTPRoute = Object<HTTPRouteSpec>;
@@ -217,7 +219,7 @@ pub struct HTTPRouteFilter {
     pub response_header_modifier: Option<HTTPHeaderFilter>,
     /// For `RequestMirror`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_mirror: Option<serde_json::Value>,
+    pub request_mirror: Option<HTTPRequestMirrorFilter>,
     /// For `RequestRedirect`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_redirect: Option<HTTPRequestRedirectFilter>,
@@ -226,10 +228,10 @@ pub struct HTTPRouteFilter {
     pub url_rewrite: Option<HTTPURLRewriteFilter>,
     /// For `CORS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cors: Option<serde_json::Value>,
+    pub cors: Option<HTTPCORSFilter>,
     /// For `ExtensionRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extension_ref: Option<serde_json::Value>,
+    pub extension_ref: Option<LocalObjectReference>,
     /// For `ExternalAuth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_auth: Option<serde_json::Value>,
@@ -291,6 +293,55 @@ pub struct HTTPURLRewriteFilter {
     /// The new path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<HTTPPathModifier>,
+}
+
+/// Gateway API `HTTPCORSFilter`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HTTPCORSFilter {
+    /// `*`, or origins such as `https://shop.example` and `https://*.example`; none where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_origins: Vec<String>,
+    /// Whether a request may carry credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// `*`, or methods beyond GET, HEAD and POST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_methods: Vec<String>,
+    /// `*`, or request fields beyond those that need no leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_headers: Vec<String>,
+    /// `*`, or response fields that a page may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose_headers: Vec<String>,
+    /// How long a browser keeps the answer to a preflight, in seconds; 5 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<i64>,
+}
+
+/// Gateway API `HTTPRequestMirrorFilter`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HTTPRequestMirrorFilter {
+    /// Where copies go.
+    pub backend_ref: BackendObjectReference,
+    /// The share of requests that is copied, 0 to 100; all where neither this nor `fraction` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i64>,
+    /// The share of requests that is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<Fraction>,
+}
+
+/// Gateway API `Fraction`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fraction {
+    /// Of the denominator.
+    pub numerator: i64,
+    /// 100 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denominator: Option<i64>,
 }
 
 /// Gateway API `HTTPPathModifierType`.

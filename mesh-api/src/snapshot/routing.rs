@@ -3,7 +3,7 @@
 //! Precedence (Gateway API 1.6 `HTTPRouteRule.matches`, across all routes of the destination): an
 //! exact path; then a regular expression, the longer pattern first (the Gateway API leaves its place
 //! to implementations); then the longest path prefix; then a method; then the number of header
-//! conditions; then of query conditions; then the oldest route; then its `namespace/name`; then the
+//! conditions; then of query conditions; then of the rule's `RouteMatch`es; then the oldest route; then its `namespace/name`; then the
 //! order written. Of gRPC calls (`GRPCRouteRule.matches`): the longest service; then the longest
 //! method; then as for other requests. The two kinds never meet at one destination.
 
@@ -27,6 +27,8 @@ pub struct RoutingTable {
     pub matches: Vec<MatchTable>,
     /// Which of them a path may meet.
     pub paths: PathIndex,
+    /// A rule asks for labels of the caller.
+    pub reads_labels: bool,
 }
 
 /// A route with its rules in the order written.
@@ -62,6 +64,15 @@ pub struct MatchTable {
     pub rule: Arc<RuleTable>,
     /// Its place in the rule's `matches`.
     pub index: usize,
+    /// Its expressions.
+    pub expressions: Expressions,
+    /// One for each narrowing of the rule; empty if none has an expression.
+    pub cookies: Vec<Option<Regex>>,
+}
+
+/// The expressions of a match, compiled.
+#[derive(Debug, Default)]
+pub struct Expressions {
     /// The path's expression, if it is one.
     pub path: Option<Regex>,
     /// The service's expression of a gRPC call, if it is one.
@@ -111,10 +122,14 @@ impl RoutingTable {
         let matches: Vec<_> = matches.into_iter().map(|(_, _, table)| table).collect();
         let conditions = matches.iter().map(MatchTable::conditions);
         let paths = PathIndex::new(conditions.map(|found| Some(&found?.path)));
+        let rules = routes.iter().flat_map(|route| &route.rules);
+        let mut narrowings = rules.flat_map(|rule| &rule.rule.narrowings);
+        let reads_labels = narrowings.any(|one| !one.sources.labels.is_empty());
         sound.then_some(Self {
             routes,
             matches,
             paths,
+            reads_labels,
         })
     }
 
@@ -175,7 +190,7 @@ fn table(route: Route) -> RouteTable {
                 .iter()
                 .map(|backend| u64::from(backend.weight))
                 .sum(),
-            Action::Redirect(_) => 0,
+            Action::Redirect(_) | Action::Respond(_) | Action::Broken { .. } => 0,
         };
         Arc::new(RuleTable {
             kind: route.kind,
@@ -221,6 +236,7 @@ fn precedence(placed: &(i64, usize, MatchTable)) -> impl Ord {
         Reverse(method),
         Reverse(headers),
         Reverse(query),
+        Reverse(table.rule.rule.narrowings.len()),
     );
     (
         specific,
@@ -233,7 +249,34 @@ fn precedence(placed: &(i64, usize, MatchTable)) -> impl Ord {
 
 fn compile(rule: &Arc<RuleTable>, faults: &mut Faults) -> Option<Vec<MatchTable>> {
     let mut tables = Vec::with_capacity(rule.rule.matches.len());
+    let cookies = cookies(&rule.rule, faults)?;
     for (index, conditions) in rule.rule.matches.iter().enumerate() {
+        tables.push(MatchTable {
+            rule: Arc::clone(rule),
+            index,
+            expressions: Expressions::compile(conditions, faults)?,
+            cookies: cookies.clone(),
+        });
+    }
+    Some(tables)
+}
+
+fn cookies(rule: &Rule, faults: &mut Faults) -> Option<Vec<Option<Regex>>> {
+    let cookies = rule.narrowings.iter().map(|one| one.cookie.as_ref());
+    let values: Vec<_> = cookies.map(|cookie| cookie?.value.as_ref()).collect();
+    if !values
+        .iter()
+        .any(|value| matches!(value, Some(TextMatch::RegularExpression(_))))
+    {
+        return Some(Vec::new());
+    }
+    let each = values.into_iter().map(|value| build_one(value, faults));
+    each.collect()
+}
+
+impl Expressions {
+    /// Compiles those of `conditions`; `None` if a fault was recorded.
+    pub(super) fn compile(conditions: &RouteMatch, faults: &mut Faults) -> Option<Self> {
         let path = match &conditions.path {
             PathMatch::RegularExpression(pattern) => Some(build(pattern, faults)?),
             PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Call(_) => None,
@@ -245,19 +288,14 @@ fn compile(rule: &Arc<RuleTable>, faults: &mut Faults) -> Option<Vec<MatchTable>
             ),
             _ => (None, None),
         };
-        let headers = build_all(conditions.headers.iter().map(|h| &h.value), faults)?;
-        let query = build_all(conditions.query.iter().map(|q| &q.value), faults)?;
-        tables.push(MatchTable {
-            rule: Arc::clone(rule),
-            index,
+        Some(Self {
             path,
             service,
             method,
-            headers,
-            query,
-        });
+            headers: build_all(conditions.headers.iter().map(|h| &h.value), faults)?,
+            query: build_all(conditions.query.iter().map(|q| &q.value), faults)?,
+        })
     }
-    Some(tables)
 }
 
 #[expect(

@@ -6,8 +6,8 @@ use crate::resource::{Resource, ResourceKey};
 use crate::translate::check_reference::is_foreign;
 use crate::translate::checked::{Checked, CheckedRoute};
 use crate::translate::{
-    check_authorization, check_connection, check_grpc, check_pod, check_policy, check_route,
-    check_service, check_slice, check_workload,
+    check_authorization, check_connection, check_extension, check_grpc, check_pod, check_policy,
+    check_route, check_service, check_slice, check_workload,
 };
 
 /// Checks a resource.
@@ -61,6 +61,13 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
         Resource::AuthorizationPolicy(policy) => {
             check_authorization::authorization(policy, &namespace(&key), &mut faults)
                 .map(Checked::AuthorizationPolicy)
+        }
+        Resource::RouteMatch(object) => {
+            check_extension::route_match(object, &mut faults).map(Checked::RouteMatch)
+        }
+        Resource::DirectResponse(object) => {
+            let name = ObjectName::new(namespace(&key), key.name.clone());
+            check_extension::direct_response(object, name, &mut faults).map(Checked::DirectResponse)
         }
     };
     match (faults.is_empty(), checked) {

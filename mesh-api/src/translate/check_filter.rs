@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::error::Faults;
+use crate::model::cors::Cors;
 use crate::model::route::{HeaderChanges, PathRewrite, Redirect, Rewrite};
 use crate::name::{HeaderName, HeaderValue};
+use crate::resource::Kind;
 use crate::resource::httproute::{
     HTTPHeader, HTTPHeaderFilter, HTTPPathModifier, HTTPPathModifierType,
     HTTPRequestRedirectFilter, HTTPRouteFilter, HTTPRouteFilterType, HTTPRouteMatch,
@@ -12,6 +14,8 @@ use crate::resource::httproute::{
 };
 use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::port;
+use crate::translate::checked::ExtensionRef;
+use crate::translate::{check_cors, check_extension};
 
 /// Most filters, and most changes of one header filter's list (Gateway API).
 const MAX_FILTERS: usize = 16;
@@ -25,6 +29,23 @@ pub(super) struct Filters {
     pub(super) response_headers: HeaderChanges,
     pub(super) redirect: Option<Redirect>,
     pub(super) rewrite: Option<Rewrite>,
+    pub(super) cors: Option<Cors>,
+    pub(super) extensions: Vec<ExtensionRef>,
+}
+
+impl Filters {
+    /// True if a rule with them has no use for backends.
+    pub(super) fn answers(&self) -> bool {
+        let answering = |one: &ExtensionRef| one.kind == Kind::DirectResponse;
+        self.redirect.is_some() || self.extensions.iter().any(answering)
+    }
+}
+
+/// Whose filters they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Rule,
+    Backend,
 }
 
 /// Checks the filters of a rule; `matches` are the rule's, on which a prefix replacement depends.
@@ -33,32 +54,55 @@ pub(super) fn rule(
     matches: &[HTTPRouteMatch],
     faults: &mut Faults,
 ) -> Filters {
-    let checked = all(filters, one_prefix(matches), faults);
+    let checked = all(filters, (Holder::Rule, one_prefix(matches)), faults);
+    exclude(filters, &checked, faults);
+    checked
+}
+
+/// Checks the filters of a backend of a rule; `matches` are the rule's.
+pub(super) fn backend(
+    filters: &[HTTPRouteFilter],
+    matches: &[HTTPRouteMatch],
+    faults: &mut Faults,
+) -> Filters {
+    let checked = all(filters, (Holder::Backend, one_prefix(matches)), faults);
+    exclude(filters, &checked, faults);
+    checked
+}
+
+/// Refuses filters of which only one can decide.
+fn exclude(filters: &[HTTPRouteFilter], checked: &Filters, faults: &mut Faults) {
     let has = |kind| filters.iter().any(|filter| filter.r#type == kind);
     if has(HTTPRouteFilterType::RequestRedirect) && has(HTTPRouteFilterType::UrlRewrite) {
         faults.refuse("has RequestRedirect and URLRewrite, which exclude each other");
     }
+    let answers = checked.extensions.iter();
+    let answers = answers
+        .filter(|one| one.kind == Kind::DirectResponse)
+        .count();
+    if answers > 1 {
+        faults.refuse("has two DirectResponses, of which only one can answer");
+    }
+    if answers > 0 && (checked.redirect.is_some() || checked.rewrite.is_some()) {
+        faults.refuse("has a DirectResponse beside a RequestRedirect or URLRewrite");
+    }
+}
+
+/// Checks the filters of a `GRPCRoute`'s rule.
+pub(super) fn of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
+    refuse_of_calls(filters, faults);
+    let checked = all(filters, (Holder::Rule, false), faults);
+    exclude(filters, &checked, faults);
     checked
 }
 
-/// Checks the filters of a backend: header changes only.
-pub(super) fn backend(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
-    for (index, filter) in filters.iter().enumerate() {
-        let name = match filter.r#type {
-            HTTPRouteFilterType::RequestRedirect => "RequestRedirect",
-            HTTPRouteFilterType::UrlRewrite => "URLRewrite",
-            _ => continue,
-        };
-        let reason = format!("{name} on a backendRef is not supported yet");
-        faults.index(index, |faults| {
-            faults.field("type", |faults| faults.refuse(reason));
-        });
-    }
-    all(filters, false, faults)
+/// Checks the filters of a backend of a `GRPCRoute`.
+pub(super) fn of_called_backend(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
+    refuse_of_calls(filters, faults);
+    all(filters, (Holder::Backend, false), faults)
 }
 
-/// Checks the filters of a `GRPCRoute`'s rule or backend.
-pub(super) fn of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filters {
+fn refuse_of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) {
     for (index, filter) in filters.iter().enumerate() {
         let name = match filter.r#type {
             HTTPRouteFilterType::RequestRedirect => "RequestRedirect",
@@ -73,7 +117,6 @@ pub(super) fn of_calls(filters: &[HTTPRouteFilter], faults: &mut Faults) -> Filt
             });
         });
     }
-    all(filters, false, faults)
 }
 
 /// True if the rule has one match and it is on a path prefix.
@@ -86,22 +129,69 @@ fn one_prefix(matches: &[HTTPRouteMatch]) -> bool {
     }
 }
 
-fn all(filters: &[HTTPRouteFilter], prefix: bool, faults: &mut Faults) -> Filters {
+fn all(
+    filters: &[HTTPRouteFilter],
+    (holder, prefix): (Holder, bool),
+    faults: &mut Faults,
+) -> Filters {
     at_most(filters.len(), MAX_FILTERS, "filters", faults);
     let mut checked = Filters::default();
     let mut seen = BTreeSet::new();
     for (index, filter) in filters.iter().enumerate() {
         faults.index(index, |faults| {
-            if !seen.insert(filter.r#type) && filter.r#type != HTTPRouteFilterType::ExtensionRef {
+            let may_repeat = matches!(
+                filter.r#type,
+                HTTPRouteFilterType::ExtensionRef | HTTPRouteFilterType::RequestMirror
+            );
+            if !seen.insert(filter.r#type) && !may_repeat {
                 faults.field("type", |faults| {
                     faults.refuse("is there twice; a rule has one filter of each type");
                 });
             }
-            one(filter, prefix, &mut checked, faults);
+            match filter.r#type {
+                HTTPRouteFilterType::Cors
+                | HTTPRouteFilterType::ExtensionRef
+                | HTTPRouteFilterType::RequestMirror
+                    if holder == Holder::Backend =>
+                {
+                    of_rule_only(filter.r#type, faults);
+                }
+                HTTPRouteFilterType::Cors => checked.cors = cors(filter, faults),
+                HTTPRouteFilterType::ExtensionRef => {
+                    checked.extensions.extend(extension(filter, faults));
+                }
+                _ => one(filter, prefix, &mut checked, faults),
+            }
             members(filter, faults);
         });
     }
     checked
+}
+
+fn of_rule_only(kind: HTTPRouteFilterType, faults: &mut Faults) {
+    let name = type_name(kind);
+    faults.field("type", |faults| {
+        faults.refuse(format!("{name} is a filter of a rule, not of a backendRef"));
+    });
+}
+
+fn type_name(kind: HTTPRouteFilterType) -> String {
+    match kind {
+        HTTPRouteFilterType::Cors => "CORS".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn cors(filter: &HTTPRouteFilter, faults: &mut Faults) -> Option<Cors> {
+    let given = member("cors", filter.cors.as_ref(), faults)?;
+    Some(faults.field("cors", |faults| check_cors::cors(given, faults)))
+}
+
+fn extension(filter: &HTTPRouteFilter, faults: &mut Faults) -> Option<ExtensionRef> {
+    let given = member("extensionRef", filter.extension_ref.as_ref(), faults)?;
+    faults.field("extensionRef", |faults| {
+        check_extension::reference(given, faults)
+    })
 }
 
 fn one(filter: &HTTPRouteFilter, prefix: bool, checked: &mut Filters, faults: &mut Faults) {
@@ -143,10 +233,7 @@ fn one(filter: &HTTPRouteFilter, prefix: bool, checked: &mut Filters, faults: &m
             }
         }
         Type::RequestMirror | Type::Cors | Type::ExtensionRef | Type::ExternalAuth => {
-            let name = match filter.r#type {
-                Type::Cors => "CORS".to_owned(),
-                other => format!("{other:?}"),
-            };
+            let name = type_name(filter.r#type);
             faults.field("type", |faults| {
                 faults.refuse(format!("{name} is not supported yet"));
             });

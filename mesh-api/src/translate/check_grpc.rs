@@ -60,9 +60,14 @@ fn rule_of(rule: &GRPCRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     let filters = faults.field("filters", |faults| {
         check_filter::of_calls(&rule.filters, faults)
     });
+    if filters.answers() && !rule.backend_refs.is_empty() {
+        faults.field("backendRefs", |faults| {
+            faults.refuse("a rule with a DirectResponse has no backendRefs");
+        });
+    }
     let backends = backends(&rule.backend_refs, faults, |given, faults| {
         let filters = faults.field("filters", |faults| {
-            check_filter::of_calls(&given.filters, faults)
+            check_filter::of_called_backend(&given.filters, faults)
         });
         backend_of(given, filters, namespace, faults)
     });
@@ -73,6 +78,7 @@ fn rule_of(rule: &GRPCRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         matches,
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
+        extensions: filters.extensions,
         backends,
         ..CheckedRule::default()
     }

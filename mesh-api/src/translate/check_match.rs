@@ -167,7 +167,12 @@ fn query_of(query: &[HTTPQueryParamMatch], faults: &mut Faults) -> Vec<QueryMatc
     checked
 }
 
-fn text(kind: Option<TextMatchType>, value: &str, faults: &mut Faults) -> Option<TextMatch> {
+/// Checks a condition on a value.
+pub(super) fn text(
+    kind: Option<TextMatchType>,
+    value: &str,
+    faults: &mut Faults,
+) -> Option<TextMatch> {
     if value.is_empty() || value.len() > MAX_VALUE {
         faults.refuse(format!("must have 1 to {MAX_VALUE} bytes"));
         return None;

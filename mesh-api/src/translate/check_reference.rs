@@ -83,6 +83,8 @@ pub(super) fn backend(
         weight: weight?,
         request_headers: HeaderChanges::default(),
         response_headers: HeaderChanges::default(),
+        rewrite: None,
+        redirect: None,
     })
 }
 

@@ -93,20 +93,14 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     let filters = faults.field("filters", |faults| {
         check_filter::rule(&rule.filters, &rule.matches, faults)
     });
-    let Filters {
-        request_headers,
-        response_headers,
-        redirect,
-        rewrite,
-    } = filters;
-    if redirect.is_some() && !rule.backend_refs.is_empty() {
+    if filters.answers() && !rule.backend_refs.is_empty() {
         faults.field("backendRefs", |faults| {
-            faults.refuse("a rule with a RequestRedirect filter has no backendRefs");
+            faults.refuse("a rule with a RequestRedirect or DirectResponse has no backendRefs");
         });
     }
     let backends = backends(&rule.backend_refs, faults, |given, faults| {
         let filters = faults.field("filters", |faults| {
-            check_filter::backend(&given.filters, faults)
+            check_filter::backend(&given.filters, &rule.matches, faults)
         });
         backend_of(given, filters, namespace, faults)
     });
@@ -135,10 +129,12 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
     CheckedRule {
         name,
         matches,
-        request_headers,
-        response_headers,
-        redirect,
-        rewrite,
+        request_headers: filters.request_headers,
+        response_headers: filters.response_headers,
+        redirect: filters.redirect,
+        rewrite: filters.rewrite,
+        cors: filters.cors,
+        extensions: filters.extensions,
         backends,
         request_timeout,
         per_try_timeout,
@@ -175,6 +171,8 @@ pub(super) fn backend_of(
     Some(BackendRef {
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
+        rewrite: filters.rewrite,
+        redirect: filters.redirect,
         ..checked
     })
 }

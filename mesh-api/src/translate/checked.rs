@@ -8,10 +8,12 @@ use ipnet::IpNet;
 use jiff::civil::Date;
 
 use crate::model::authorization::{Action, AuthorizationRule};
+use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
 use crate::model::mesh::UnknownDestinations;
+use crate::model::narrowing::{CookieMatch, Sources};
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
-use crate::model::route::{HeaderChanges, Redirect, Rewrite, RouteMatch};
+use crate::model::route::{DirectResponse, HeaderChanges, Redirect, Rewrite, RouteMatch};
 use crate::model::workload::Workload;
 use crate::name::{DestinationName, Hostname, Name, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, Labels};
@@ -39,6 +41,10 @@ pub(super) enum Checked {
     MutualTLSPolicy(CheckedMutualTls),
     /// An `AuthorizationPolicy`.
     AuthorizationPolicy(CheckedAuthorization),
+    /// A `RouteMatch`.
+    RouteMatch(CheckedRouteMatch),
+    /// A `DirectResponse`.
+    DirectResponse(DirectResponse),
 }
 
 /// A checked `Mesh`.
@@ -198,6 +204,10 @@ pub(super) struct CheckedRule {
     pub(super) redirect: Option<Redirect>,
     /// Changes to host and path.
     pub(super) rewrite: Option<Rewrite>,
+    /// Which pages of other origins may call it.
+    pub(super) cors: Option<Cors>,
+    /// Filters of ours that it names.
+    pub(super) extensions: Vec<ExtensionRef>,
     /// Its backends.
     pub(super) backends: Vec<BackendRef>,
     /// Its request timeout, `Some(None)` for no limit.
@@ -219,6 +229,30 @@ pub(super) struct BackendRef {
     pub(super) request_headers: HeaderChanges,
     /// Changes to the response's head.
     pub(super) response_headers: HeaderChanges,
+    /// Changes to host and path.
+    pub(super) rewrite: Option<Rewrite>,
+    /// A redirect instead of it.
+    pub(super) redirect: Option<Redirect>,
+}
+
+/// A filter of ours in the route's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExtensionRef {
+    /// `RouteMatch` or `DirectResponse`.
+    pub(super) kind: Kind,
+    /// Its name.
+    pub(super) name: Name,
+}
+
+/// A checked `RouteMatch`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedRouteMatch {
+    /// On a cookie.
+    pub(super) cookie: Option<CookieMatch>,
+    /// On the caller.
+    pub(super) sources: Sources,
+    /// On the Service's port.
+    pub(super) port: Option<Port>,
 }
 
 /// What a backendRef names.
@@ -228,6 +262,15 @@ pub(super) enum RefTarget {
     Service(DestinationName),
     /// Another kind, as `group/kind`.
     Other(String),
+}
+
+/// Why a reference does not resolve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BrokenRef {
+    /// The reason of the condition `ResolvedRefs`.
+    pub(super) reason: &'static str,
+    /// In words.
+    pub(super) message: String,
 }
 
 /// `retry` of an `HTTPRoute` rule: replaces these parts of the policy in force.

@@ -43,6 +43,7 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
     Some(Inbound {
         workload: workload.name.clone(),
         identity: workload.identity(&view.trust_domain),
+        labels: workload.labels.clone(),
         addresses: workload.addresses.clone(),
         tunnel_port,
         ports: ports

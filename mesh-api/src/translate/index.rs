@@ -7,12 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::error::Invalid;
+use crate::model::route::DirectResponse;
 use crate::model::workload::Workload;
 use crate::name::{DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
     Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute,
-    CheckedService, CheckedSlice, CheckedTraffic, RefTarget, ServicePort, SliceEndpoint,
+    CheckedRouteMatch, CheckedService, CheckedSlice, CheckedTraffic, ExtensionRef, RefTarget,
+    ServicePort, SliceEndpoint,
 };
 
 /// The name of the one Mesh there may be.
@@ -148,11 +150,15 @@ pub(super) struct Index {
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
     pub(super) authorizations: Shelf<CheckedAuthorization>,
+    pub(super) route_matches: Shelf<CheckedRouteMatch>,
+    pub(super) direct_responses: Shelf<DirectResponse>,
     routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
     /// Routes by a parent.
     routes_of: Shared<ObjectName, RouteKey>,
     /// Routes by a Service that a backendRef names.
     routes_to: Shared<ObjectName, RouteKey>,
+    /// Routes by a filter of ours that a rule names.
+    routes_with: Shared<(Kind, ObjectName), RouteKey>,
     /// Services by virtual IP.
     addressed: Shared<IpAddr, ObjectName>,
     /// Slices by their Service.
@@ -194,6 +200,8 @@ impl Index {
             Checked::TrafficPolicy(value) => self.traffic.holds(&name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.holds(&name, created, value),
             Checked::AuthorizationPolicy(value) => self.authorizations.holds(&name, created, value),
+            Checked::RouteMatch(value) => self.route_matches.holds(&name, created, value),
+            Checked::DirectResponse(value) => self.direct_responses.holds(&name, created, value),
             Checked::Route(value) => {
                 let kind = value.kind;
                 let held = self.routes.get(&RouteKey { kind, name });
@@ -246,6 +254,8 @@ impl Index {
             Checked::AuthorizationPolicy(value) => {
                 self.authorizations.insert(name, created, value);
             }
+            Checked::RouteMatch(value) => self.route_matches.insert(name, created, value),
+            Checked::DirectResponse(value) => self.direct_responses.insert(name, created, value),
             Checked::Route(value) => {
                 let key = RouteKey {
                     kind: value.kind,
@@ -256,6 +266,9 @@ impl Index {
                 }
                 for service in backends(&value) {
                     self.routes_to.add(service.clone(), key.clone());
+                }
+                for extension in extensions(&key.name.namespace, &value) {
+                    self.routes_with.add(extension, key.clone());
                 }
                 self.routes.insert(key, Dated { created, value });
             }
@@ -318,6 +331,8 @@ impl Index {
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
             Kind::AuthorizationPolicy => drop(self.authorizations.remove(&name)),
+            Kind::RouteMatch => drop(self.route_matches.remove(&name)),
+            Kind::DirectResponse => drop(self.direct_responses.remove(&name)),
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
                 self.remove_route(&RouteKey { kind, name });
             }
@@ -342,6 +357,9 @@ impl Index {
         };
         for service in backends(&value) {
             self.routes_to.take(service.clone(), key);
+        }
+        for extension in extensions(&key.name.namespace, &value) {
+            self.routes_with.take(extension, key);
         }
         for parent in value.parents {
             self.routes_of.take(parent.service, key);
@@ -378,6 +396,16 @@ impl Index {
         service: &ObjectName,
     ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
         let keys = self.routes_to.of(service);
+        keys.filter_map(|key| Some((key, self.routes.get(key)?)))
+    }
+
+    /// Routes with a rule that names this filter of ours.
+    pub(super) fn routes_with(
+        &self,
+        kind: Kind,
+        name: &ObjectName,
+    ) -> impl Iterator<Item = (&RouteKey, &Dated<CheckedRoute>)> {
+        let keys = self.routes_with.of(&(kind, name.clone()));
         keys.filter_map(|key| Some((key, self.routes.get(key)?)))
     }
 
@@ -433,6 +461,17 @@ fn referents(namespace: &Namespace, slice: &CheckedSlice) -> Vec<Referent> {
         None => Referent::Address(endpoint.address),
     };
     slice.endpoints.iter().map(referent).collect()
+}
+
+/// The filters of ours that a route of `namespace` names.
+fn extensions(
+    namespace: &Namespace,
+    route: &CheckedRoute,
+) -> impl Iterator<Item = (Kind, ObjectName)> {
+    let named = route.rules.iter().flat_map(|rule| &rule.extensions);
+    named.map(|ExtensionRef { kind, name }| {
+        (*kind, ObjectName::new(namespace.clone(), name.clone()))
+    })
 }
 
 /// The Services that a route sends to.

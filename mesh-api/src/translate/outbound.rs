@@ -11,19 +11,13 @@ use crate::model::route::{Action, Route, RouteKind, Rule, Target, WeightedBacken
 use crate::name::{DestinationName, Namespace, ObjectName};
 use crate::resource::Kind;
 use crate::translate::backend::{self, View};
-use crate::translate::checked::{BackendRef, CheckedRoute, CheckedRule, RefTarget, ServicePort};
+use crate::translate::checked::{
+    BackendRef, BrokenRef, CheckedRoute, CheckedRule, RefTarget, ServicePort,
+};
 use crate::translate::conflict;
+use crate::translate::extension;
 use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::settings::{self, RuleAt};
-
-/// Why a backendRef does not resolve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BrokenRef {
-    /// The reason of the condition `ResolvedRefs`.
-    pub(super) reason: &'static str,
-    /// In words.
-    pub(super) message: String,
-}
 
 /// A destination as `consumer` sees it.
 pub(super) fn destination(
@@ -138,9 +132,22 @@ impl<'v, 'a> Closure<'v, 'a> {
         index: u32,
         rule: &CheckedRule,
     ) -> Rule {
-        let action = match &rule.redirect {
-            Some(redirect) => Action::Redirect(redirect.clone()),
-            None => Action::Forward {
+        let all = self.view.index;
+        let extensions = extension::resolve(all, &route.name.namespace, rule);
+        let (narrowings, answer) = match extensions {
+            Ok(extensions) => (
+                extensions.narrowings,
+                extensions.answer.map(Action::Respond),
+            ),
+            Err(broken) => {
+                let reason = broken.message;
+                (Vec::new(), Some(Action::Broken { reason }))
+            }
+        };
+        let action = match (answer, &rule.redirect) {
+            (Some(answer), _) => answer,
+            (None, Some(redirect)) => Action::Redirect(redirect.clone()),
+            (None, None) => Action::Forward {
                 backends: rule
                     .backends
                     .iter()
@@ -155,6 +162,8 @@ impl<'v, 'a> Closure<'v, 'a> {
             name: rule.name.clone(),
             index,
             matches: rule.matches.clone(),
+            narrowings,
+            cors: rule.cors.clone(),
             request_headers: rule.request_headers.clone(),
             response_headers: rule.response_headers.clone(),
             action,
@@ -169,6 +178,8 @@ impl<'v, 'a> Closure<'v, 'a> {
             target: self.target(route, reference),
             request_headers: reference.request_headers.clone(),
             response_headers: reference.response_headers.clone(),
+            rewrite: reference.rewrite.clone(),
+            redirect: reference.redirect.clone(),
         }
     }
 

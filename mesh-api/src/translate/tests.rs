@@ -12,6 +12,7 @@ mod address;
 mod calls;
 mod check;
 mod connections;
+mod extensions;
 mod limits;
 mod parents;
 mod pods;

@@ -125,6 +125,14 @@ impl Touched {
                     self.add_selected(index, &name.namespace, selector);
                 }
             }
+            kind @ (Kind::RouteMatch | Kind::DirectResponse) => {
+                for (route, dated) in index.routes_with(kind, &name) {
+                    self.verdicts.insert(verdict(route));
+                    let parents = dated.value.parents.iter();
+                    self.services
+                        .extend(parents.map(|parent| parent.service.clone()));
+                }
+            }
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {
                 self.add_route(index, &RouteKey { kind, name });
             }

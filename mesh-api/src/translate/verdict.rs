@@ -8,6 +8,7 @@ use crate::name::{Name, ObjectName};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{CheckedRoute, CheckedTraffic, Parent, TrafficTarget};
 use crate::translate::conflict::{self, Standing};
+use crate::translate::extension;
 use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::outbound::resolve;
 use crate::translate::settings::Section;
@@ -174,6 +175,12 @@ fn attached(
         references
             .clone()
             .find_map(|reference| resolve(index, &key.name, &parent.service, reference).err())
+    });
+    let rules = route.value.rules.iter();
+    let broken = broken.or_else(|| {
+        rules
+            .clone()
+            .find_map(|rule| extension::resolve(index, &key.name.namespace, rule).err())
     });
     match broken {
         Some(broken) => {

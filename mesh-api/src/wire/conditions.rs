@@ -108,7 +108,7 @@ fn read_path(kind: &path_match::Kind, faults: &mut Faults) -> Option<PathMatch> 
     }
 }
 
-fn write_text(from: &TextMatch) -> wire::TextMatch {
+pub(super) fn write_text(from: &TextMatch) -> wire::TextMatch {
     let kind = match from {
         TextMatch::Exact(text) => text_match::Kind::Exact(text.clone()),
         TextMatch::RegularExpression(pattern) => {
@@ -122,7 +122,7 @@ fn write_text(from: &TextMatch) -> wire::TextMatch {
     clippy::option_option,
     reason = "the outer is a fault, the inner a condition left out"
 )]
-fn read_text(
+pub(super) fn read_text(
     field: &str,
     from: Option<&wire::TextMatch>,
     faults: &mut Faults,

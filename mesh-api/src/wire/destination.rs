@@ -97,7 +97,7 @@ fn check_backends(destination: &Destination, faults: &mut Faults) {
 /// A compiled expression may take up to `path::REGEX_SIZE_LIMIT` bytes: their number is bounded.
 fn check_expressions(destination: &Destination, faults: &mut Faults) {
     let rules = destination.routes.iter().flat_map(|route| &route.rules);
-    let matches = rules.flat_map(|rule| &rule.matches);
+    let matches = rules.clone().flat_map(|rule| &rule.matches);
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let count: usize = matches
         .map(|conditions| {
@@ -114,6 +114,9 @@ fn check_expressions(destination: &Destination, faults: &mut Faults) {
             path + headers.count() + query.count()
         })
         .sum();
+    let narrowings = rules.flat_map(|rule| &rule.narrowings);
+    let cookies = narrowings.filter_map(|one| one.cookie.as_ref()?.value.as_ref());
+    let count = count + cookies.filter(|value| expression(value)).count();
     if count > MAX_EXPRESSIONS {
         faults.field("routes", |f| {
             f.refuse(format!(

@@ -13,6 +13,9 @@ use crate::model::route::{Action, RouteKind, Rule};
 /// What this build knows, sorted.
 pub const KNOWN: &[&str] = &[
     AUTHORIZATION,
+    BACKEND_REWRITE,
+    CORS,
+    DIRECT_RESPONSE,
     GRPC_RETRY,
     GRPC_ROUTE,
     HTTP_ROUTE,
@@ -23,6 +26,7 @@ pub const KNOWN: &[&str] = &[
     RETRY_POLICY,
     REWRITE,
     ROUND_ROBIN,
+    ROUTE_MATCH,
     TCP_ROUTE,
     TIMEOUT,
     TLS_ROUTE,
@@ -30,6 +34,9 @@ pub const KNOWN: &[&str] = &[
 ];
 
 const AUTHORIZATION: &str = "authorization";
+const BACKEND_REWRITE: &str = "backend-rewrite";
+const CORS: &str = "cors";
+const DIRECT_RESPONSE: &str = "direct-response";
 const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
@@ -40,6 +47,7 @@ const REGULAR_EXPRESSION: &str = "regular-expression";
 const RETRY_POLICY: &str = "retry-policy";
 const REWRITE: &str = "rewrite";
 const ROUND_ROBIN: &str = "round-robin";
+const ROUTE_MATCH: &str = "route-match";
 const TCP_ROUTE: &str = "tcp-route";
 const TIMEOUT: &str = "timeout";
 const TLS_ROUTE: &str = "tls-route";
@@ -105,8 +113,18 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
         Action::Redirect(_) => {
             needed.insert(REDIRECT);
         }
-        Action::Forward { rewrite, .. } => needed.extend(rewrite.as_ref().map(|_| REWRITE)),
+        Action::Forward { rewrite, backends } => {
+            needed.extend(rewrite.as_ref().map(|_| REWRITE));
+            let mut backends = backends.iter();
+            let rewrites = backends.any(|one| one.rewrite.is_some() || one.redirect.is_some());
+            needed.extend(rewrites.then_some(BACKEND_REWRITE));
+        }
+        Action::Respond(_) | Action::Broken { .. } => {
+            needed.insert(DIRECT_RESPONSE);
+        }
     }
+    needed.extend((!rule.narrowings.is_empty()).then_some(ROUTE_MATCH));
+    needed.extend(rule.cors.as_ref().map(|_| CORS));
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let uses_expressions = rule.matches.iter().any(|conditions| {
         let of_path = match &conditions.path {
@@ -127,7 +145,9 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
                 .iter()
                 .any(|query| expression(&query.value))
     });
-    needed.extend(uses_expressions.then_some(REGULAR_EXPRESSION));
+    let mut cookies = rule.narrowings.iter().filter_map(|one| one.cookie.as_ref());
+    let of_cookies = cookies.any(|cookie| cookie.value.as_ref().is_some_and(expression));
+    needed.extend((uses_expressions || of_cookies).then_some(REGULAR_EXPRESSION));
 }
 
 fn retry(policy: &RetryPolicy) -> impl Iterator<Item = &'static str> {

@@ -334,7 +334,11 @@ pub struct Rule {
     pub timeouts: ::core::option::Option<Timeouts>,
     #[prost(message, optional, tag = "9")]
     pub retry: ::core::option::Option<Retry>,
-    #[prost(oneof = "rule::Action", tags = "6, 7")]
+    #[prost(message, repeated, tag = "20")]
+    pub narrowings: ::prost::alloc::vec::Vec<Narrowing>,
+    #[prost(message, optional, tag = "21")]
+    pub cors: ::core::option::Option<Cors>,
+    #[prost(oneof = "rule::Action", tags = "6, 7, 22, 23")]
     pub action: ::core::option::Option<rule::Action>,
 }
 /// Nested message and enum types in `Rule`.
@@ -345,7 +349,77 @@ pub mod rule {
         Forward(super::Forward),
         #[prost(message, tag = "7")]
         Redirect(super::Redirect),
+        #[prost(message, tag = "22")]
+        Respond(super::DirectResponse),
+        /// a filter does not resolve
+        #[prost(string, tag = "23")]
+        Broken(::prost::alloc::string::String),
     }
+}
+/// Of a RouteMatch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Narrowing {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub cookie: ::core::option::Option<CookieMatch>,
+    #[prost(message, optional, tag = "3")]
+    pub sources: ::core::option::Option<Sources>,
+    /// 0: any
+    #[prost(uint32, tag = "4")]
+    pub port: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CookieMatch {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// absent: any
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<TextMatch>,
+}
+/// Absent or empty: anybody.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sources {
+    /// any of these
+    #[prost(string, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// all of these
+    #[prost(message, repeated, tag = "2")]
+    pub labels: ::prost::alloc::vec::Vec<Label>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cors {
+    #[prost(string, repeated, tag = "1")]
+    pub origins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "2")]
+    pub credentials: bool,
+    #[prost(message, optional, tag = "3")]
+    pub methods: ::core::option::Option<Allowed>,
+    #[prost(message, optional, tag = "4")]
+    pub headers: ::core::option::Option<Allowed>,
+    #[prost(message, optional, tag = "5")]
+    pub expose: ::core::option::Option<Allowed>,
+    #[prost(uint32, tag = "6")]
+    pub max_age_seconds: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Allowed {
+    /// instead of names
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectResponse {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub status: u32,
+    #[prost(string, tag = "3")]
+    pub body: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub content_type: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConnectionRoute {
@@ -489,6 +563,10 @@ pub struct WeightedBackend {
     pub request_headers: ::core::option::Option<HeaderChanges>,
     #[prost(message, optional, tag = "5")]
     pub response_headers: ::core::option::Option<HeaderChanges>,
+    #[prost(message, optional, tag = "20")]
+    pub rewrite: ::core::option::Option<Rewrite>,
+    #[prost(message, optional, tag = "21")]
+    pub redirect: ::core::option::Option<Redirect>,
     #[prost(oneof = "weighted_backend::Target", tags = "2, 3")]
     pub target: ::core::option::Option<weighted_backend::Target>,
 }
@@ -655,6 +733,9 @@ pub struct Inbound {
     pub unlisted: i32,
     #[prost(message, optional, tag = "8")]
     pub unlisted_origin: ::core::option::Option<Origin>,
+    /// of the workload
+    #[prost(message, repeated, tag = "20")]
+    pub labels: ::prost::alloc::vec::Vec<Label>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Authorization {

@@ -5,12 +5,13 @@ use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::policy::MutualTls;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{authorization, destination, read};
+use crate::wire::{authorization, destination, extension, read};
 
 pub(super) fn write(from: &Inbound) -> wire::Inbound {
     wire::Inbound {
         workload: from.workload.to_string(),
         identity: from.identity.to_string(),
+        labels: extension::write_labels(&from.labels),
         addresses: from.addresses.iter().map(ToString::to_string).collect(),
         tunnel_port: from.tunnel_port.into(),
         ports: from.ports.iter().map(write_port).collect(),
@@ -41,6 +42,7 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
         faults,
         |text, f| f.take(text.parse()),
     );
+    let labels = extension::read_labels(&from.labels, MAX_LABELS, faults);
     let tunnel_port = faults.field("tunnelPort", |f| f.take(Port::try_from(from.tunnel_port)));
     let ports = read::list("ports", &from.ports, MAX_PORTS, faults, read_port);
     if let Some(ports) = &ports
@@ -67,6 +69,7 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
         authorizations: authorizations?,
         workload: workload?,
         identity: identity?,
+        labels: labels?,
         addresses: addresses?,
         tunnel_port: tunnel_port?,
         ports: ports?,
@@ -129,6 +132,7 @@ fn read_port(from: &wire::InboundPort, faults: &mut Faults) -> Option<InboundPor
 }
 
 const MAX_ADDRESSES: usize = 16;
+const MAX_LABELS: usize = 4096;
 const MAX_POLICIES: usize = 1024;
 const MAX_PORTS: usize = 1024;
 const MAX_SERVICES: usize = 1024;

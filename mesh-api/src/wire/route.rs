@@ -10,7 +10,7 @@ use crate::name::{HeaderName, HeaderValue, Port};
 use crate::wire::conditions::{self, MAX_TEXT, is_path};
 use crate::wire::generated as wire;
 use crate::wire::generated::{path_rewrite, rule, weighted_backend};
-use crate::wire::{policy, read};
+use crate::wire::{extension, policy, read};
 
 pub(super) fn write(from: &Route) -> wire::Route {
     let kind = match from.kind {
@@ -49,23 +49,22 @@ fn write_rule(from: &Rule) -> wire::Rule {
     let action = match &from.action {
         Action::Forward { backends, rewrite } => rule::Action::Forward(wire::Forward {
             backends: backends.iter().map(write_weighted).collect(),
-            rewrite: rewrite.as_ref().map(|rewrite| wire::Rewrite {
-                hostname: text(rewrite.hostname.as_ref()),
-                path: rewrite.path.as_ref().map(write_path_rewrite),
-            }),
+            rewrite: rewrite.as_ref().map(write_rewrite),
         }),
-        Action::Redirect(redirect) => rule::Action::Redirect(wire::Redirect {
-            scheme: redirect.scheme.clone().unwrap_or_default(),
-            hostname: text(redirect.hostname.as_ref()),
-            path: redirect.path.as_ref().map(write_path_rewrite),
-            port: redirect.port.map_or(0, u32::from),
-            status: redirect.status.into(),
-        }),
+        Action::Redirect(redirect) => rule::Action::Redirect(write_redirect(redirect)),
+        Action::Respond(answer) => rule::Action::Respond(extension::write_answer(answer)),
+        Action::Broken { reason } => rule::Action::Broken(reason.clone()),
     };
     wire::Rule {
         name: text(from.name.as_ref()),
         index: from.index,
         matches: from.matches.iter().map(conditions::write).collect(),
+        narrowings: from
+            .narrowings
+            .iter()
+            .map(extension::write_narrowing)
+            .collect(),
+        cors: from.cors.as_ref().map(extension::write_cors),
         request_headers: write_changes(&from.request_headers),
         response_headers: write_changes(&from.response_headers),
         action: Some(action),
@@ -86,6 +85,14 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
     if from.matches.is_empty() {
         faults.field("matches", |f| f.refuse("is empty"));
     }
+    let narrowings = read::list(
+        "narrowings",
+        &from.narrowings,
+        MAX_NARROWINGS,
+        faults,
+        extension::read_narrowing,
+    );
+    let cors = extension::read_cors(from.cors.as_ref(), faults);
     let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);
     let response_headers = read_changes("responseHeaders", from.response_headers.as_ref(), faults);
     let action = match read::required("action", from.action.as_ref(), faults) {
@@ -95,6 +102,13 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         Some(rule::Action::Redirect(redirect)) => faults.field("redirect", |f| {
             read_redirect(redirect, f).map(Action::Redirect)
         }),
+        Some(rule::Action::Respond(answer)) => faults.field("respond", |f| {
+            extension::read_answer(answer, f).map(Action::Respond)
+        }),
+        Some(rule::Action::Broken(reason)) => match read_broken(reason, faults) {
+            Some(Target::Broken { reason }) => Some(Action::Broken { reason }),
+            _ => None,
+        },
         None => None,
     };
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
@@ -103,6 +117,8 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         name: name?,
         index: from.index,
         matches: matches?,
+        narrowings: narrowings?,
+        cors: cors?,
         request_headers: request_headers?,
         response_headers: response_headers?,
         action: action?,
@@ -115,14 +131,26 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
 
 /// A prefix can only be replaced where every match has one (Gateway API `HTTPPathModifier`).
 fn check_prefix_rewrite(rule: &Rule, faults: &mut Faults) {
-    let path = match &rule.action {
-        Action::Forward { rewrite, .. } => {
-            rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref())
+    let of = |rewrite: Option<&Rewrite>| rewrite.and_then(|rewrite| rewrite.path.clone());
+    let paths: Vec<_> = match &rule.action {
+        Action::Forward { backends, rewrite } => {
+            let backends = backends.iter().flat_map(|backend| {
+                let redirect = backend.redirect.as_ref();
+                [
+                    of(backend.rewrite.as_ref()),
+                    redirect.and_then(|redirect| redirect.path.clone()),
+                ]
+            });
+            backends.chain([of(rewrite.as_ref())]).flatten().collect()
         }
-        Action::Redirect(redirect) => redirect.path.as_ref(),
+        Action::Redirect(redirect) => redirect.path.iter().cloned().collect(),
+        Action::Respond(_) | Action::Broken { .. } => Vec::new(),
     };
     let by_prefix = |m: &RouteMatch| matches!(m.path, PathMatch::Prefix(_));
-    if matches!(path, Some(PathRewrite::Prefix(_))) && !rule.matches.iter().all(by_prefix) {
+    let replaces = paths
+        .iter()
+        .any(|path| matches!(path, PathRewrite::Prefix(_)));
+    if replaces && !rule.matches.iter().all(by_prefix) {
         faults.refuse("replaces a path prefix, but not every match has one");
     }
 }
@@ -137,6 +165,25 @@ fn write_weighted(from: &WeightedBackend) -> wire::WeightedBackend {
         target: Some(target),
         request_headers: write_changes(&from.request_headers),
         response_headers: write_changes(&from.response_headers),
+        rewrite: from.rewrite.as_ref().map(write_rewrite),
+        redirect: from.redirect.as_ref().map(write_redirect),
+    }
+}
+
+fn write_rewrite(from: &Rewrite) -> wire::Rewrite {
+    wire::Rewrite {
+        hostname: text(from.hostname.as_ref()),
+        path: from.path.as_ref().map(write_path_rewrite),
+    }
+}
+
+fn write_redirect(from: &Redirect) -> wire::Redirect {
+    wire::Redirect {
+        scheme: from.scheme.clone().unwrap_or_default(),
+        hostname: text(from.hostname.as_ref()),
+        path: from.path.as_ref().map(write_path_rewrite),
+        port: from.port.map_or(0, u32::from),
+        status: from.status.into(),
     }
 }
 
@@ -174,20 +221,28 @@ fn read_forward(from: &wire::Forward, backends: usize, faults: &mut Faults) -> O
     let weighted = read::list("backends", &from.backends, MAX_WEIGHTED, faults, |m, f| {
         read_weighted(m, backends, f)
     });
-    let rewrite = match &from.rewrite {
-        None => Some(None),
-        Some(rewrite) => faults.field("rewrite", |f| {
-            let hostname = read::optional("hostname", &rewrite.hostname, f);
-            let path = read_path_rewrite(rewrite.path.as_ref(), f);
-            Some(Some(Rewrite {
-                hostname: hostname?,
-                path: path?,
-            }))
-        }),
-    };
+    let rewrite = read_rewrite(from.rewrite.as_ref(), faults);
     Some(Action::Forward {
         backends: weighted?,
         rewrite: rewrite?,
+    })
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner a value left out"
+)]
+fn read_rewrite(from: Option<&wire::Rewrite>, faults: &mut Faults) -> Option<Option<Rewrite>> {
+    let Some(from) = from else {
+        return Some(None);
+    };
+    faults.field("rewrite", |f| {
+        let hostname = read::optional("hostname", &from.hostname, f);
+        let path = read_path_rewrite(from.path.as_ref(), f);
+        Some(Some(Rewrite {
+            hostname: hostname?,
+            path: path?,
+        }))
     })
 }
 
@@ -204,11 +259,18 @@ fn read_weighted(
     };
     let request_headers = read_changes("requestHeaders", from.request_headers.as_ref(), faults);
     let response_headers = read_changes("responseHeaders", from.response_headers.as_ref(), faults);
+    let rewrite = read_rewrite(from.rewrite.as_ref(), faults);
+    let redirect = match &from.redirect {
+        None => Some(None),
+        Some(redirect) => faults.field("redirect", |f| read_redirect(redirect, f).map(Some)),
+    };
     Some(WeightedBackend {
         weight: weight?,
         target: target?,
         request_headers: request_headers?,
         response_headers: response_headers?,
+        rewrite: rewrite?,
+        redirect: redirect?,
     })
 }
 
@@ -332,3 +394,4 @@ const MAX_RULES: usize = 256;
 const MAX_MATCHES: usize = 256;
 const MAX_WEIGHTED: usize = 256;
 const MAX_CHANGES: usize = 64;
+const MAX_NARROWINGS: usize = 16;

@@ -1,5 +1,6 @@
 //! Entries there and back, and noise.
 
+mod extension;
 mod faults;
 mod inbound;
 
@@ -150,6 +151,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             target,
             request_headers,
             response_headers,
+            rewrite: extension::rewrite(weight),
+            redirect: extension::redirect(weight),
         },
     );
     let rewrite = option::of(
@@ -196,10 +199,17 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                         rewrite: rewrite.filter(|_| !of_calls),
                     },
                     Action::Redirect(_) if of_calls => rule(&[], &[]).action,
-                    redirect @ Action::Redirect(_) => redirect,
+                    other => other,
+                };
+                let action = if index % 7 == 0 {
+                    extension::answer(index)
+                } else {
+                    action
                 };
                 Rule {
                     name: name.map(|name| name.parse().unwrap()),
+                    narrowings: extension::narrowings(index),
+                    cors: extension::cors(index),
                     index,
                     request_headers,
                     response_headers,

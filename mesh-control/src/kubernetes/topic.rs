@@ -75,6 +75,7 @@ impl Topic {
     pub(super) fn plural(self) -> String {
         match self {
             Self::Kind(Kind::Mesh) => "meshes".into(),
+            Self::Kind(Kind::RouteMatch) => "routematches".into(),
             Self::Kind(kind) if kind.as_str().ends_with("Policy") => {
                 let stem = kind.as_str().trim_end_matches('y').to_ascii_lowercase();
                 format!("{stem}ies")
@@ -150,6 +151,11 @@ mod tests {
         assert_eq!(
             place(Topic::ServiceCIDRs),
             "networking.k8s.io/v1 servicecidrs"
+        );
+        assert_eq!(kind(Kind::RouteMatch), "mesh.dev/v1alpha1 routematches");
+        assert_eq!(
+            kind(Kind::DirectResponse),
+            "mesh.dev/v1alpha1 directresponses"
         );
         let route = Topic::Kind(Kind::TCPRoute);
         assert_eq!(route.definition(), "tcproutes.gateway.networking.k8s.io");

@@ -33,7 +33,7 @@ pub(super) fn status(kind: Kind, judged: &Judged, now: &str) -> Option<Value> {
             });
             made.entries(before, "parents", "parentRef", wanted.collect())
         }
-        Kind::Mesh | Kind::Workload => {
+        Kind::Mesh | Kind::Workload | Kind::RouteMatch | Kind::DirectResponse => {
             let conditions = made.conditions(&before["conditions"], conditions);
             differs(&before["conditions"], &conditions).then(|| json!({ "conditions": conditions }))
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueHint};
+use mesh_api::decide::Caller;
 use mesh_api::name::{DestinationName, Namespace};
 use mesh_api::translate::Catalog;
 use serde::Serialize;
@@ -116,7 +117,11 @@ impl Report {
         let known = [old, new].map(|catalog| catalog.destination(name, consumer));
         for asked in sample::requests(name, known.iter().flatten()) {
             self.tried += 1;
-            let verdict = |catalog: &Catalog| sides(decide(catalog, consumer, &asked));
+            let caller = Caller {
+                namespace: consumer,
+                labels: None,
+            };
+            let verdict = |catalog: &Catalog| sides(decide(catalog, caller, &asked));
             let (before, after) = (verdict(old), verdict(new));
             if before == after {
                 continue;

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use mesh_api::decide::Request;
 use mesh_api::decide::destination::{Resolution, resolve};
 use mesh_api::decide::explanation::{self, Explanation, Fields};
 use mesh_api::decide::target::{self, normalise};
+use mesh_api::decide::{Caller, Request};
 use mesh_api::name::{Namespace, ObjectName};
 use mesh_api::snapshot::DestinationTable;
 use mesh_api::translate::Catalog;
@@ -126,7 +126,7 @@ pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u
     let files = Files::read(&paths)?;
     match &subject {
         Subject::Request(asked) => {
-            let explanation = offline(&files.catalog, &from.namespace, asked)?;
+            let explanation = offline(&files.catalog, caller(&files.catalog, &from), asked)?;
             let received = Received::of(explanation, &files.catalog, &from);
             show(arguments.output, &received, || received.to_string())?;
         }
@@ -151,12 +151,21 @@ impl Asked {
     }
 }
 
-/// Explains by resources, as a proxy in `consumer` would decide.
+/// A workload as a caller. Of one that is not among the resources only the namespace is known.
+pub(crate) fn caller<'a>(catalog: &'a Catalog, from: &'a ObjectName) -> Caller<'a> {
+    Caller {
+        namespace: &from.namespace,
+        labels: catalog.workload(from).map(|workload| &workload.labels),
+    }
+}
+
+/// Explains by resources, as the proxy of `caller` would decide.
 pub(crate) fn offline(
     catalog: &Catalog,
-    consumer: &Namespace,
+    caller: Caller<'_>,
     asked: &Asked,
 ) -> anyhow::Result<Explanation> {
+    let consumer = caller.namespace;
     let table = table(catalog, consumer, &asked.authority, asked.port)?;
     let target = normalise(&asked.target).with_context(|| format!("target {:?}", asked.target))?;
     let fields: Vec<(&str, &str)> = asked
@@ -172,6 +181,7 @@ pub(crate) fn offline(
         path: &target.path,
         query: target.query,
         headers: &Fields(&fields),
+        caller,
     };
     Ok(explanation::explain(&table, &request, Fields(&fields)))
 }

@@ -1,7 +1,7 @@
 //! What is decided on a request, as a few facts to compare: for `meshctl test` and `meshctl diff`.
 
 use anyhow::Context;
-use mesh_api::name::Namespace;
+use mesh_api::decide::Caller;
 use mesh_api::translate::Catalog;
 use serde_json::Value;
 
@@ -42,13 +42,13 @@ pub(crate) struct Outcome {
     pub(crate) settings: Vec<String>,
 }
 
-/// Decides on `asked` as a proxy in `consumer` would, by `catalog`.
+/// Decides on `asked` as the proxy of `caller` would, by `catalog`.
 pub(crate) fn decide(
     catalog: &Catalog,
-    consumer: &Namespace,
+    caller: Caller<'_>,
     asked: &Asked,
 ) -> anyhow::Result<Verdict> {
-    let explanation = offline(catalog, consumer, asked)?;
+    let explanation = offline(catalog, caller, asked)?;
     let explained = serde_json::to_value(&explanation).context("the explanation is no JSON")?;
     let matched = &explained["matched"];
     let name = matched["name"].as_str().map(str::to_owned);
@@ -119,6 +119,9 @@ impl std::fmt::Display for Outcome {
                 self.target.as_deref().unwrap_or("/")
             ),
             (None, Some(status), Some(location)) => write!(f, "redirect {status} to {location}"),
+            (None, Some(status), None) if self.reason.is_none() => {
+                write!(f, "answered with {status}")
+            }
             (None, Some(status), None) => {
                 write!(
                     f,

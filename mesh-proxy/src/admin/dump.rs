@@ -6,11 +6,13 @@ use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::connection::ConnectionRoute;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
+use mesh_api::model::narrowing::Narrowing;
 use mesh_api::model::origin::Sourced;
 use mesh_api::model::path::PathMatch;
 use mesh_api::model::policy::{Algorithm, ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::{
-    Action, HeaderChanges, PathRewrite, Route, RouteMatch, Rule, Target, WeightedBackend,
+    Action, HeaderChanges, PathRewrite, Redirect, Rewrite, Route, RouteMatch, Rule, Target,
+    WeightedBackend,
 };
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{DestinationTable, Known};
@@ -188,25 +190,75 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
             set(field, header_changes(changes));
         }
     }
-    match &rule.action {
-        Action::Redirect(redirect) => {
-            set(
-                "redirect",
-                json!({ "status": redirect.status, "hostname": redirect.hostname, "scheme": redirect.scheme, "port": redirect.port, "path": redirect.path.as_ref().map(path_change) }),
-            );
-        }
-        Action::Forward { backends, rewrite } => {
-            let one = |weighted: &WeightedBackend| json!({ "weight": weighted.weight, "backend": target_json(&weighted.target, table) });
-            set("backends", backends.iter().map(one).collect());
-            if let Some(rewrite) = rewrite {
-                set(
-                    "rewrite",
-                    json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(path_change) }),
-                );
-            }
-        }
+    for (field, value) in action_json(&rule.action, table) {
+        set(field, value);
+    }
+    if !rule.narrowings.is_empty() {
+        set(
+            "narrowings",
+            rule.narrowings.iter().map(narrowing_json).collect(),
+        );
+    }
+    if let Some(cors) = &rule.cors {
+        let origins: Vec<_> = cors.origins.iter().map(ToString::to_string).collect();
+        set(
+            "cors",
+            json!({ "origins": origins, "credentials": cors.credentials, "maxAge": cors.max_age }),
+        );
     }
     json
+}
+
+fn action_json(action: &Action, table: &DestinationTable) -> Vec<(&'static str, Value)> {
+    match action {
+        Action::Redirect(redirect) => vec![("redirect", redirect_json(redirect))],
+        Action::Respond(answer) => vec![(
+            "answer",
+            json!({ "by": answer.name, "status": answer.status, "bytes": answer.body.len() }),
+        )],
+        Action::Broken { reason } => vec![("broken", json!(reason))],
+        Action::Forward { backends, rewrite } => {
+            let backends = backends.iter().map(|one| weighted_json(one, table));
+            let mut fields = vec![("backends", backends.collect())];
+            fields.extend(
+                rewrite
+                    .as_ref()
+                    .map(|rewrite| ("rewrite", rewrite_json(rewrite))),
+            );
+            fields
+        }
+    }
+}
+
+fn weighted_json(weighted: &WeightedBackend, table: &DestinationTable) -> Value {
+    let mut json =
+        json!({ "weight": weighted.weight, "backend": target_json(&weighted.target, table) });
+    if let Some(rewrite) = &weighted.rewrite {
+        json["rewrite"] = rewrite_json(rewrite);
+    }
+    if let Some(redirect) = &weighted.redirect {
+        json["redirect"] = redirect_json(redirect);
+    }
+    json
+}
+
+fn redirect_json(redirect: &Redirect) -> Value {
+    json!({ "status": redirect.status, "hostname": redirect.hostname, "scheme": redirect.scheme, "port": redirect.port, "path": redirect.path.as_ref().map(path_change) })
+}
+
+fn rewrite_json(rewrite: &Rewrite) -> Value {
+    json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(path_change) })
+}
+
+fn narrowing_json(narrowing: &Narrowing) -> Value {
+    let sources = &narrowing.sources;
+    json!({
+        "by": narrowing.name,
+        "cookie": narrowing.cookie.as_ref().map(|cookie| cookie.name.clone()),
+        "sourceNamespaces": sources.namespaces,
+        "sourceLabels": sources.labels,
+        "port": narrowing.port,
+    })
 }
 
 fn match_text(conditions: &RouteMatch) -> String {

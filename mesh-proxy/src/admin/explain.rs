@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use mesh_api::decide::Request;
 use mesh_api::decide::destination::{Resolution, is_within, resolve};
 use mesh_api::decide::explanation::{self, Fields};
 use mesh_api::decide::target::{self, normalise};
-use mesh_api::name::DestinationName;
+use mesh_api::decide::{Caller, Request};
+use mesh_api::name::{DestinationName, ObjectName};
 use mesh_api::snapshot::{Known, Snapshot};
 use serde::Deserialize;
 use serde_json::json;
@@ -63,7 +63,7 @@ pub(super) fn answer(config: &Config, body: &[u8]) -> AdminAnswer {
     let port = question.port.or(own_port).unwrap_or(80);
     let snapshot = config.snapshot();
     match find(config, &snapshot, host, port) {
-        Ok(name) => explain(&snapshot, &name, &question, port),
+        Ok(name) => explain(config.workload(), &snapshot, (&name, port), &question),
         Err(answer) => answer,
     }
 }
@@ -112,10 +112,10 @@ fn find(
 }
 
 fn explain(
+    workload: &ObjectName,
     snapshot: &Snapshot,
-    name: &DestinationName,
+    (name, port): (&DestinationName, u16),
     question: &Question,
-    port: u16,
 ) -> AdminAnswer {
     let Some(table) = snapshot.destination(name) else {
         return refuse(404, &format!("{name} does not exist"));
@@ -147,6 +147,10 @@ fn explain(
         path: &target.path,
         query: target.query,
         headers: &Fields(&fields),
+        caller: Caller {
+            namespace: &workload.namespace,
+            labels: snapshot.inbound.get(workload).map(|own| &own.labels),
+        },
     };
     let explanation = explanation::explain(table, &request, Fields(&fields));
     super::answer(200, &explanation)

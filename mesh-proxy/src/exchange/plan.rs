@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
-use mesh_api::decide::{self, Decision, Forward, Request, Respond, Step};
+use mesh_api::decide::{self, Caller, Decision, Forward, Request, Respond, Step};
 use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
+use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
@@ -218,6 +219,9 @@ impl Sources<'_> {
             }
             Toward::Destination(table) => table,
         };
+        // Only where a rule asks: else nothing is looked up.
+        let own = table.routing.reads_labels.then(|| own_entry(context));
+        let labels = own.as_ref().and_then(|own| Some(&own.as_ref()?.labels));
         let request = Request {
             method: head.method(),
             scheme: "http",
@@ -226,6 +230,10 @@ impl Sources<'_> {
             path: &self.target.path,
             query: self.target.query,
             headers: head,
+            caller: Caller {
+                namespace: &table.consumer,
+                labels,
+            },
         };
         let step =
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
@@ -260,6 +268,7 @@ impl Sources<'_> {
             }),
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
+            cors: forward.cors,
             deadline: None,
             grpc_deadline: None,
             per_try: forward.timeouts.per_try.value,
@@ -293,6 +302,7 @@ impl Sources<'_> {
             host: Cow::Borrowed(&self.host),
             request_headers: [&UNCHANGED; 2],
             response_headers: [&UNCHANGED; 2],
+            cors: None,
             deadline: None,
             grpc_deadline: None,
             per_try: None,
@@ -307,6 +317,12 @@ impl Sources<'_> {
             Some(query) => Cow::Owned(format!("{}?{query}", self.target.path)),
         }
     }
+}
+
+/// The workload's own receiving side, which says what it carries.
+fn own_entry(context: &Context) -> Option<Arc<Inbound>> {
+    let workload = &context.shared.bootstrap.workload;
+    context.with_snapshot(|snapshot| snapshot.inbound.get(workload).cloned())
 }
 
 /// The time that a gRPC caller gives to its call. Others that use the field (gRPC-Web) would not

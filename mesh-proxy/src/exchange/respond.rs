@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use ::h2::Reason;
-use mesh_api::decide::{Respond, change, grpc};
+use mesh_api::decide::{CorsField, Respond, change, cors, grpc};
 use mesh_api::model::route::HeaderChanges;
 use tokio::io::AsyncWrite;
 
@@ -71,7 +71,10 @@ pub(super) async fn relay(
         append,
         strip,
     };
-    downstream.queue_response(&response, &changes);
+    match &plan.cors {
+        None => downstream.queue_response(&response, &changes),
+        Some(cors) => queue_shared(downstream, &response, &changes, cors),
+    }
     let bodies = (Body::new(response.framing()), framing);
     let relayed = relay::exchange_bodies(
         downstream,
@@ -88,6 +91,24 @@ pub(super) async fn relay(
     } else {
         Next::KeepAlive
     })
+}
+
+/// Queues a response's head with what it says to pages of other origins.
+fn queue_shared(
+    downstream: &mut impl Downstream,
+    response: &ResponseHead,
+    changes: &ResponseChanges<'_>,
+    cors: &[CorsField],
+) {
+    let mut append = changes.append.to_vec();
+    append.extend(cors.iter().map(|(name, value)| (*name, value.as_str())));
+    let strip = [changes.strip, &cors::OF_APPS].concat();
+    let changes = ResponseChanges {
+        append: &append,
+        strip: &strip,
+        ..*changes
+    };
+    downstream.queue_response(response, &changes);
 }
 
 /// Passes a 101 down: what follows is no HTTP any more.
@@ -233,14 +254,20 @@ pub(super) async fn respond(
         .map(|rule| (rule.route.clone(), rule.rule.index));
     let mut fields: Vec<(&str, &str)> = Vec::new();
     let (value, text);
+    let mut body = "";
     if let Some(refusal) = &respond.refusal {
         outcome.reason = Some(refusal.reason());
         value = format!("origin={}; reason={}", scope.origin(), refusal.reason());
         text = format!("{}\n", refusal.reason());
+        body = &text;
         fields.push(PLAIN_TEXT);
         fields.push(("mesh-error", &value));
-    } else {
-        text = String::new();
+    }
+    if let Some(content) = respond.content {
+        body = &content.body;
+        if !body.is_empty() {
+            fields.push(("content-type", content.content_type.as_str()));
+        }
     }
     if let Some(location) = &respond.location {
         fields.push(("location", location));
@@ -255,15 +282,14 @@ pub(super) async fn respond(
         .iter()
         .map(|(n, v)| (text_of(n), text_of(v)))
         .collect();
-    let fields: Vec<_> = changed
-        .iter()
-        .map(|(n, v)| (n.as_str(), v.as_str()))
-        .collect();
+    let changed = changed.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let cors = respond.cors.iter().map(|(n, v)| (*n, v.as_str()));
+    let fields: Vec<_> = changed.chain(cors).collect();
     let close = outcome.is_last(context) || !may_keep(head);
     send_reply(
         downstream,
         head,
-        (respond.status, &fields, text.as_bytes()),
+        (respond.status, &fields, body.as_bytes()),
         close,
     )
     .await

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::decide::explanation::{Fields, bytes};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
-use crate::decide::{Decision, Refusal, Request, Respond, change, deadline, grpc};
+use crate::decide::{CorsField, Decision, Refusal, Request, Respond, change, deadline, grpc};
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
 use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
@@ -42,6 +42,20 @@ pub enum Result {
         /// Changes to the response's head, in order.
         response_headers: Vec<Change>,
     },
+    /// It is answered, as a rule says.
+    #[serde(rename_all = "camelCase")]
+    Answer {
+        /// The status.
+        status: u16,
+        /// `DirectResponse demo/closed`, or `CORS preflight`.
+        by: String,
+        /// Fields of the answer that its rule gives it.
+        fields: Vec<(String, String)>,
+        /// Changes to the response's head, in order.
+        response_headers: Vec<Change>,
+        /// Its content, cut after 1024 characters.
+        body: String,
+    },
     /// The mesh refuses it.
     #[serde(rename_all = "camelCase")]
     Refuse {
@@ -68,6 +82,9 @@ pub struct Forward {
     pub request: Head,
     /// Changes to the response's head, in order.
     pub response_headers: Vec<Change>,
+    /// What the response says to pages of other origins; none without a CORS filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Vec<(String, String)>>,
     /// From the request's first byte to the response's last.
     pub request_timeout: Setting,
     /// For one try, to the response's head.
@@ -154,7 +171,7 @@ pub(super) fn describe(
             let weight = u64::from(backends.get(at)?.weight);
             Some(percent(weight, rule.total_weight))
         }
-        Action::Redirect(_) => None,
+        Action::Redirect(_) | Action::Respond(_) | Action::Broken { .. } => None,
     });
     Outcome {
         percent: weight.unwrap_or(100.0),
@@ -210,6 +227,7 @@ fn forwarded(
             .into_iter()
             .flat_map(changes)
             .collect(),
+        cors: forward.cors.as_deref().map(owned),
         request_timeout: request_timeout(forward, fields)
             .unwrap_or_else(|| setting(&forward.timeouts.request, duration)),
         per_try_timeout: setting(&forward.timeouts.per_try, duration),
@@ -238,15 +256,7 @@ fn request_timeout(forward: &crate::decide::Forward<'_>, fields: Fields<'_>) -> 
 
 fn responded(respond: &Respond<'_>, fields: Fields<'_>) -> Result {
     let Some(refusal) = &respond.refusal else {
-        return Result::Redirect {
-            status: respond.status,
-            location: respond.location.clone().unwrap_or_default(),
-            response_headers: respond
-                .response_headers
-                .into_iter()
-                .flat_map(changes)
-                .collect(),
-        };
+        return asked_for(respond);
     };
     let content_type = fields.0.iter();
     let content_type = content_type.filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -262,12 +272,51 @@ fn responded(respond: &Respond<'_>, fields: Fields<'_>) -> Result {
     }
 }
 
+/// An answer that a rule asks for.
+fn asked_for(respond: &Respond<'_>) -> Result {
+    let response_headers = respond.response_headers;
+    let response_headers = response_headers.into_iter().flat_map(changes).collect();
+    if let Some(location) = &respond.location {
+        return Result::Redirect {
+            status: respond.status,
+            location: location.clone(),
+            response_headers,
+        };
+    }
+    let mut fields = owned(&respond.cors);
+    let (by, body) = match respond.content {
+        Some(content) => {
+            let given = ("content-type".to_owned(), content.content_type.to_string());
+            fields.extend((!content.body.is_empty()).then_some(given));
+            let body = content.body.chars().take(1024).collect();
+            (format!("DirectResponse {}", content.name), body)
+        }
+        None => ("CORS preflight".to_owned(), String::new()),
+    };
+    Result::Answer {
+        status: respond.status,
+        by,
+        fields,
+        response_headers,
+        body,
+    }
+}
+
+fn owned(fields: &[CorsField]) -> Vec<(String, String)> {
+    let fields = fields.iter();
+    fields
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
+}
+
 /// Why, in words.
 pub(super) fn refusal_text(refusal: &Refusal<'_>) -> String {
     match refusal {
         Refusal::NoRoute => "the destination has routes and none of their rules matches".to_owned(),
         Refusal::NoBackend => "the rule has no backend with a weight".to_owned(),
-        Refusal::BrokenBackend(reason) => reason.clone().into_owned(),
+        Refusal::BrokenBackend(reason) | Refusal::BrokenFilter(reason) => {
+            reason.clone().into_owned()
+        }
     }
 }
 

@@ -85,6 +85,21 @@ impl Display for Outcome {
                 writeln!(f, "{} %: redirect {status} to {location}", self.percent)?;
                 list(f, response_headers)
             }
+            Result::Answer {
+                status,
+                by,
+                fields,
+                response_headers,
+                body,
+            } => {
+                writeln!(f, "{} %: answer {status} by {by}", self.percent)?;
+                pairs(f, fields)?;
+                list(f, response_headers)?;
+                for line in body.lines() {
+                    writeln!(f, "  | {line}")?;
+                }
+                Ok(())
+            }
             Result::Refuse {
                 status,
                 grpc,
@@ -117,6 +132,7 @@ impl Display for Forward {
             writeln!(f, "  {name}: {value}")?;
         }
         list(f, &self.response_headers)?;
+        pairs(f, self.cors.as_deref().unwrap_or_default())?;
         let settings: [(&str, &Setting); 6] = [
             ("request timeout", &self.request_timeout),
             ("per-try timeout", &self.per_try_timeout),
@@ -136,6 +152,14 @@ fn list(f: &mut Formatter<'_>, changes: &[Change]) -> fmt::Result {
             Some(value) => writeln!(f, "  response: {kind} {name}: {value}")?,
             None => writeln!(f, "  response: {kind} {name}")?,
         }
+    }
+    Ok(())
+}
+
+/// Fields that the response gets.
+fn pairs(f: &mut Formatter<'_>, fields: &[(String, String)]) -> fmt::Result {
+    for (name, value) in fields {
+        writeln!(f, "  response: set {name}: {value}")?;
     }
     Ok(())
 }

@@ -102,8 +102,8 @@ fn faults_have_their_paths() {
             "spec.rules[0].filters[0].type: RequestMirror is not supported yet",
         ),
         (
-            "[{ filters: [{ type: ExtensionRef, extensionRef: { name: a } }] }]",
-            "spec.rules[0].filters[0].type: ExtensionRef is not supported yet",
+            "[{ filters: [{ type: CORS, cors: {} }] }]",
+            "spec.rules[0].filters[0].type: CORS is not a filter of a GRPCRoute",
         ),
         (
             "[{ sessionPersistence: { sessionName: a } }]",

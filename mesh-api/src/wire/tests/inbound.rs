@@ -28,6 +28,7 @@ pub(super) fn any_inbound() -> impl Strategy<Value = Inbound> {
             authorizations,
             workload: "demo/w".parse().unwrap(),
             identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
+            labels: [("app".to_owned(), format!("a{tunnel}"))].into(),
             addresses,
             tunnel_port: Port::new(tunnel).unwrap(),
             ports: ports

@@ -35,7 +35,7 @@ impl Reaches for Explanation {
     fn endpoints(&self) -> Vec<&Endpoint> {
         let forwards = self.outcomes.iter().filter_map(|one| match &one.result {
             Result::Forward(forward) => Some(&forward.endpoints),
-            Result::Redirect { .. } | Result::Refuse { .. } => None,
+            Result::Redirect { .. } | Result::Answer { .. } | Result::Refuse { .. } => None,
         });
         forwards.flatten().collect()
     }
@@ -122,7 +122,7 @@ mod tests {
     use mesh_api::manifest;
 
     use super::*;
-    use crate::command::explain::{Asked, offline};
+    use crate::command::explain::{Asked, caller, offline};
 
     const MANIFESTS: &str = "apiVersion: v1
 kind: Service
@@ -163,7 +163,7 @@ spec:
         let from: ObjectName = from.parse().unwrap();
         let words = ["http://hello/".to_owned()];
         let asked = Asked::parse(&words, &[]).unwrap();
-        let explanation = offline(&catalog, &from.namespace, &asked).unwrap();
+        let explanation = offline(&catalog, caller(&catalog, &from), &asked).unwrap();
         let text = Received::of(explanation, &catalog, &from).to_string();
         let (_, authorisation) = text.split_once("authorisation:\n")?;
         Some(authorisation.trim().to_owned())

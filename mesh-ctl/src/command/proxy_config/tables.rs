@@ -161,6 +161,12 @@ fn target(rule: &Value) -> String {
     if let Some(status) = rule["redirect"]["status"].as_u64() {
         return format!("redirect {status}");
     }
+    if let Some(status) = rule["answer"]["status"].as_u64() {
+        return format!("answer {status} ({})", text(&rule["answer"], "by"));
+    }
+    if let Some(reason) = rule["broken"].as_str() {
+        return format!("500 ({reason})");
+    }
     let backends = list(rule, "backends");
     let weight = |backend: &Value| backend["weight"].as_u64().unwrap_or_default();
     let sum: u64 = backends.iter().map(weight).sum();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mesh_api::translate::Catalog;
 use serde::Deserialize;
 
-use crate::command::explain::Asked;
+use crate::command::explain::{Asked, caller};
 use crate::command::proxy_config::workload_name;
 use crate::command::verdict::{Outcome, Verdict, decide, is_named, shown};
 
@@ -87,8 +87,8 @@ impl Case {
             .iter()
             .map(|(name, value)| format!("{name}: {value}"));
         let asked = Asked::parse(&words, &headers.collect::<Vec<_>>())?;
-        let consumer = workload_name(&self.from)?.namespace;
-        let verdict = decide(catalog, &consumer, &asked)?;
+        let from = workload_name(&self.from)?;
+        let verdict = decide(catalog, caller(catalog, &from), &asked)?;
         let mut found = self.expect.differences(&verdict);
         if !found.is_empty() {
             found.extend(

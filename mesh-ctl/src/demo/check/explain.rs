@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::Figure;
-use crate::command::explain::{Asked, offline};
+use crate::command::explain::{Asked, caller, offline};
 use crate::demo::mesh::{Mesh, object};
 use crate::source::files::Files;
 use crate::source::http::{Answer, Connection, request};
@@ -41,7 +41,7 @@ pub(super) async fn check(mesh: &Mesh) -> Figure {
     let mut sent = HashMap::new();
     for number in 0..REQUESTS {
         let (asked, trace) = generate(&mut random, number);
-        let explained = offline(&files.catalog, &visitor.namespace, &asked)?;
+        let explained = offline(&files.catalog, caller(&files.catalog, &visitor), &asked)?;
         let answer = send(&mut connection, &asked).await?;
         let foretold = serde_json::to_value(explained)?;
         sent.insert(

@@ -1,0 +1,78 @@
+//! Parts of rules that our filters and CORS make, told by a number so that some have them and some not.
+
+use crate::model::cors::{Allowed, Cors};
+use crate::model::narrowing::{CookieMatch, Narrowing, Sources};
+use crate::model::path::{Pattern, TextMatch};
+use crate::model::route::{Action, DirectResponse, Redirect, Rewrite};
+use crate::name::Port;
+
+pub(super) fn narrowings(number: u32) -> Vec<Narrowing> {
+    let value = match number % 3 {
+        0 => None,
+        1 => Some(TextMatch::Exact(format!("v{number}"))),
+        _ => Some(TextMatch::RegularExpression(Pattern::new("a|b").unwrap())),
+    };
+    let one = |at: u32| Narrowing {
+        name: format!("demo/n{at}").parse().unwrap(),
+        cookie: (at % 2 == 0).then(|| CookieMatch {
+            name: "beta".into(),
+            value: value.clone(),
+        }),
+        sources: Sources {
+            namespaces: (0..at).map(|n| format!("ns{n}").parse().unwrap()).collect(),
+            labels: (0..at).map(|n| (format!("l{n}"), String::new())).collect(),
+        },
+        port: u16::try_from(number % 5).ok().and_then(Port::new),
+    };
+    (0..number % 4).map(one).collect()
+}
+
+pub(super) fn cors(number: u32) -> Option<Cors> {
+    let names = |count: u32| match count {
+        0 => Allowed::All,
+        count => Allowed::Listed(
+            (0..count)
+                .map(|n| format!("x-{n}").parse().unwrap())
+                .collect(),
+        ),
+    };
+    let origins = ["*", "https://*.example:8443", "http://a"];
+    (number % 2 == 0).then(|| Cors {
+        origins: origins.map(|text| text.parse().unwrap()).into(),
+        credentials: number % 3 == 0,
+        methods: Allowed::Listed(vec!["PUT".into()]),
+        headers: names(number % 4),
+        expose: names(number % 3),
+        max_age: number,
+    })
+}
+
+pub(super) fn answer(number: u32) -> Action {
+    if number % 2 == 0 {
+        let reason = format!("RouteMatch demo/r{number} not found");
+        return Action::Broken { reason };
+    }
+    Action::Respond(DirectResponse {
+        name: "demo/closed".parse().unwrap(),
+        status: 503,
+        body: "closed".into(),
+        content_type: "text/plain".parse().unwrap(),
+    })
+}
+
+pub(super) fn rewrite(number: u32) -> Option<Rewrite> {
+    (number % 2 == 0).then(|| Rewrite {
+        hostname: Some("own.example".parse().unwrap()),
+        path: None,
+    })
+}
+
+pub(super) fn redirect(number: u32) -> Option<Redirect> {
+    (number % 3 == 0).then(|| Redirect {
+        scheme: None,
+        hostname: Some("else.example".parse().unwrap()),
+        path: None,
+        port: None,
+        status: 307,
+    })
+}
