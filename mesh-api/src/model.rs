@@ -5,6 +5,7 @@
 
 pub mod authorization;
 pub mod backend;
+pub mod breaker;
 pub mod connection;
 pub mod cors;
 pub mod destination;

@@ -4,6 +4,7 @@
 //! `name`.
 
 pub mod authorization;
+pub mod breaker;
 pub mod duration;
 pub mod extension;
 pub mod grpcroute;

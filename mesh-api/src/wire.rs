@@ -11,6 +11,7 @@ pub mod generated;
 mod address;
 mod authorization;
 mod backend;
+mod breaker;
 mod conditions;
 mod connection;
 mod destination;

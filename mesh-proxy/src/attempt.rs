@@ -24,7 +24,7 @@ use crate::h1::{RequestHead, ResponseHead, Version};
 use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
 use crate::tunnel::Hint;
-use crate::upstream::{AttemptOutcome, Group};
+use crate::upstream::{AttemptOutcome, Group, Place};
 
 /// A decision, ready to be carried out.
 pub struct Plan<'s> {
@@ -85,6 +85,8 @@ pub struct Tries {
     pub may_have_arrived: bool,
     /// Endpoints, in order.
     pub endpoints: Vec<SocketAddr>,
+    /// Of the retry that is under way.
+    place: Option<Place>,
 }
 
 /// Sends the request until a response's head comes that is not to be retried.
@@ -126,7 +128,15 @@ pub async fn send(
             Verdict::Again { charge: true, .. } if !budget.retry(Instant::now()) => {
                 return tried;
             }
-            Verdict::Again { wait, .. } => {
+            Verdict::Again { wait, charge } => {
+                tries.place = if charge {
+                    let Some(place) = context.enter_retry(&plan.group) else {
+                        return tried;
+                    };
+                    Some(place)
+                } else {
+                    None
+                };
                 drop(tried);
                 tries.may_have_arrived |= !failure.is_unsent();
                 body.rewind();

@@ -3,6 +3,7 @@
 //! [`Shared`] is one per proxy, [`Context`] one per worker. May use everything above it.
 
 mod reach;
+mod room;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,12 +17,13 @@ use std::time::Instant;
 use foldhash::HashMap;
 use mesh_api::decide::Random;
 use mesh_api::decide::authorise::{self, Denial};
-use mesh_api::model::backend::Backend;
+use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::Budget;
 use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
 use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use self::reach::Kept;
 pub use self::reach::{Counted, Reached, plain_backend};
@@ -53,11 +55,15 @@ pub struct Shared {
     pub redirect: Option<Arc<Check>>,
     open_inbound: AtomicUsize,
     open_outbound: AtomicUsize,
-    limits: Mutex<HashMap<DestinationName, Arc<Limits>>>,
+    limits: Mutex<HashMap<LimitsKey, Arc<Limits>>>,
+    /// Tells workers that one of them waits for room that another may have.
+    make_room: watch::Sender<()>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
 }
 
+/// A Service has one set of limits where it is called, and its app another where it is received.
+type LimitsKey = (DestinationName, bool);
 /// A budget whose settings change starts anew.
 type BudgetKey = (DestinationName, Budget);
 
@@ -78,9 +84,31 @@ impl Shared {
             open_inbound: AtomicUsize::new(0),
             open_outbound: AtomicUsize::new(0),
             limits,
+            make_room: watch::channel(()).0,
             budgets,
             start,
         }
+    }
+
+    /// What counts of `backend`.
+    fn limits_of(&self, backend: &Backend) -> Arc<Limits> {
+        let is_bare = |endpoint: &Endpoint| {
+            endpoint.workload.is_none() && endpoint.transport == Transport::Plain
+        };
+        let mut endpoints = backend.endpoints.iter();
+        let is_app = !backend.endpoints.is_empty() && endpoints.all(is_bare);
+        let key = (backend.name.clone(), is_app);
+        shared_value(&self.limits, &key, || Limits::new(self.bootstrap.workers))
+    }
+
+    /// What is in flight to each backend that was called, by its name.
+    pub fn in_flight(&self) -> Vec<(String, Arc<Limits>)> {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let called = limits.iter().filter(|((_, is_app), _)| !is_app);
+        let named = called.map(|((name, _), limits)| (name.to_string(), Arc::clone(limits)));
+        let mut all: Vec<_> = named.collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
     }
 
     /// How far the shutdown of one direction is.
@@ -131,6 +159,8 @@ pub struct Context {
     pool: RefCell<Pool<Kept>>,
     streams: upstream::Shared,
     random: RefCell<fastrand::Rng>,
+    /// Which worker it is.
+    index: usize,
 }
 
 impl Context {
@@ -147,6 +177,7 @@ impl Context {
             pool: RefCell::default(),
             streams: upstream::Shared::default(),
             random: RefCell::new(random),
+            index,
             shared,
         }
     }
@@ -190,12 +221,6 @@ impl Context {
     /// What this worker holds of `backend`.
     pub fn group(&self, backend: &Arc<Backend>) -> Rc<Group> {
         self.upstream.borrow_mut().group(backend)
-    }
-
-    /// What a backend may have open at a time, in all workers.
-    pub fn limits<'g>(&self, group: &'g Group) -> &'g Arc<Limits> {
-        let name = &group.backend().name;
-        group.limits(|| shared_value(&self.shared.limits, name, Limits::default))
     }
 
     /// The retries a backend may have, in all workers.
@@ -273,9 +298,14 @@ impl Context {
 pub async fn keep_tidy(context: Rc<Context>) {
     let mut interval = tokio::time::interval(std::time::Duration::from_secs(1));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut wanted = context.shared.make_room.subscribe();
     loop {
-        interval.tick().await;
-        context.tidy();
-        buffer::trim();
+        tokio::select! {
+            _ = interval.tick() => {
+                context.tidy();
+                buffer::trim();
+            }
+            Ok(()) = wanted.changed() => context.make_room(),
+        }
     }
 }

@@ -43,8 +43,16 @@ pub enum Kind {
     BadConfiguration,
     /// The backend has no endpoint.
     NoEndpoint,
-    /// A limit of this destination or proxy was reached.
+    /// The proxy has as many connections open as it takes.
     OverLimit,
+    /// The backend has as many connections from this proxy as `limits.connections` allows.
+    ConnectionLimit,
+    /// The backend has as many requests from this proxy as `limits.requests` allows.
+    RequestLimit,
+    /// As many wait for a place as `limits.pendingRequests` allows.
+    PendingLimit,
+    /// The wait for a place took longer than `limits.queueTimeout`.
+    QueueTimeout,
     /// Connecting failed: refused, reset or unreachable.
     ConnectFailed,
     /// Connecting took too long.
@@ -102,6 +110,18 @@ impl Kind {
         )
     }
 
+    /// True if a limit of this proxy was reached: nothing was sent, but elsewhere the same would happen.
+    pub fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::OverLimit
+                | Self::ConnectionLimit
+                | Self::RequestLimit
+                | Self::PendingLimit
+                | Self::QueueTimeout
+        )
+    }
+
     fn row(self) -> (u16, &'static str) {
         match self {
             Self::BadMessage(status) => (status, "bad-message"),
@@ -111,6 +131,10 @@ impl Kind {
             Self::BadConfiguration => (503, "bad-configuration"),
             Self::NoEndpoint => (503, "no-endpoint"),
             Self::OverLimit => (503, "over-limit"),
+            Self::ConnectionLimit => (503, "connection-limit"),
+            Self::RequestLimit => (503, "request-limit"),
+            Self::PendingLimit => (503, "pending-limit"),
+            Self::QueueTimeout => (503, "queue-timeout"),
             Self::ConnectFailed => (503, "connect-failed"),
             Self::ConnectTimeout => (503, "connect-timeout"),
             Self::WrongIdentity => (503, "wrong-identity"),

@@ -379,12 +379,11 @@ async fn forward(
     plan: &Plan<'_>,
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
-    let limits = context.limits(&plan.group);
     // Held until the response's last byte.
-    let _place = limits
-        .requests
-        .enter()
-        .ok_or_else(|| Error::internal(Kind::OverLimit))?;
+    let _place = match context.enter(&plan.group) {
+        Some(place) => place,
+        None => Box::pin(context.wait_to_enter(&plan.group)).await?,
+    };
     let mut body = RequestBody::new(head.framing(), plan.retry.max_body_bytes);
     let sent = attempt::send(
         context,

@@ -2,6 +2,7 @@
 //!
 //! Wiring only. May use everything.
 
+mod readings;
 mod redirect;
 
 use std::collections::HashSet;
@@ -70,6 +71,7 @@ pub async fn run(
         config.clone(),
         drain.watch(),
     ));
+    readings::show(&shared);
     let (workers, threads) =
         Workers::start(bootstrap.workers, &shared).map_err(StartError::Thread)?;
     let (missing, bound) = Missing::first();

@@ -8,6 +8,7 @@ pub mod event;
 mod expose;
 pub mod json;
 pub mod names;
+mod reading;
 mod series;
 pub mod shard;
 
@@ -24,6 +25,7 @@ pub use crate::telemetry::event::{
     Ejection, EntryRefused, ExchangeEvent, TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
+pub use crate::telemetry::reading::Reading;
 use crate::telemetry::series::Table;
 pub use crate::telemetry::shard::{SeriesId, SeriesKey, Shard};
 
@@ -37,6 +39,7 @@ pub struct Telemetry {
     generation: AtomicU64,
     control_connected: AtomicU64,
     certificate_not_after: AtomicI64,
+    readings: reading::Source,
 }
 
 /// Distinct label sets kept of each cold counter; further ones are counted as `overflow`.
@@ -56,6 +59,7 @@ impl Telemetry {
             generation: AtomicU64::new(0),
             control_connected: AtomicU64::new(0),
             certificate_not_after: AtomicI64::new(0),
+            readings: reading::Source::default(),
         }))
     }
 
@@ -68,6 +72,11 @@ impl Telemetry {
     /// The workload that log lines name.
     pub fn workload(&self) -> &ObjectName {
         &self.workload
+    }
+
+    /// Takes the samples of [`metric::READ`] from `read` from now on.
+    pub fn read_from(&self, read: impl Fn() -> Vec<Reading> + Send + Sync + 'static) {
+        self.readings.set(Box::new(read));
     }
 
     /// Records that a batch of configuration is in force.

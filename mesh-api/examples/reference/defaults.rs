@@ -96,6 +96,21 @@ fn limits() -> Vec<Row> {
             DEFAULTS.max_requests.to_string(),
             BOTH,
         ),
+        (
+            "requests that wait for a place",
+            DEFAULTS.max_pending.to_string(),
+            BOTH,
+        ),
+        (
+            "longest wait for a place",
+            time(DEFAULTS.queue_timeout),
+            BOTH,
+        ),
+        (
+            "retries at a time of requests that may have arrived",
+            DEFAULTS.max_retries.to_string(),
+            BOTH,
+        ),
         ("head of a message", head, PROXY),
         (
             "fields of a head",

@@ -3,6 +3,7 @@
 //! It runs the same [`route::find`], [`outcomes`] and [`change::fields`] as a proxy does; only the choice
 //! by weight is left open, so that the text is the same each time.
 
+mod breaker;
 mod connection;
 mod outcome;
 mod text;

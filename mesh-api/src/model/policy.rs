@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
 
@@ -170,6 +171,8 @@ pub struct BackendSettings {
     pub algorithm: Sourced<Algorithm>,
     /// Idle time after which a pooled HTTP connection is closed.
     pub pool_idle: Sourced<Duration>,
+    /// Bounds on what is in flight.
+    pub limits: Sourced<Limits>,
 }
 
 impl Default for BackendSettings {
@@ -178,6 +181,7 @@ impl Default for BackendSettings {
             connect_timeout: Sourced::default_value(DEFAULTS.connect_timeout),
             algorithm: Sourced::default(),
             pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
+            limits: Sourced::default(),
         }
     }
 }
@@ -204,6 +208,12 @@ pub struct Defaults {
     pub max_connections: u32,
     /// Concurrent requests per destination and proxy.
     pub max_requests: u32,
+    /// Requests that wait for a place, per destination and proxy.
+    pub max_pending: u32,
+    /// Concurrent retries of requests that may have arrived, per destination and proxy.
+    pub max_retries: u32,
+    /// Longest wait for a place.
+    pub queue_timeout: Duration,
     /// Bytes of a message head.
     pub max_head_bytes: usize,
     /// Fields of a message head.
@@ -228,6 +238,9 @@ pub const DEFAULTS: Defaults = Defaults {
     pool_idle: Duration::from_mins(5),
     max_connections: 1024,
     max_requests: 10_000,
+    max_pending: 1024,
+    max_retries: 100,
+    queue_timeout: Duration::from_secs(1),
     max_head_bytes: 65_536,
     max_head_fields: 100,
     head_timeout: Duration::from_secs(10),

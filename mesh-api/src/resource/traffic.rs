@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
 use crate::resource::object::{Object, TargetRef};
 
@@ -32,7 +33,7 @@ pub struct TrafficPolicySpec {
     pub stickiness: Option<serde_json::Value>,
     /// Bounds on what is in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<serde_json::Value>,
+    pub limits: Option<LimitsSection>,
     /// Takes failing endpoints out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<serde_json::Value>,
@@ -82,7 +83,7 @@ pub struct TrafficSections {
     pub stickiness: Option<serde_json::Value>,
     /// Bounds on what is in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<serde_json::Value>,
+    pub limits: Option<LimitsSection>,
     /// Takes failing endpoints out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<serde_json::Value>,

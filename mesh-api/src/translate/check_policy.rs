@@ -164,8 +164,13 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
             });
         }
     }
-    if policy.spec.load_balancing.is_some() {
-        faults.field("loadBalancing", |faults| faults.refuse(REASON));
+    for (field, is_set) in [
+        ("loadBalancing", policy.spec.load_balancing.is_some()),
+        ("limits", policy.spec.limits.is_some()),
+    ] {
+        if is_set {
+            faults.field(field, |faults| faults.refuse(REASON));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::resource::traffic::{
     RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
+use crate::translate::check_breaker;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
@@ -48,10 +49,12 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         algorithm: load_balancing.as_ref().map(|section| {
             faults.field("loadBalancing", |faults| load_balancing_of(section, faults))
         }),
+        limits: limits
+            .as_ref()
+            .map(|section| faults.field("limits", |faults| check_breaker::limits(section, faults))),
     };
     for (field, section) in [
         ("stickiness", stickiness),
-        ("limits", limits),
         ("outlierDetection", outlier_detection),
         ("healthCheck", health_check),
         ("fault", fault),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use jiff::civil::Date;
 
 use crate::model::authorization::{Action, AuthorizationRule};
+use crate::model::breaker::Limits;
 use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
 use crate::model::mesh::UnknownDestinations;
@@ -319,6 +320,8 @@ pub(super) struct Sections {
     pub(super) retry: Option<RetryPolicy>,
     /// How an endpoint is chosen.
     pub(super) algorithm: Option<Algorithm>,
+    /// Bounds on what is in flight.
+    pub(super) limits: Option<Limits>,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

@@ -16,16 +16,23 @@ pub(super) enum Section {
     Timeout,
     Retry,
     LoadBalancing,
+    Limits,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 3] = [Self::Timeout, Self::Retry, Self::LoadBalancing];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Timeout,
+        Self::Retry,
+        Self::LoadBalancing,
+        Self::Limits,
+    ];
 
     pub(super) fn field(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Retry => "retry",
             Self::LoadBalancing => "loadBalancing",
+            Self::Limits => "limits",
         }
     }
 
@@ -34,6 +41,7 @@ impl Section {
             Self::Timeout => sections.timeout.is_some(),
             Self::Retry => sections.retry.is_some(),
             Self::LoadBalancing => sections.algorithm.is_some(),
+            Self::Limits => sections.limits.is_some(),
         }
     }
 }
@@ -94,6 +102,11 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
         && let Some(algorithm) = found.sections.algorithm
     {
         settings.algorithm = Sourced::new(algorithm, found.origin("loadBalancing.algorithm"));
+    }
+    if let Some(found) = find(index, levels, Section::Limits)
+        && let Some(limits) = found.sections.limits
+    {
+        settings.limits = Sourced::new(limits, found.origin("limits"));
     }
     settings
 }

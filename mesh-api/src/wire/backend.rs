@@ -8,7 +8,7 @@ use crate::model::destination::Protocol;
 use crate::model::policy::{Algorithm, BackendSettings};
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{destination, read};
+use crate::wire::{breaker, destination, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
@@ -26,6 +26,7 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         pool_idle_origin: read::write_origin(&settings.pool_idle.origin),
         endpoints: from.endpoints.iter().map(write_endpoint).collect(),
         protocol: destination::write_protocol(from.protocol).into(),
+        limits: breaker::write_limits(&settings.limits),
     }
 }
 
@@ -58,6 +59,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
     let protocol = read::choice("protocol", from.protocol, faults, |value| {
         Some(destination::read_protocol(value).unwrap_or(Protocol::Detect))
     });
+    let limits = breaker::read_limits(from.limits.as_ref(), faults);
     Some(Backend {
         name: name?,
         protocol: protocol?,
@@ -65,6 +67,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             connect_timeout: connect_timeout?,
             algorithm: algorithm?,
             pool_idle: pool_idle?,
+            limits: limits?,
         },
         endpoints: endpoints?,
     })

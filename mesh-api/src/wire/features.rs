@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::breaker::Limits;
 use crate::model::connection::ConnectionRouteKind;
 use crate::model::destination::Destination;
 use crate::model::entry::Entry;
@@ -20,6 +21,7 @@ pub const KNOWN: &[&str] = &[
     GRPC_ROUTE,
     HTTP_ROUTE,
     INBOUND,
+    LIMITS,
     PEAK_EWMA,
     REDIRECT,
     REGULAR_EXPRESSION,
@@ -41,6 +43,7 @@ const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
+const LIMITS: &str = "limits";
 const PEAK_EWMA: &str = "peak-ewma";
 const REDIRECT: &str = "redirect";
 const REGULAR_EXPRESSION: &str = "regular-expression";
@@ -81,6 +84,8 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
             Algorithm::PeakEwma => PEAK_EWMA,
             Algorithm::RoundRobin => ROUND_ROBIN,
         });
+        let limits = backend.settings.limits.value;
+        needed.extend((limits != Limits::default()).then_some(LIMITS));
     }
     let timeouts = |timeouts: &ExchangeTimeouts| {
         timeouts

@@ -691,6 +691,24 @@ pub struct Backend {
     /// unspecified: not declared
     #[prost(enumeration = "Protocol", tag = "9")]
     pub protocol: i32,
+    /// absent: the defaults
+    #[prost(message, optional, tag = "20")]
+    pub limits: ::core::option::Option<Limits>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limits {
+    #[prost(uint32, tag = "1")]
+    pub connections: u32,
+    #[prost(uint32, tag = "2")]
+    pub pending_requests: u32,
+    #[prost(uint32, tag = "3")]
+    pub requests: u32,
+    #[prost(uint32, tag = "4")]
+    pub retries: u32,
+    #[prost(uint64, tag = "5")]
+    pub queue_timeout_nanos: u64,
+    #[prost(message, optional, tag = "6")]
+    pub origin: ::core::option::Option<Origin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {

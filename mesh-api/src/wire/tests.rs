@@ -1,5 +1,6 @@
 //! Entries there and back, and noise.
 
+mod breakers;
 mod extension;
 mod faults;
 mod inbound;
@@ -260,13 +261,20 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 
 fn any_destination() -> impl Strategy<Value = Destination> {
     let algorithm = prop_oneof![Just(Algorithm::PeakEwma), Just(Algorithm::RoundRobin)];
-    let settings = (sourced(duration()), sourced(algorithm), sourced(duration())).prop_map(
-        |(connect_timeout, algorithm, pool_idle)| BackendSettings {
-            connect_timeout,
-            algorithm,
-            pool_idle,
-        },
-    );
+    let settings = (
+        sourced(duration()),
+        sourced(algorithm),
+        sourced(duration()),
+        breakers::limits(),
+    )
+        .prop_map(
+            |(connect_timeout, algorithm, pool_idle, limits)| BackendSettings {
+                connect_timeout,
+                algorithm,
+                pool_idle,
+                limits,
+            },
+        );
     let backends = vec((protocol(), settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
         let named = ["catalog", "v1", "v2"].iter().zip(backends);
         named

@@ -86,6 +86,7 @@ impl Outcome {
             "connectTimeout",
             "algorithm",
             "poolIdle",
+            "limits",
         ];
         let settings = settings.iter().filter_map(|name| {
             let setting = value[*name]["value"].as_str()?;

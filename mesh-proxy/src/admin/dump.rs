@@ -3,6 +3,7 @@
 use mesh_api::decide::route::{path_text, value_text};
 use mesh_api::model::authorization::{self, Authorization};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
+use mesh_api::model::breaker::Limits;
 use mesh_api::model::connection::ConnectionRoute;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
@@ -297,7 +298,18 @@ fn backend(held: &Backend) -> Value {
             Algorithm::PeakEwma => "PeakEWMA",
             Algorithm::RoundRobin => "RoundRobin",
         })),
+        "limits": sourced(&settings.limits, limits),
         "endpoints": held.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}
+
+fn limits(held: &Limits) -> Value {
+    json!({
+        "connections": held.connections,
+        "pendingRequests": held.pending_requests,
+        "requests": held.requests,
+        "retries": held.retries,
+        "queueTimeout": held.queue_timeout.as_secs_f64(),
     })
 }
 

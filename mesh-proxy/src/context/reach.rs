@@ -12,16 +12,16 @@ use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
 
 use super::Context;
+use super::room::Room;
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, Version};
 use crate::identity::Credentials;
 use crate::leg::Upstream;
 use crate::telemetry::Ejection;
 use crate::tunnel::{Hint, TunnelError};
-use crate::upstream::load::Place;
 use crate::upstream::{
-    AttemptOutcome, ConnectError, Dialled, EjectionChange, Group, IdleCheck, Outstanding, PoolKey,
-    Stream,
+    AttemptOutcome, ConnectError, Dialled, EjectionChange, Group, IdleCheck, Outstanding, Place,
+    PoolKey, Stream,
 };
 
 /// A connection to an endpoint, with what it counts for.
@@ -112,7 +112,7 @@ impl Drop for Watch<'_> {
 pub(super) struct Kept {
     /// Boxed, since it moves with each exchange.
     connection: Box<Connection<Stream>>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl IdleCheck for Kept {
@@ -211,12 +211,13 @@ impl Context {
             let pooled = if fresh {
                 None
             } else {
-                self.pool.borrow_mut().checkout(&key, now)
+                self.checkout(&key, now)
             };
             let Kept { connection, place } = if let Some(kept) = pooled {
                 kept
             } else {
-                let dialled = Box::pin(self.dial(group, index, hint)).await?;
+                let reuse = (!fresh).then_some(&key);
+                let dialled = Box::pin(self.dial(group, index, hint, reuse)).await?;
                 started = Instant::now();
                 dialled
             };
@@ -235,7 +236,7 @@ impl Context {
     }
 
     async fn dial_shared(&self, group: &Group, index: usize) -> Result<Dialled, Error> {
-        let Kept { connection, place } = self.dial(group, index, Hint::Http2).await?;
+        let Kept { connection, place } = self.dial(group, index, Hint::Http2, None).await?;
         let settings = &group.backend().settings;
         Ok(Dialled {
             stream: connection.into_inner().0,
@@ -245,17 +246,27 @@ impl Context {
         })
     }
 
-    async fn dial(&self, group: &Group, index: usize, hint: Hint) -> Result<Kept, Error> {
+    /// An idle connection that can still be used.
+    pub(super) fn checkout(&self, key: &PoolKey, now: Instant) -> Option<Kept> {
+        let mut kept = self.pool.borrow_mut().checkout(key, now)?;
+        kept.place.resume();
+        Some(kept)
+    }
+
+    async fn dial(
+        &self,
+        group: &Group,
+        index: usize,
+        hint: Hint,
+        reuse: Option<&PoolKey>,
+    ) -> Result<Kept, Error> {
         let backend = group.backend();
         let endpoint = backend.endpoints.get(index);
         let endpoint = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
-        let limits = self.limits(group);
-        // A dead connection that waits in the pool must not keep a new one out.
-        let place = limits.connections.enter().or_else(|| {
-            self.tidy();
-            limits.connections.enter()
-        });
-        let place = place.ok_or_else(|| Error::internal(Kind::OverLimit))?;
+        let place = match self.room(group, reuse).await? {
+            Room::Place(place) => place,
+            Room::Kept(kept) => return Ok(kept),
+        };
         let credentials = self.credentials();
         let limit = backend.settings.connect_timeout.value;
         let started = Instant::now();
@@ -333,15 +344,24 @@ impl Context {
 
     /// Takes a connection back after an exchange; it is kept only if it can carry another.
     pub fn give_back(&self, reached: Reached, reuse: bool) {
-        let (Upstream::Http1(connection), Some(place)) = (reached.leg, reached.place) else {
+        let (Upstream::Http1(connection), Some(mut place)) = (reached.leg, reached.place) else {
             return;
         };
-        if reuse && connection.is_clean() && !self.shared.drain.is_draining() {
-            let idle = reached.group.backend().settings.pool_idle.value;
-            let kept = Kept { connection, place };
-            self.pool
-                .borrow_mut()
-                .checkin(reached.key, kept, idle, Instant::now());
+        if !reuse || !connection.is_clean() || self.shared.drain.is_draining() {
+            return;
+        }
+        let wanted = (place.limit().waiting() > 0).then(|| Arc::clone(place.limit()));
+        if wanted.is_some() && place.is_wanted_elsewhere(self.index) {
+            return;
+        }
+        place.rest(self.index);
+        let idle = reached.group.backend().settings.pool_idle.value;
+        let kept = Kept { connection, place };
+        self.pool
+            .borrow_mut()
+            .checkin(reached.key, kept, idle, Instant::now());
+        if let Some(limit) = wanted {
+            limit.ring();
         }
     }
 

@@ -27,7 +27,7 @@ const CLOSE: (&str, &str) = ("connection", "close");
 ///
 /// `unsent` tells the peer's proxy that the app saw nothing.
 pub fn mesh_error(origin: &str, kind: Kind) -> String {
-    let unsent = kind.is_unsent() || matches!(kind, Kind::OverLimit | Kind::NotHere);
+    let unsent = kind.is_unsent() || kind.is_limit() || kind == Kind::NotHere;
     let unsent = if unsent { "; unsent" } else { "" };
     format!("origin={origin}; reason={}{unsent}", kind.reason())
 }

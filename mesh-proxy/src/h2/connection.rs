@@ -90,6 +90,13 @@ impl Connection {
         }
     }
 
+    /// Retires it if it has no stream.
+    pub(crate) fn retire_unused(&self) {
+        if self.streams.get() == 0 {
+            self.retire();
+        }
+    }
+
     /// Carries the connection's frames until it ends; dropping `frames` breaks its streams. No PING:
     /// many apps take it badly.
     pub(crate) async fn drive<T>(self: Rc<Self>, mut frames: client::Connection<T, Bytes>)

@@ -34,6 +34,7 @@ pub(super) fn render(telemetry: &Telemetry) -> String {
     tcp::render(&mut out, &series);
     connections(&mut out, telemetry);
     cold(&mut out, telemetry);
+    readings(&mut out, telemetry);
     for (metric, value) in [
         (metric::CONFIG_GENERATION, &telemetry.generation),
         (metric::CONFIG_CONNECTED, &telemetry.control_connected),
@@ -202,6 +203,17 @@ fn cold(out: &mut String, telemetry: &Telemetry) {
         for ((_, values), count) in counted.iter().filter(|((name, _), _)| *name == metric.name) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             sample(out, metric, &values, count);
+        }
+    }
+}
+
+fn readings(out: &mut String, telemetry: &Telemetry) {
+    let all = telemetry.readings.read();
+    for metric in metric::READ {
+        head(out, metric);
+        for (_, values, value) in all.iter().filter(|(of, ..)| of.name == metric.name) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            sample(out, metric, &values, value);
         }
     }
 }

@@ -267,6 +267,24 @@ pub mod metric {
         "Label sets counted as overflow because the table of series was full.",
     );
 
+    /// What is in flight.
+    pub const LIMIT_IN_USE: Metric = metric(
+        Kind::Gauge,
+        "mesh_limit_in_use",
+        &["backend", "limit"],
+        "Connections, requests and retries in flight to a backend, and what waits for a place, as its limits count them.",
+    );
+    /// What limits refused.
+    pub const LIMIT_REFUSED: Metric = metric(
+        Kind::Counter,
+        "mesh_limit_refused_total",
+        &["backend", "reason"],
+        "What a limit of a backend refused: a retry-limit passes the answer of the try before on, the others are answered 503.",
+    );
+
+    /// What is read when metrics are asked for.
+    pub const READ: [Metric; 2] = [LIMIT_IN_USE, LIMIT_REFUSED];
+
     /// Counters that cold events add to.
     pub const COLD: [Metric; 9] = [
         DETECTIONS,

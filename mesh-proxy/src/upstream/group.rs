@@ -14,7 +14,8 @@ use mesh_api::model::policy::Budget;
 use mesh_api::name::DestinationName;
 
 use super::budget::RetryBudget;
-use super::load::{EndpointState, Limits};
+use super::limit::Limits;
+use super::load::EndpointState;
 use super::pool::PoolKey;
 use crate::identity::Credentials;
 use crate::telemetry::{Direction, SeriesId};

@@ -1,4 +1,4 @@
-//! What the workers share of each endpoint and destination, in atomics.
+//! What the workers share of each endpoint, in atomics.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mesh_api::decide::eject::Ejection;
-use mesh_api::model::policy::DEFAULTS;
 
 /// Endpoints of which something is remembered; those not in use go when there are more.
 const MAX_STATES: usize = 16_384;
@@ -129,63 +128,5 @@ impl EndpointState {
 impl Drop for Outstanding {
     fn drop(&mut self) {
         self.0.outstanding.fetch_sub(1, Relaxed);
-    }
-}
-
-/// How much of something may be open at a time for one destination, in all workers.
-#[derive(Debug)]
-pub struct Limit {
-    open: AtomicU64,
-    most: u64,
-}
-
-/// The limits of one destination.
-#[derive(Debug)]
-pub struct Limits {
-    /// Connections, 1,024.
-    pub connections: Arc<Limit>,
-    /// Requests under way, 10,000.
-    pub requests: Arc<Limit>,
-}
-
-/// A place under a [`Limit`], given back on drop.
-#[derive(Debug)]
-pub struct Place(Arc<Limit>);
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: Arc::new(Limit::new(u64::from(DEFAULTS.max_connections))),
-            requests: Arc::new(Limit::new(u64::from(DEFAULTS.max_requests))),
-        }
-    }
-}
-
-impl Limit {
-    /// At most `most` places.
-    pub fn new(most: u64) -> Self {
-        Self {
-            open: AtomicU64::new(0),
-            most,
-        }
-    }
-
-    /// A place, or `None` if all are taken.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.open.fetch_add(1, Relaxed);
-        // Made before the check: its drop takes the count back.
-        let place = Place(self.clone());
-        (taken < self.most).then_some(place)
-    }
-
-    /// Places taken.
-    pub fn open(&self) -> u64 {
-        self.open.load(Relaxed)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
     }
 }

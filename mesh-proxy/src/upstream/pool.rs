@@ -163,6 +163,15 @@ impl<T: IdleCheck> Pool<T> {
         self.count = self.idle.values().map(Vec::len).sum();
     }
 
+    /// Closes those that `is_closed` says.
+    pub fn close(&mut self, mut is_closed: impl FnMut(&T) -> bool) {
+        for idle in self.idle.values_mut() {
+            idle.retain(|idle| !is_closed(&idle.connection));
+        }
+        self.idle.retain(|_, idle| !idle.is_empty());
+        self.count = self.idle.values().map(Vec::len).sum();
+    }
+
     /// Idle connections.
     pub fn len(&self) -> usize {
         self.count

@@ -1,13 +1,14 @@
 //! HTTP/2 connections of a worker, each shared by the exchanges with one endpoint.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
 use tokio::task::JoinSet;
 
-use super::load::Place;
+use super::limit::{Limit, Place};
 use super::pool::PoolKey;
 use super::stream::Stream;
 use crate::error::{Error, Kind};
@@ -21,6 +22,8 @@ use crate::h2::peer::Peer;
 pub struct Shared {
     peers: RefCell<HashMap<PoolKey, Rc<Peer<Connection, Failure>>>>,
     tasks: RefCell<JoinSet<()>>,
+    /// Under which limit each connection counts.
+    counted: RefCell<Vec<(Weak<Connection>, Arc<Limit>)>>,
 }
 
 /// Why no connection could be made, for all who waited for it.
@@ -93,11 +96,24 @@ impl Shared {
             reason: "HTTP/2 did not start in time".to_owned(),
         })?;
         let (connection, driving) = started.map_err(failed)?;
+        let counted = (Rc::downgrade(&connection), Arc::clone(place.limit()));
+        self.counted.borrow_mut().push(counted);
         self.tasks.borrow_mut().spawn_local(async move {
             driving.await;
             drop(place);
         });
         Ok(connection)
+    }
+
+    /// Closes connections without streams whose places others wait for.
+    pub fn make_room(&self) {
+        for (connection, limit) in &*self.counted.borrow() {
+            if let Some(connection) = connection.upgrade()
+                && limit.waiting() > 0
+            {
+                connection.retire_unused();
+            }
+        }
     }
 
     /// Closes connections without streams that are over their time, and forgets what ended.
@@ -108,6 +124,8 @@ impl Shared {
                 tracing::error!(%error, "the task of a connection failed");
             }
         }
+        let mut counted = self.counted.borrow_mut();
+        counted.retain(|(connection, _)| connection.strong_count() > 0);
         let mut peers = self.peers.borrow_mut();
         peers.values().for_each(|peer| peer.retire_idle());
         peers.retain(|_, peer| Rc::strong_count(peer) > 1 || peer.live() > 0);

@@ -8,7 +8,7 @@ use crate::decide::connection::{self, ConnectionDecision, ConnectionFacts};
 use crate::decide::explanation::outcome::{
     Endpoint, Setting, connect_retry_text, debug, endpoints, percent, refusal_text, setting,
 };
-use crate::decide::explanation::{RulePlace, text};
+use crate::decide::explanation::{RulePlace, breaker, text};
 use crate::snapshot::{ConnectionTable, DestinationTable};
 
 /// What happens to a connection, and why.
@@ -72,6 +72,8 @@ pub enum ConnectionResult {
         connect_timeout: Setting,
         /// How an endpoint is chosen.
         algorithm: Setting,
+        /// What may be in flight at a time.
+        limits: Setting,
         /// Where it may go.
         endpoints: Vec<Endpoint>,
     },
@@ -134,6 +136,7 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                 retry: setting(forward.retry, connect_retry_text),
                 connect_timeout: setting(&settings.connect_timeout, debug),
                 algorithm: setting(&settings.algorithm, debug),
+                limits: setting(&settings.limits, breaker::limits_text),
                 endpoints: endpoints(&forward.backend.endpoints),
             };
             (forward.route, result)
@@ -212,6 +215,7 @@ impl Display for ConnectionOutcome {
                 retry,
                 connect_timeout,
                 algorithm,
+                limits,
                 endpoints,
             } => {
                 writeln!(f, "{} %: forward to {backend}", self.percent)?;
@@ -219,6 +223,7 @@ impl Display for ConnectionOutcome {
                     ("retry", retry),
                     ("connect timeout", connect_timeout),
                     ("algorithm", algorithm),
+                    ("limits", limits),
                 ];
                 text::settings(f, &settings)?;
                 text::endpoints(f, endpoints)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::decide::explanation::{Fields, bytes};
+use crate::decide::explanation::{Fields, breaker, bytes};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{CorsField, Decision, Refusal, Request, Respond, change, deadline, grpc};
 use crate::model::backend::{self, Transport};
@@ -97,6 +97,8 @@ pub struct Forward {
     pub algorithm: Setting,
     /// Idle time after which a pooled connection is closed.
     pub pool_idle: Setting,
+    /// What may be in flight at a time.
+    pub limits: Setting,
     /// Where it may go.
     pub endpoints: Vec<Endpoint>,
 }
@@ -238,6 +240,7 @@ fn forwarded(
             Algorithm::RoundRobin => "RoundRobin".to_owned(),
         }),
         pool_idle: setting(&settings.pool_idle, debug),
+        limits: setting(&settings.limits, breaker::limits_text),
         endpoints: endpoints(&forward.backend.endpoints),
     }))
 }

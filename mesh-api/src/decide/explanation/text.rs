@@ -142,6 +142,7 @@ impl Display for Forward {
             ("pool idle", &self.pool_idle),
         ];
         self::settings(f, &settings)?;
+        self::settings(f, &[("limits", &self.limits)])?;
         endpoints(f, &self.endpoints)
     }
 }

@@ -164,7 +164,7 @@ fn what_does_not_work_yet_is_refused_by_name() {
         [""; 0]
     );
     for (sections, path) in [
-        ("limits: {}", "limits"),
+        ("limits: { adaptive: {} }", "limits.adaptive"),
         ("stickiness: {}", "stickiness"),
         ("outlierDetection: {}", "outlierDetection"),
         ("healthCheck: {}", "healthCheck"),
@@ -197,6 +197,40 @@ fn what_does_not_work_yet_is_refused_by_name() {
                 && found[0].ends_with("is not supported yet"),
             "{found:?}"
         );
+    }
+}
+
+#[test]
+fn absurd_limits_are_refused_at_their_field() {
+    let good = "limits: { connections: 1, pendingRequests: 0, requests: 1000000, retries: 0, queueTimeout: 1m }";
+    assert_eq!(policy(good), [""; 0]);
+    for (limits, expected) in [
+        (
+            "connections: 0",
+            "connections: 0 is not between 1 and 1000000",
+        ),
+        ("requests: 0", "requests: 0 is not between 1 and 1000000"),
+        (
+            "requests: 4294967295",
+            "requests: 4294967295 is not between 1 and 1000000",
+        ),
+        (
+            "pendingRequests: 1000001",
+            "pendingRequests: 1000001 is not between 0 and 1000000",
+        ),
+        (
+            "retries: 4000000000",
+            "retries: 4000000000 is not between 0 and 1000000",
+        ),
+        ("queueTimeout: 0s", "queueTimeout: must be longer than 0s"),
+        ("queueTimeout: 61s", "queueTimeout: is longer than 1m"),
+        (
+            "queueTimeout: soon",
+            "queueTimeout: \"soon\" is not a duration (such as 250ms, 10s or 1h30m)",
+        ),
+    ] {
+        let found = policy(&format!("limits: {{ {limits} }}"));
+        assert_eq!(found, [format!("spec.limits.{expected}")]);
     }
 }
 

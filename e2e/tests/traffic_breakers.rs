@@ -1,0 +1,19 @@
+//! Circuit breakers: full backends refuse exactly what is too much, failing endpoints are taken out, and
+//! both come back.
+
+#[path = "traffic_breakers/app.rs"]
+mod app;
+#[path = "traffic_breakers/client.rs"]
+mod client;
+#[path = "traffic_breakers/limits.rs"]
+mod limits;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+#[tokio::test]
+#[ignore = "needs meshctl as released: cargo xtask e2e"]
+async fn limits_trip_at_their_number_and_recover() -> anyhow::Result<()> {
+    timeout(Duration::from_mins(2), limits::run()).await?
+}

@@ -1,0 +1,41 @@
+//! Samples that are read from what workers share.
+
+use std::sync::Arc;
+
+use crate::context::Shared;
+use crate::telemetry::Reading;
+use crate::telemetry::names::metric;
+use crate::upstream::Refused;
+
+/// Lets metrics show what is in flight.
+pub(super) fn show(shared: &Arc<Shared>) {
+    // Weak: the recorder is held by what it reads.
+    let held = Arc::downgrade(shared);
+    shared.telemetry().read_from(move || {
+        let shared = held.upgrade();
+        shared.map_or_else(Vec::new, |shared| of_limits(&shared))
+    });
+}
+
+fn of_limits(shared: &Shared) -> Vec<Reading> {
+    let mut all = Vec::new();
+    for (backend, limits) in shared.in_flight() {
+        for (name, limit) in [
+            ("connections", &limits.connections),
+            ("requests", &limits.requests),
+            ("retries", &limits.retries),
+            ("pending", &limits.pending),
+        ] {
+            let labels = vec![backend.clone(), name.to_owned()];
+            all.push((metric::LIMIT_IN_USE, labels, u64::from(limit.taken())));
+        }
+        for refused in Refused::ALL {
+            let labels = vec![backend.clone(), refused.reason().to_owned()];
+            let count = limits.refused(refused);
+            if count > 0 {
+                all.push((metric::LIMIT_REFUSED, labels, count));
+            }
+        }
+    }
+    all
+}
