@@ -223,6 +223,7 @@ fn record(times: u64) -> anyhow::Result<()> {
         bytes_out: 128,
         duration: Duration::from_micros(300),
         traceparent: None,
+        fault: None,
     };
     for _ in 0..times {
         let series = shard.series(black_box(key));

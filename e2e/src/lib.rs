@@ -14,6 +14,7 @@ pub mod yaml;
 
 pub mod guide;
 
+pub mod binomial;
 pub mod figure;
 pub mod process;
 pub mod tool;

@@ -1,7 +1,7 @@
 //! Every decision, as pure functions: time, randomness and load are arguments.
 //!
-//! Order of a request: [`target`] normalises, [`route`] matches, [`cors`] answers preflights, the
-//! backend is chosen by weight,
+//! Order of a request: [`target`] normalises, [`route`] matches, [`cors`] answers preflights,
+//! [`fault`] injects, the backend is chosen by weight,
 //! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
 //! above it; does no I/O.
 
@@ -17,6 +17,7 @@ pub mod deadline;
 pub mod destination;
 pub mod eject;
 pub mod explanation;
+pub mod fault;
 pub mod grpc;
 pub mod refusal;
 pub mod retry;
@@ -27,14 +28,16 @@ pub mod version;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use connection::connection;
 pub use cors::CorsField;
 
 use crate::explain::{Note, Recorder};
 use crate::model::backend::Backend;
+use crate::model::fault::AbortAnswer;
 use crate::model::narrowing::Labels;
-use crate::model::origin::Sourced;
+use crate::model::origin::{Origin, Sourced};
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::model::route::{
     Action, DirectResponse, HeaderChanges, Redirect, Rewrite, Target, WeightedBackend,
@@ -81,7 +84,7 @@ pub struct Caller<'a> {
     /// Its namespace.
     pub namespace: &'a Namespace,
     /// What it carries. `None` where that is not known, and where no rule of the destination asks:
-    /// see [`RoutingTable::reads_labels`](crate::snapshot::RoutingTable::reads_labels).
+    /// see [`DestinationTable::reads_labels`].
     pub labels: Option<&'a Labels>,
 }
 
@@ -105,6 +108,34 @@ pub enum Decision<'s> {
     Forward(Box<Forward<'s>>),
     /// It is answered here.
     Respond(Respond<'s>),
+    /// It fails, as a policy injects it.
+    Abort(Box<Abort<'s>>),
+}
+
+/// An injected failure.
+#[derive(Debug)]
+pub struct Abort<'s> {
+    /// The rule that matched; `None` where the destination has no routes.
+    pub rule: Option<&'s Arc<RuleTable>>,
+    /// What is answered.
+    pub answer: AbortAnswer,
+    /// After which wait; it counts towards the request's timeout.
+    pub delay: Option<Duration>,
+    /// The field that lists it.
+    pub origin: &'s Origin,
+    /// By which the proxy may decide on the request anew instead; `None` where it may not.
+    pub retry: Option<&'s RetryPolicy>,
+    /// Timeouts in force.
+    pub timeouts: &'s ExchangeTimeouts,
+}
+
+/// What is injected into a request that is forwarded all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Injected {
+    /// A wait before it goes on; it counts towards the request's timeout.
+    pub delay: Option<Duration>,
+    /// Bytes of the response's content per second.
+    pub bandwidth: Option<u64>,
 }
 
 /// How a request is forwarded.
@@ -129,6 +160,8 @@ pub struct Forward<'s> {
     pub timeouts: &'s ExchangeTimeouts,
     /// Retries in force.
     pub retry: &'s Sourced<RetryPolicy>,
+    /// What a policy injects.
+    pub injected: Injected,
 }
 
 /// An answer the mesh makes itself.
@@ -190,8 +223,14 @@ pub fn request<'s>(
     random: &mut dyn Random,
     recorder: &mut dyn Recorder,
 ) -> Step<Decision<'s>> {
-    let found = match find(destination, request, recorder) {
+    let found = find(destination, request, recorder);
+    let injected = match injected(destination, &found, request, random) {
+        Ok(injected) => injected,
+        Err(abort) => return Step::Done(Decision::Abort(abort)),
+    };
+    let found = match found {
         Found::Decided(decision) => return Step::Done(decision),
+        Found::Plain => return Step::Done(forward_plain(destination, injected)),
         Found::Match(found) => found,
     };
     let weights = found.backends.iter().map(|backend| backend.weight);
@@ -202,7 +241,7 @@ pub fn request<'s>(
     recorder.note(&|| Note::Chose {
         backend: backend_name(destination, &chosen.target),
     });
-    Step::Done(assemble(destination, &found, chosen, request))
+    Step::Done(assemble(destination, &found, (chosen, injected), request))
 }
 
 /// Every decision that [`request`] may come to, with the place of the backend in the rule's list:
@@ -212,8 +251,10 @@ pub fn outcomes<'s>(
     request: &Request<'_>,
     recorder: &mut dyn Recorder,
 ) -> Vec<(Option<usize>, Decision<'s>)> {
+    let injected = Injected::default();
     let found = match find(destination, request, recorder) {
         Found::Decided(decision) => return vec![(None, decision)],
+        Found::Plain => return vec![(None, forward_plain(destination, injected))],
         Found::Match(found) => found,
     };
     if found.table.rule.total_weight == 0 {
@@ -223,12 +264,17 @@ pub fn outcomes<'s>(
     let weighted = found.backends.iter().enumerate();
     let possible = weighted.filter(|(_, backend)| backend.weight > 0);
     possible
-        .map(|(at, chosen)| (Some(at), assemble(destination, &found, chosen, request)))
+        .map(|(at, chosen)| {
+            let chosen = (chosen, injected);
+            (Some(at), assemble(destination, &found, chosen, request))
+        })
         .collect()
 }
 
 enum Found<'s> {
     Decided(Decision<'s>),
+    /// The destination has no routes.
+    Plain,
     Match(Match<'s>),
 }
 
@@ -245,7 +291,7 @@ fn find<'s>(
     recorder: &mut dyn Recorder,
 ) -> Found<'s> {
     if destination.routing.routes.is_empty() {
-        return Found::Decided(forward_plain(destination));
+        return Found::Plain;
     }
     let Some(table) = route::find(&destination.routing, request, recorder) else {
         return Found::Decided(refuse(None, Refusal::NoRoute));
@@ -276,6 +322,42 @@ fn find<'s>(
             Found::Decided(refuse(Some(&table.rule), refusal))
         }
     }
+}
+
+/// What is injected into a request that would be forwarded: something beside, or a failure instead.
+fn injected<'s>(
+    destination: &'s DestinationTable,
+    found: &Found<'s>,
+    request: &Request<'_>,
+    random: &mut dyn Random,
+) -> Result<Injected, Box<Abort<'s>>> {
+    let (rule, place) = match found {
+        Found::Decided(_) => (None, None),
+        Found::Plain => (None, destination.own_faults),
+        Found::Match(found) => (Some(&found.table.rule), found.table.rule.rule.faults),
+    };
+    let Some(table) = destination.faults_at(place) else {
+        return Ok(Injected::default());
+    };
+    let drawn = fault::draw(table, request, random);
+    let Some((answer, may_retry)) = drawn.abort else {
+        return Ok(Injected {
+            delay: drawn.delay,
+            bandwidth: drawn.bandwidth,
+        });
+    };
+    let (timeouts, retry) = match rule {
+        Some(rule) => (&rule.rule.timeouts, &rule.rule.retry),
+        None => (&destination.timeouts, &destination.retry),
+    };
+    Err(Box::new(Abort {
+        rule,
+        answer,
+        delay: drawn.delay,
+        origin: &table.faults.origin,
+        retry: may_retry.then_some(&retry.value),
+        timeouts,
+    }))
 }
 
 /// Chooses a place by weight; `None` if all weights are 0.
@@ -316,7 +398,7 @@ fn backend_of<'s>(
 fn assemble<'s>(
     destination: &'s DestinationTable,
     found: &Match<'s>,
-    chosen: &'s WeightedBackend,
+    (chosen, injected): (&'s WeightedBackend, Injected),
     request: &Request<'_>,
 ) -> Decision<'s> {
     let rule = &found.table.rule;
@@ -342,6 +424,7 @@ fn assemble<'s>(
         cors: cors_of(rule, request),
         timeouts: &rule.rule.timeouts,
         retry: &rule.rule.retry,
+        injected,
     }))
 }
 
@@ -350,7 +433,7 @@ fn cors_of(rule: &RuleTable, request: &Request<'_>) -> Option<Vec<CorsField>> {
     Some(cors::actual(cors, request))
 }
 
-fn forward_plain(destination: &DestinationTable) -> Decision<'_> {
+fn forward_plain(destination: &DestinationTable, injected: Injected) -> Decision<'_> {
     let Some(backend) = destination.backends.first() else {
         return refuse(None, Refusal::NoBackend);
     };
@@ -364,6 +447,7 @@ fn forward_plain(destination: &DestinationTable) -> Decision<'_> {
         cors: None,
         timeouts: &destination.timeouts,
         retry: &destination.retry,
+        injected,
     }))
 }
 

@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod breaker;
 pub mod duration;
 pub mod extension;
+pub mod fault;
 pub mod grpcroute;
 pub mod httproute;
 pub mod mesh;

@@ -4,6 +4,7 @@
 //! change, and [`Snapshot::apply`] shares every entry it does not touch. May use `model` and `name`.
 
 pub mod connections;
+pub mod faults;
 pub mod paths;
 pub mod routing;
 
@@ -23,6 +24,7 @@ use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::name::{DestinationName, Namespace, ObjectName};
 
 pub use connections::{ConnectionTable, ConnectionTables};
+pub use faults::FaultTable;
 pub use routing::{Expressions, MatchTable, RouteTable, RoutingTable, RuleTable};
 
 /// Everything a proxy decides by, at one moment. An exchange takes one and keeps it to its end.
@@ -209,6 +211,12 @@ pub struct DestinationTable {
     pub timeouts: ExchangeTimeouts,
     /// Retries where no rule says otherwise.
     pub retry: Sourced<RetryPolicy>,
+    /// Injected faults; rules name them by their place.
+    pub faults: Vec<FaultTable>,
+    /// The place of those in force where no rule decides.
+    pub own_faults: Option<u32>,
+    /// A rule or a fault asks for labels of the caller.
+    pub reads_labels: bool,
 }
 
 impl DestinationTable {
@@ -238,10 +246,17 @@ impl DestinationTable {
             None => Arc::new(ConnectionTables::compile(destination.connection_routes)),
         };
         connections.check_targets(destination.backends.len(), &mut faults);
+        let lists = destination.faults.into_iter();
+        let injected: Vec<_> = lists
+            .map(|list| FaultTable::compile(list, &mut faults))
+            .collect();
         let backends = destination.backends.into_iter();
         let backends = backends.map(|backend| share(backend, previous)).collect();
         match routing {
             Some(routing) if faults.is_empty() => Ok(Self {
+                reads_labels: routing.reads_labels || injected.iter().any(FaultTable::reads_labels),
+                faults: injected,
+                own_faults: destination.own_faults,
                 name: destination.name,
                 consumer: destination.consumer,
                 protocol: destination.protocol,
@@ -268,7 +283,14 @@ impl DestinationTable {
             backends: self.backends.iter().map(|b| (**b).clone()).collect(),
             timeouts: self.timeouts.clone(),
             retry: self.retry.clone(),
+            faults: self.faults.iter().map(|list| list.faults.clone()).collect(),
+            own_faults: self.own_faults,
         }
+    }
+
+    /// The list of faults at a place, if anything is injected.
+    pub fn faults_at(&self, place: Option<u32>) -> Option<&FaultTable> {
+        self.faults.get(usize::try_from(place?).ok()?)
     }
 }
 

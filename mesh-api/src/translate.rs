@@ -11,6 +11,7 @@ mod check_breaker;
 mod check_connection;
 mod check_cors;
 mod check_extension;
+mod check_fault;
 mod check_filter;
 mod check_grpc;
 mod check_match;

@@ -16,6 +16,7 @@ mod conditions;
 mod connection;
 mod destination;
 mod extension;
+mod fault;
 mod inbound;
 mod mesh;
 mod policy;

@@ -83,6 +83,8 @@ pub enum Kind {
     NotHere,
     /// What is spoken is not supported on this port.
     UnsupportedProtocol,
+    /// A `TrafficPolicy` injects a failure; the status is the one that it names.
+    Fault,
     /// The connection begins as TLS but not with a `ClientHello` that a server would take.
     BadClientHello,
 }
@@ -150,6 +152,7 @@ impl Kind {
             Self::Denied => (403, "denied"),
             Self::NotHere => (404, "not-here"),
             Self::UnsupportedProtocol => (501, "unsupported-protocol"),
+            Self::Fault => (503, "fault"),
             Self::BadClientHello => (400, "bad-client-hello"),
         }
     }

@@ -3,6 +3,8 @@
 //! **Read this first.** The same path serves both sides; [`Scope`] says which. May use everything
 //! above it in the crate's list.
 
+mod fault;
+mod paced;
 mod plan;
 mod respond;
 mod rest;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use h2::Reason;
+use mesh_api::decide::Injected;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
@@ -22,6 +25,7 @@ use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
+use self::paced::Paced;
 use self::plan::Planned;
 use self::rest::{IDLE, Rest, read_head};
 use crate::attempt::{self, Plan, Tries};
@@ -32,7 +36,7 @@ use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::h2::{Resets, ServerStream, server};
 use crate::leg::Downstream;
 use crate::relay::RequestBody;
-use crate::telemetry::{Direction, ExchangeEvent, SeriesKey};
+use crate::telemetry::{Direction, ExchangeEvent, FaultInjected, SeriesKey};
 use crate::upstream::{Group, Reset};
 
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
@@ -143,6 +147,25 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Counts what was injected: a wait, a failure, a slow response.
+    fn note_fault(&mut self, context: &Context, injected: [bool; 3]) {
+        let name = match injected {
+            [true, true, _] => "delay,abort",
+            [true, false, true] => "delay,bandwidth",
+            [true, false, false] => "delay",
+            [false, true, _] => "abort",
+            [false, false, _] => "bandwidth",
+        };
+        self.fault = Some(name);
+        let event = FaultInjected {
+            destination: self.destination.as_ref(),
+            fault: name,
+        };
+        context.shared.telemetry().fault_injected(&event);
+    }
+}
+
 /// What an exchange came to, for its record.
 #[derive(Default)]
 struct Outcome {
@@ -150,6 +173,7 @@ struct Outcome {
     is_inbound: bool,
     status: u16,
     reason: Option<&'static str>,
+    fault: Option<&'static str>,
     destination: Option<DestinationName>,
     group: Option<Rc<Group>>,
     rule: Option<(ObjectName, u32)>,
@@ -344,11 +368,21 @@ async fn carry_out(
     }
     let sources = plan::gather(context, head, scope).await?;
     outcome.destination = Some(sources.label());
-    let plan = match sources.decide(context, head, scope, started) {
-        Planned::Forward(plan) => plan,
-        Planned::Respond(answer) => {
-            let responding = respond::respond(context, downstream, head, scope, &answer, outcome);
-            return Ok(Box::pin(responding).await);
+    let plan = loop {
+        match sources.decide(context, head, scope, started) {
+            Planned::Forward(plan) => break plan,
+            Planned::Respond(answer) => {
+                let responding =
+                    respond::respond(context, downstream, head, scope, &answer, outcome);
+                return Ok(Box::pin(responding).await);
+            }
+            Planned::Abort(abort) => {
+                let whose = (scope, started);
+                let aborting = fault::abort(context, downstream, head, whose, &abort, outcome);
+                if let Some(next) = Box::pin(aborting).await? {
+                    return Ok(next);
+                }
+            }
         }
     };
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
@@ -371,8 +405,33 @@ async fn carry_out(
     }
 }
 
-/// Sends the request and passes the response down.
+/// Forwards, with what is injected.
 async fn forward(
+    context: &Rc<Context>,
+    downstream: &mut impl Downstream,
+    head: &RequestHead,
+    plan: &Plan<'_>,
+    outcome: &mut Outcome,
+) -> Result<Next, Error> {
+    let Injected { delay, bandwidth } = plan.injected;
+    if delay.is_none() && bandwidth.is_none() {
+        return pass(context, downstream, head, plan, outcome).await;
+    }
+    outcome.note_fault(context, [delay.is_some(), false, bandwidth.is_some()]);
+    if let Some(delay) = delay {
+        Box::pin(fault::wait(downstream, delay)).await?;
+    }
+    match bandwidth {
+        None => Box::pin(pass(context, downstream, head, plan, outcome)).await,
+        Some(bandwidth) => {
+            let mut slow = Paced::new(downstream, bandwidth);
+            Box::pin(pass(context, &mut slow, head, plan, outcome)).await
+        }
+    }
+}
+
+/// Sends the request and passes the response down.
+async fn pass(
     context: &Rc<Context>,
     downstream: &mut impl Downstream,
     head: &RequestHead,
@@ -451,6 +510,7 @@ fn record(
         path: head.path_and_query(),
         status: outcome.status,
         reason: outcome.reason,
+        fault: outcome.fault,
         attempts: outcome.tries.count,
         bytes_in: outcome.bytes_in,
         bytes_out: outcome.bytes_out,

@@ -22,7 +22,7 @@ use mesh_api::name::ObjectName;
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
     Audited, ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction,
-    Ejection, EntryRefused, ExchangeEvent, TlsHandshakeFailed,
+    Ejection, EntryRefused, ExchangeEvent, FaultInjected, TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
 pub use crate::telemetry::reading::Reading;
@@ -157,6 +157,14 @@ impl Telemetry {
     pub fn audited(&self, event: &Audited<'_>) {
         self.add(metric::AUDITED, vec![event.policy.into()]);
         tracing::info!(policy = event.policy, peer = ?event.peer, detail = %event.detail, "call would be denied");
+    }
+
+    /// Records an injected fault.
+    pub fn fault_injected(&self, event: &FaultInjected<'_>) {
+        let destination = event
+            .destination
+            .map_or_else(|| names::UNKNOWN.to_owned(), ToString::to_string);
+        self.add(metric::FAULTS, vec![destination, event.fault.into()]);
     }
 
     /// Records what an undeclared connection speaks.

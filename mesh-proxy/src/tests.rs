@@ -3,6 +3,7 @@
 
 mod authorise;
 mod extension;
+mod fault;
 mod harness;
 mod http;
 mod http2;

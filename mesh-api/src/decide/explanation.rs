@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::decide::{HeaderFields, Request, change, outcomes, route};
 use crate::explain::{Miss, Note, Trace};
 use crate::model::path::PathMatch;
-use crate::model::route::RouteMatch;
+use crate::model::route::{Action, RouteMatch};
 use crate::snapshot::{DestinationTable, MatchTable};
 
 pub use connection::{
@@ -53,6 +53,9 @@ pub struct Explanation {
     pub matched: Option<Matched>,
     /// Every other rule, in the order of precedence of its best match.
     pub lost: Vec<Lost>,
+    /// Faults that are injected into it where it is forwarded; each is drawn by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Setting>,
     /// Every possible outcome with its chance; one, unless several backends have a weight.
     pub outcomes: Vec<Outcome>,
 }
@@ -141,8 +144,23 @@ pub fn explain(
         request: outcome::head(&request, None, None, change::fields(&[], bytes(fields))),
         lost: lost(destination, &request, &trace, won),
         matched,
+        faults: faults(destination, &request, won),
         outcomes,
     }
+}
+
+fn faults(
+    destination: &DestinationTable,
+    request: &Request<'_>,
+    won: Option<&MatchTable>,
+) -> Vec<Setting> {
+    let place = match won.map(|won| &won.rule.rule) {
+        Some(rule) if matches!(rule.action, Action::Forward { .. }) => rule.faults,
+        None if destination.routing.routes.is_empty() => destination.own_faults,
+        _ => None,
+    };
+    let table = destination.faults_at(place);
+    table.map_or_else(Vec::new, |table| outcome::faults(table, request))
 }
 
 fn lost(

@@ -18,6 +18,7 @@ use crate::model::grpc::CallMatch;
 use crate::model::narrowing::{Narrowing, Sources};
 use crate::model::path::{PathMatch, TextMatch};
 use crate::model::route::RouteMatch;
+use crate::name::Namespace;
 use crate::snapshot::{Expressions, MatchTable, RoutingTable};
 
 /// Finds the match that decides on `request`.
@@ -365,7 +366,7 @@ fn describe_narrowing(narrowing: &Narrowing, beyond: Beyond, request: &Request<'
             Some(request.port.to_string()),
         ),
         Beyond::Namespace => {
-            let names: Vec<_> = sources.namespaces.iter().map(|n| n.as_str()).collect();
+            let names: Vec<_> = sources.namespaces.iter().map(Namespace::as_str).collect();
             let got = caller.namespace.to_string();
             ("source namespace".to_owned(), names.join(" or "), Some(got))
         }

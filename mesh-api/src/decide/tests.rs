@@ -98,6 +98,7 @@ pub(crate) fn rule(matches: &[&str], weights: &[(u32, u32)]) -> Rule {
         },
         timeouts: ExchangeTimeouts::default(),
         retry: Sourced::default(),
+        faults: None,
     }
 }
 
@@ -150,6 +151,8 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
             .into(),
         timeouts: ExchangeTimeouts::default(),
         retry: Sourced::default(),
+        faults: Vec::new(),
+        own_faults: None,
     }
 }
 
@@ -363,6 +366,7 @@ fn weights_hold_and_broken_backends_answer() {
                     Decision::Respond(respond) => {
                         format!("{} {}", respond.status, respond.refusal.unwrap().reason())
                     }
+                    Decision::Abort(abort) => abort.answer.to_string(),
                 }
             });
             *counts.entry(step).or_default() += 1;

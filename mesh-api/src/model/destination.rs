@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::backend::Backend;
 use crate::model::connection::ConnectionRoute;
+use crate::model::fault::Fault;
 use crate::model::origin::Sourced;
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::model::route::Route;
@@ -31,6 +32,10 @@ pub struct Destination {
     pub timeouts: ExchangeTimeouts,
     /// Retries where no rule says otherwise.
     pub retry: Sourced<RetryPolicy>,
+    /// Lists of injected faults, each once; none is empty.
+    pub faults: Vec<Sourced<Vec<Fault>>>,
+    /// Which of them is in force where no rule decides; `None` injects nothing.
+    pub own_faults: Option<u32>,
 }
 
 /// What is spoken on a port (`appProtocol`, then port-name prefixes, then detection).

@@ -65,6 +65,8 @@ pub struct Rule {
     pub timeouts: ExchangeTimeouts,
     /// Retries in force.
     pub retry: Sourced<RetryPolicy>,
+    /// Which of the destination's lists of faults is injected; `None` for nothing.
+    pub faults: Option<u32>,
 }
 
 /// What a rule does.

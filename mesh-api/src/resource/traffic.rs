@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
+use crate::resource::fault::FaultField;
 use crate::resource::object::{Object, TargetRef};
 
 /// Client-side settings.
@@ -40,9 +41,10 @@ pub struct TrafficPolicySpec {
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<serde_json::Value>,
-    /// Injected faults.
+    /// Injected faults, at most 16; an empty list injects none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<serde_json::Value>,
+    #[schemars(length(max = 16))]
+    pub fault: Option<Vec<FaultField>>,
     /// Compares mirrored answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<serde_json::Value>,
@@ -90,9 +92,10 @@ pub struct TrafficSections {
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<serde_json::Value>,
-    /// Injected faults.
+    /// Injected faults, at most 16; an empty list injects none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<serde_json::Value>,
+    #[schemars(length(max = 16))]
+    pub fault: Option<Vec<FaultField>>,
     /// Compares mirrored answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<serde_json::Value>,

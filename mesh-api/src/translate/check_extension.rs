@@ -81,7 +81,7 @@ fn cookie(given: &CookieField, faults: &mut Faults) -> Option<CookieMatch> {
     let name = faults.field("name", |faults| cookie_name(&given.name, faults));
     if given.value.is_none() && given.r#type.is_some() {
         faults.field("type", |faults| {
-            faults.refuse("needs a value to compare with")
+            faults.refuse("needs a value to compare with");
         });
     }
     let value = match &given.value {

@@ -15,6 +15,7 @@ use crate::resource::traffic::{
 };
 use crate::translate::check::not_yet;
 use crate::translate::check_breaker;
+use crate::translate::check_fault::faults_of;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
@@ -52,12 +53,14 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         limits: limits
             .as_ref()
             .map(|section| faults.field("limits", |faults| check_breaker::limits(section, faults))),
+        fault: fault
+            .as_ref()
+            .map(|section| faults.field("fault", |faults| faults_of(section, faults))),
     };
     for (field, section) in [
         ("stickiness", stickiness),
         ("outlierDetection", outlier_detection),
         ("healthCheck", health_check),
-        ("fault", fault),
         ("mirror", mirror),
     ] {
         not_yet(faults, field, section.is_some());

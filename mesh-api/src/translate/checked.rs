@@ -11,6 +11,7 @@ use crate::model::authorization::{Action, AuthorizationRule};
 use crate::model::breaker::Limits;
 use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
+use crate::model::fault::Fault;
 use crate::model::mesh::UnknownDestinations;
 use crate::model::narrowing::{CookieMatch, Sources};
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
@@ -322,6 +323,8 @@ pub(super) struct Sections {
     pub(super) algorithm: Option<Algorithm>,
     /// Bounds on what is in flight.
     pub(super) limits: Option<Limits>,
+    /// Injected faults.
+    pub(super) fault: Option<Vec<Fault>>,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

@@ -38,6 +38,7 @@ pub(super) fn destination(
     }
     let protocol = inbound::protocol_at(view.index, resident, name.port);
     let (timeouts, retry) = settings::exchange_within(view.index, &name.service.namespace);
+    let faults = settings::faults_within(view.index, &name.service.namespace);
     let own = Backend {
         name: name.clone(),
         protocol,
@@ -58,6 +59,11 @@ pub(super) fn destination(
         backends: vec![own],
         timeouts,
         retry,
+        own_faults: (!faults.value.is_empty()).then_some(0),
+        faults: Some(faults)
+            .filter(|list| !list.value.is_empty())
+            .into_iter()
+            .collect(),
     })
 }
 

@@ -7,6 +7,8 @@ use crate::model::connection::{
     ConnectionBackend, ConnectionRoute, ConnectionRouteKind, ConnectionRule,
 };
 use crate::model::destination::Destination;
+use crate::model::fault::Fault;
+use crate::model::origin::Sourced;
 use crate::model::route::{Action, Route, RouteKind, Rule, Target, WeightedBackend};
 use crate::name::{DestinationName, Namespace, ObjectName};
 use crate::resource::Kind;
@@ -45,6 +47,7 @@ pub(super) fn destination(
         }
     }
     let (timeouts, retry) = settings::exchange(view.index, name, port, None);
+    let own_faults = closure.place_faults(settings::faults(view.index, name, port, None));
     Some(Destination {
         name: name.clone(),
         consumer: consumer.clone(),
@@ -55,6 +58,8 @@ pub(super) fn destination(
         backends: closure.backends,
         timeouts,
         retry,
+        faults: closure.faults,
+        own_faults,
     })
 }
 
@@ -64,6 +69,7 @@ struct Closure<'v, 'a> {
     name: DestinationName,
     backends: Vec<Backend>,
     places: BTreeMap<DestinationName, u32>,
+    faults: Vec<Sourced<Vec<Fault>>>,
 }
 
 impl<'v, 'a> Closure<'v, 'a> {
@@ -74,6 +80,7 @@ impl<'v, 'a> Closure<'v, 'a> {
             places: BTreeMap::from([(name.clone(), 0)]),
             name,
             backends: vec![own],
+            faults: Vec::new(),
         }
     }
 
@@ -158,6 +165,7 @@ impl<'v, 'a> Closure<'v, 'a> {
         };
         let at = RuleAt { route, index, rule };
         let (timeouts, retry) = settings::exchange(self.view.index, &self.name, port, Some(&at));
+        let faults = settings::faults(self.view.index, &self.name, port, Some(&at));
         Rule {
             name: rule.name.clone(),
             index,
@@ -169,7 +177,21 @@ impl<'v, 'a> Closure<'v, 'a> {
             action,
             timeouts,
             retry,
+            faults: self.place_faults(faults),
         }
+    }
+
+    /// The place of a list of faults, which most rules share.
+    fn place_faults(&mut self, list: Sourced<Vec<Fault>>) -> Option<u32> {
+        if list.value.is_empty() {
+            return None;
+        }
+        let held = self.faults.iter().position(|held| *held == list);
+        let place = held.unwrap_or_else(|| {
+            self.faults.push(list);
+            self.faults.len() - 1
+        });
+        u32::try_from(place).ok()
     }
 
     fn weighted(&mut self, route: &RouteKey, reference: &BackendRef) -> WeightedBackend {

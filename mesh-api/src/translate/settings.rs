@@ -2,6 +2,7 @@
 //!
 //! Of two policies at one level the older wins, then the first by name; the other is `Conflicted`.
 
+use crate::model::fault::Fault;
 use crate::model::origin::{Origin, Sourced};
 use crate::model::policy::{BackendSettings, Backoff, Conditions, ExchangeTimeouts, RetryPolicy};
 use crate::name::{DestinationName, Name, Namespace, ObjectName};
@@ -17,14 +18,16 @@ pub(super) enum Section {
     Retry,
     LoadBalancing,
     Limits,
+    Fault,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Timeout,
         Self::Retry,
         Self::LoadBalancing,
         Self::Limits,
+        Self::Fault,
     ];
 
     pub(super) fn field(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Section {
             Self::Retry => "retry",
             Self::LoadBalancing => "loadBalancing",
             Self::Limits => "limits",
+            Self::Fault => "fault",
         }
     }
 
@@ -42,6 +46,7 @@ impl Section {
             Self::Retry => sections.retry.is_some(),
             Self::LoadBalancing => sections.algorithm.is_some(),
             Self::Limits => sections.limits.is_some(),
+            Self::Fault => sections.fault.is_some(),
         }
     }
 }
@@ -169,6 +174,33 @@ fn exchange_at(index: &Index, levels: &[Level]) -> (ExchangeTimeouts, Sourced<Re
         retry = Sourced::new(policy.clone(), found.origin("retry"));
     }
     (timeouts, retry)
+}
+
+/// The faults injected into exchanges with a destination, for a rule or where no rule matched.
+pub(super) fn faults(
+    index: &Index,
+    name: &DestinationName,
+    port: &ServicePort,
+    rule: Option<&RuleAt<'_>>,
+) -> Sourced<Vec<Fault>> {
+    let mut levels = rule.map_or_else(Vec::new, route_levels);
+    levels.extend(service_levels(name, port));
+    faults_at(index, &levels)
+}
+
+/// The faults injected into exchanges with an endpoint that is no Service's.
+pub(super) fn faults_within(index: &Index, namespace: &Namespace) -> Sourced<Vec<Fault>> {
+    faults_at(index, &[namespace_level(namespace)])
+}
+
+fn faults_at(index: &Index, levels: &[Level]) -> Sourced<Vec<Fault>> {
+    match find(index, levels, Section::Fault) {
+        Some(found) => {
+            let faults = found.sections.fault.clone().unwrap_or_default();
+            Sourced::new(faults, found.origin("fault"))
+        }
+        None => Sourced::default(),
+    }
 }
 
 /// `HTTPRoute` can say three parts of a retry policy; the others stay as the policy beneath has

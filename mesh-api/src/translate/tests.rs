@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod connections;
 mod extensions;
+mod faults;
 mod limits;
 mod parents;
 mod pods;

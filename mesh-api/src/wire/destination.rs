@@ -6,7 +6,7 @@ use crate::error::Faults;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::path::{PathMatch, TextMatch};
 use crate::wire::generated as wire;
-use crate::wire::{backend, connection, policy, read, route};
+use crate::wire::{backend, connection, fault, policy, read, route};
 
 pub(super) fn write(from: &Destination) -> wire::Destination {
     wire::Destination {
@@ -23,6 +23,8 @@ pub(super) fn write(from: &Destination) -> wire::Destination {
         backends: from.backends.iter().map(backend::write).collect(),
         timeouts: Some(policy::write_timeouts(&from.timeouts)),
         retry: Some(policy::write_retry(&from.retry)),
+        faults: from.faults.iter().map(fault::write).collect(),
+        own_faults: from.own_faults,
     }
 }
 
@@ -57,6 +59,7 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
     );
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
     let retry = policy::read_retry(from.retry.as_ref(), faults);
+    let injected = read::list("faults", &from.faults, MAX_LISTS, faults, fault::read);
     let read = Destination {
         name: name?,
         consumer: consumer?,
@@ -67,7 +70,10 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
         backends: backends?,
         timeouts: timeouts?,
         retry: retry?,
+        faults: injected?,
+        own_faults: from.own_faults,
     };
+    check_faults(&read, faults);
     check_backends(&read, faults);
     check_expressions(&read, faults);
     Some(read)
@@ -94,6 +100,20 @@ fn check_backends(destination: &Destination, faults: &mut Faults) {
     });
 }
 
+fn check_faults(destination: &Destination, faults: &mut Faults) {
+    let count = destination.faults.len();
+    let is_there = |place: &u32| usize::try_from(*place).is_ok_and(|place| place < count);
+    let rules = destination.routes.iter().flat_map(|route| &route.rules);
+    let mut named = rules
+        .filter_map(|rule| rule.faults)
+        .chain(destination.own_faults);
+    if !named.all(|place| is_there(&place)) {
+        faults.field("faults", |f| {
+            f.refuse(format!("are {count}, and one beyond them is named"));
+        });
+    }
+}
+
 /// A compiled expression may take up to `path::REGEX_SIZE_LIMIT` bytes: their number is bounded.
 fn check_expressions(destination: &Destination, faults: &mut Faults) {
     let rules = destination.routes.iter().flat_map(|route| &route.rules);
@@ -117,6 +137,8 @@ fn check_expressions(destination: &Destination, faults: &mut Faults) {
     let narrowings = rules.flat_map(|rule| &rule.narrowings);
     let cookies = narrowings.filter_map(|one| one.cookie.as_ref()?.value.as_ref());
     let count = count + cookies.filter(|value| expression(value)).count();
+    let of_faults: usize = destination.faults.iter().map(fault::expressions).sum();
+    let count = count + of_faults;
     if count > MAX_EXPRESSIONS {
         faults.field("routes", |f| {
             f.refuse(format!(
@@ -151,5 +173,6 @@ pub(super) fn read_protocol(protocol: wire::Protocol) -> Option<Protocol> {
 
 const MAX_ADDRESSES: usize = 64;
 const MAX_ROUTES: usize = 1024;
+const MAX_LISTS: usize = 1024;
 const MAX_BACKENDS: usize = 4096;
 const MAX_EXPRESSIONS: usize = 512;

@@ -17,6 +17,7 @@ pub const KNOWN: &[&str] = &[
     BACKEND_REWRITE,
     CORS,
     DIRECT_RESPONSE,
+    FAULT,
     GRPC_RETRY,
     GRPC_ROUTE,
     HTTP_ROUTE,
@@ -39,6 +40,7 @@ const AUTHORIZATION: &str = "authorization";
 const BACKEND_REWRITE: &str = "backend-rewrite";
 const CORS: &str = "cors";
 const DIRECT_RESPONSE: &str = "direct-response";
+const FAULT: &str = "fault";
 const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
@@ -95,6 +97,7 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
             .map(|_| TIMEOUT)
     };
     needed.extend(timeouts(&destination.timeouts));
+    needed.extend((!destination.faults.is_empty()).then_some(FAULT));
     for route in &destination.connection_routes {
         needed.insert(match route.kind {
             ConnectionRouteKind::Tcp => TCP_ROUTE,

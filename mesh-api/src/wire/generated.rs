@@ -306,6 +306,107 @@ pub struct Destination {
     pub retry: ::core::option::Option<Retry>,
     #[prost(message, repeated, tag = "9")]
     pub connection_routes: ::prost::alloc::vec::Vec<ConnectionRoute>,
+    #[prost(message, repeated, tag = "20")]
+    pub faults: ::prost::alloc::vec::Vec<FaultList>,
+    /// in force where no rule decides
+    #[prost(uint32, optional, tag = "21")]
+    pub own_faults: ::core::option::Option<u32>,
+}
+/// Faults that are injected, and the field that lists them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FaultList {
+    #[prost(message, repeated, tag = "1")]
+    pub faults: ::prost::alloc::vec::Vec<InjectedFault>,
+    #[prost(message, optional, tag = "2")]
+    pub origin: ::core::option::Option<Origin>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InjectedFault {
+    #[prost(uint32, tag = "1")]
+    pub place: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub matches: ::prost::alloc::vec::Vec<FaultMatch>,
+    #[prost(message, optional, tag = "3")]
+    pub delay: ::core::option::Option<DelayFault>,
+    #[prost(message, optional, tag = "4")]
+    pub abort: ::core::option::Option<AbortFault>,
+    #[prost(message, optional, tag = "5")]
+    pub bandwidth: ::core::option::Option<BandwidthFault>,
+    #[prost(bool, tag = "6")]
+    pub retry: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FaultMatch {
+    #[prost(message, optional, tag = "1")]
+    pub conditions: ::core::option::Option<RouteMatch>,
+    #[prost(message, optional, tag = "2")]
+    pub sources: ::core::option::Option<Sources>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Share {
+    #[prost(uint32, tag = "1")]
+    pub numerator: u32,
+    #[prost(uint32, tag = "2")]
+    pub denominator: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DelayFault {
+    #[prost(message, optional, tag = "1")]
+    pub share: ::core::option::Option<Share>,
+    #[prost(oneof = "delay_fault::Time", tags = "2, 3, 4")]
+    pub time: ::core::option::Option<delay_fault::Time>,
+}
+/// Nested message and enum types in `DelayFault`.
+pub mod delay_fault {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Time {
+        #[prost(uint64, tag = "2")]
+        FixedNanos(u64),
+        #[prost(message, tag = "3")]
+        Range(super::RangeDelay),
+        #[prost(message, tag = "4")]
+        Exponential(super::ExponentialDelay),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RangeDelay {
+    #[prost(uint64, tag = "1")]
+    pub min_nanos: u64,
+    #[prost(uint64, tag = "2")]
+    pub max_nanos: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExponentialDelay {
+    #[prost(uint64, tag = "1")]
+    pub mean_nanos: u64,
+    #[prost(uint64, tag = "2")]
+    pub max_nanos: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AbortFault {
+    #[prost(message, optional, tag = "1")]
+    pub share: ::core::option::Option<Share>,
+    #[prost(oneof = "abort_fault::Answer", tags = "2, 3, 4")]
+    pub answer: ::core::option::Option<abort_fault::Answer>,
+}
+/// Nested message and enum types in `AbortFault`.
+pub mod abort_fault {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Answer {
+        #[prost(uint32, tag = "2")]
+        Status(u32),
+        #[prost(uint32, tag = "3")]
+        Grpc(u32),
+        #[prost(bool, tag = "4")]
+        Reset(bool),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BandwidthFault {
+    #[prost(message, optional, tag = "1")]
+    pub share: ::core::option::Option<Share>,
+    #[prost(uint64, tag = "2")]
+    pub bytes_per_second: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Route {
@@ -338,6 +439,9 @@ pub struct Rule {
     pub narrowings: ::prost::alloc::vec::Vec<Narrowing>,
     #[prost(message, optional, tag = "21")]
     pub cors: ::core::option::Option<Cors>,
+    /// the place of a list of the destination's
+    #[prost(uint32, optional, tag = "24")]
+    pub faults: ::core::option::Option<u32>,
     #[prost(oneof = "rule::Action", tags = "6, 7, 22, 23")]
     pub action: ::core::option::Option<rule::Action>,
 }

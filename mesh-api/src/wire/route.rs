@@ -70,6 +70,7 @@ fn write_rule(from: &Rule) -> wire::Rule {
         action: Some(action),
         timeouts: Some(policy::write_timeouts(&from.timeouts)),
         retry: Some(policy::write_retry(&from.retry)),
+        faults: from.faults,
     }
 }
 
@@ -124,6 +125,7 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         action: action?,
         timeouts: timeouts?,
         retry: retry?,
+        faults: from.faults,
     };
     check_prefix_rewrite(&rule, faults);
     Some(rule)

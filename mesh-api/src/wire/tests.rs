@@ -217,6 +217,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     action,
                     timeouts,
                     retry,
+                    faults: (index % 3 > 0).then_some(index % 2),
                     ..rule(&matches, &[])
                 }
             },
@@ -322,6 +323,8 @@ fn any_destination() -> impl Strategy<Value = Destination> {
                     backends,
                     timeouts,
                     retry,
+                    faults: vec![extension::faults(2), extension::faults(3)],
+                    own_faults: Some(1),
                     ..destination(Vec::new())
                 }
             },

@@ -16,7 +16,7 @@ use mesh_api::model::route::{
     WeightedBackend,
 };
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::{DestinationTable, Known};
+use mesh_api::snapshot::{DestinationTable, FaultTable, Known};
 use serde_json::{Value, json};
 
 use super::listeners::listeners;
@@ -128,6 +128,7 @@ fn present(table: &DestinationTable) -> Value {
         "backends": table.backends.iter().map(|held| backend(held)).collect::<Vec<_>>(),
         "timeouts": timeouts(&table.timeouts),
         "retry": retry(&table.retry),
+        "faults": table.faults_at(table.own_faults).map(faults_json),
     })
 }
 
@@ -200,6 +201,9 @@ fn rule_json(rule: &Rule, table: &DestinationTable) -> Value {
             rule.narrowings.iter().map(narrowing_json).collect(),
         );
     }
+    if let Some(list) = table.faults_at(rule.faults) {
+        set("faults", faults_json(list));
+    }
     if let Some(cors) = &rule.cors {
         let origins: Vec<_> = cors.origins.iter().map(ToString::to_string).collect();
         set(
@@ -249,6 +253,11 @@ fn redirect_json(redirect: &Redirect) -> Value {
 
 fn rewrite_json(rewrite: &Rewrite) -> Value {
     json!({ "hostname": rewrite.hostname, "path": rewrite.path.as_ref().map(path_change) })
+}
+
+fn faults_json(list: &FaultTable) -> Value {
+    let texts = list.faults.value.iter().map(ToString::to_string);
+    json!({ "value": texts.collect::<Vec<_>>(), "origin": list.faults.origin.to_string() })
 }
 
 fn narrowing_json(narrowing: &Narrowing) -> Value {

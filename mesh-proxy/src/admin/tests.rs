@@ -72,6 +72,8 @@ fn batch() -> Batch {
         }],
         timeouts: ExchangeTimeouts::default(),
         retry: Sourced::default_value(RetryPolicy::default()),
+        faults: Vec::new(),
+        own_faults: None,
     };
     let facts = MeshFacts {
         trust_domain: "mesh.test".parse().unwrap(),

@@ -208,6 +208,8 @@ mod tests {
             retry: mesh_api::model::origin::Sourced::default_value(
                 mesh_api::model::policy::RetryPolicy::default(),
             ),
+            faults: Vec::new(),
+            own_faults: None,
         };
         let encoded = wire::encode(&Entry::Destination(destination));
         VersionedEntry {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
-use mesh_api::decide::{self, Caller, Decision, Forward, Request, Respond, Step};
+use mesh_api::decide::{self, Abort, Caller, Decision, Forward, Injected, Request, Respond, Step};
 use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
@@ -52,6 +52,7 @@ enum Toward {
 pub(super) enum Planned<'s> {
     Forward(Plan<'s>),
     Respond(Respond<'s>),
+    Abort(Box<Abort<'s>>),
 }
 
 /// Normalises the target and finds the destination, waiting for its configuration if need be.
@@ -220,7 +221,7 @@ impl Sources<'_> {
             Toward::Destination(table) => table,
         };
         // Only where a rule asks: else nothing is looked up.
-        let own = table.routing.reads_labels.then(|| own_entry(context));
+        let own = table.reads_labels.then(|| own_entry(context));
         let labels = own.as_ref().and_then(|own| Some(&own.as_ref()?.labels));
         let request = Request {
             method: head.method(),
@@ -245,6 +246,7 @@ impl Sources<'_> {
                 Planned::Forward(plan.within(limit, asked))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
+            Step::Done(Decision::Abort(abort)) => Planned::Abort(abort),
             Step::Ask(question) => match question {},
         }
     }
@@ -274,6 +276,7 @@ impl Sources<'_> {
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
             version: upstream_version(forward.backend, forward.backend.protocol, head),
+            injected: forward.injected,
         }
     }
 
@@ -308,6 +311,7 @@ impl Sources<'_> {
             per_try: None,
             retry,
             version,
+            injected: Injected::default(),
         }
     }
 
@@ -327,7 +331,7 @@ fn own_entry(context: &Context) -> Option<Arc<Inbound>> {
 
 /// The time that a gRPC caller gives to its call. Others that use the field (gRPC-Web) would not
 /// understand the answer: they are left to the app.
-fn asked(head: &RequestHead) -> Option<Duration> {
+pub(super) fn asked(head: &RequestHead) -> Option<Duration> {
     let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
     let given = head.field("grpc-timeout").filter(|_| is_call);
     given.and_then(deadline::asked)

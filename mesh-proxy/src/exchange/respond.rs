@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use ::h2::Reason;
-use mesh_api::decide::{CorsField, Respond, change, cors, grpc};
+use mesh_api::decide::{CorsField, Respond, change, cors, grpc, refusal};
+use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::route::HeaderChanges;
 use tokio::io::AsyncWrite;
 
@@ -293,6 +294,50 @@ pub(super) async fn respond(
         close,
     )
     .await
+}
+
+/// True if the connection ends after a reply that read none of the request's content.
+pub(super) fn is_closing(context: &Context, head: &RequestHead, outcome: &Outcome) -> bool {
+    outcome.is_last(context) || !may_keep(head)
+}
+
+/// The value of `mesh-error` for what a policy decided.
+pub(super) fn mesh_error_by(scope: &Scope, reason: &str, policy: Option<&str>) -> String {
+    refusal::mesh_error_value(scope.origin(), reason, policy)
+}
+
+/// Refuses with a status; a gRPC call with `code`, or with the one that stands for the status.
+pub(super) async fn send_refusal(
+    downstream: &mut impl Downstream,
+    head: &RequestHead,
+    (status, code, mesh_error): (u16, Option<GrpcCode>, &str),
+    close: bool,
+) -> Next {
+    let fields = [PLAIN_TEXT, (refusal::MESH_ERROR, mesh_error)];
+    let Some(code) = code else {
+        let text = format!("{}\n", reason_of(mesh_error));
+        return send_reply(downstream, head, (status, &fields, text.as_bytes()), close).await;
+    };
+    let number = code.number().to_string();
+    let mut fields = vec![
+        ("content-type", "application/grpc"),
+        ("grpc-status", number.as_str()),
+        ("grpc-message", reason_of(mesh_error)),
+        (refusal::MESH_ERROR, mesh_error),
+    ];
+    fields.extend_from_slice(connection_field(head, close));
+    downstream.queue_reply(head.method(), status, &fields, b"");
+    match flush(downstream).await {
+        Ok(()) if !close => Next::KeepAlive,
+        _ => Next::Close,
+    }
+}
+
+/// The reason within a value of `mesh-error`.
+fn reason_of(mesh_error: &str) -> &str {
+    let mut parts = mesh_error.split("; ");
+    let found = parts.find_map(|part| part.strip_prefix("reason="));
+    found.unwrap_or_default()
 }
 
 /// True if the connection can carry another request after a reply that read none of this one's body.

@@ -221,6 +221,9 @@ pub(super) fn write_line(
     if let Some(reason) = event.reason {
         line.text("reason", reason);
     }
+    if let Some(fault) = event.fault {
+        line.text("fault", fault);
+    }
     line.number("attempts", event.attempts);
     line.number("bytesIn", event.bytes_in);
     line.number("bytesOut", event.bytes_out);

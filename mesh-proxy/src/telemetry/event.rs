@@ -54,6 +54,8 @@ pub struct ExchangeEvent<'a> {
     pub status: u16,
     /// Why, where the mesh itself answered or the exchange was cut.
     pub reason: Option<&'static str>,
+    /// What was injected: `delay`, `abort`, `bandwidth` or several of them.
+    pub fault: Option<&'static str>,
     /// Tries upstream, 0 or more.
     pub attempts: u32,
     /// Bytes received from downstream.
@@ -172,6 +174,15 @@ pub struct Audited<'a> {
     pub peer: Option<&'a Identity>,
     /// For the log.
     pub detail: &'a dyn fmt::Display,
+}
+
+/// A fault was injected.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultInjected<'a> {
+    /// Where the request was going.
+    pub destination: Option<&'a DestinationName>,
+    /// From a fixed table.
+    pub fault: &'static str,
 }
 
 /// An endpoint was taken out.

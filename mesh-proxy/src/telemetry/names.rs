@@ -189,6 +189,13 @@ pub mod metric {
         &["policy"],
         "Calls that passed and that an AuthorizationPolicy with enforcement Audit would have refused.",
     );
+    /// Faults injected.
+    pub const FAULTS: Metric = metric(
+        Kind::Counter,
+        "mesh_faults_injected_total",
+        &["destination", "fault"],
+        "Requests into which a TrafficPolicy injected a fault: delay, abort, bandwidth or several of them.",
+    );
     /// Messages that break HTTP/1.1.
     pub const MESSAGES_REFUSED: Metric = metric(
         Kind::Counter,
@@ -286,10 +293,11 @@ pub mod metric {
     pub const READ: [Metric; 2] = [LIMIT_IN_USE, LIMIT_REFUSED];
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 9] = [
+    pub const COLD: [Metric; 10] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
         AUDITED,
+        FAULTS,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
         MESSAGES_REFUSED,

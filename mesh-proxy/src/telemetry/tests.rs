@@ -29,6 +29,7 @@ fn event<'a>() -> ExchangeEvent<'a> {
         bytes_out: 20,
         duration: Duration::from_micros(700),
         traceparent: None,
+        fault: None,
     }
 }
 

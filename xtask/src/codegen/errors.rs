@@ -67,7 +67,8 @@ that breaks the rules is `bad-response`, whatever the status here.
 ";
 
 /// Failures that are retried otherwise than by being unsent.
-const RETRIED: [(&str, &str); 2] = [
+const RETRIED: [(&str, &str); 3] = [
+    ("Fault", "if asked"),
     ("Reset", "GET, HEAD, OPTIONS"),
     ("PerTryTimeout", "if asked"),
 ];

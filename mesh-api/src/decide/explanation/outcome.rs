@@ -7,11 +7,14 @@ use serde::Serialize;
 
 use crate::decide::explanation::{Fields, breaker, bytes};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
-use crate::decide::{CorsField, Decision, Refusal, Request, Respond, change, deadline, grpc};
+use crate::decide::{
+    Abort, CorsField, Decision, Refusal, Request, Respond, change, deadline, fault, grpc,
+};
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
 use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
+use crate::snapshot::FaultTable;
 
 /// A possible outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -165,6 +168,7 @@ pub(super) fn describe(
     fields: Fields<'_>,
 ) -> Outcome {
     let (rule, result) = match decision {
+        Decision::Abort(abort) => (abort.rule, aborted(abort)),
         Decision::Forward(forward) => (forward.rule, forwarded(forward, request, fields)),
         Decision::Respond(respond) => (respond.rule, responded(respond, fields)),
     };
@@ -255,6 +259,32 @@ fn request_timeout(forward: &crate::decide::Forward<'_>, fields: Fields<'_>) -> 
         value: debug(&least),
         origin: "grpc-timeout of the request".to_owned(),
     })
+}
+
+/// Only a proxy draws one; told all the same.
+fn aborted(abort: &Abort<'_>) -> Result {
+    Result::Refuse {
+        status: fault::status(abort.answer).unwrap_or_default(),
+        grpc: None,
+        reason: fault::REASON,
+        detail: format!("abort {} [{}]", abort.answer, abort.origin),
+        mesh_error: mesh_error_value(
+            OUTBOUND,
+            fault::REASON,
+            fault::policy(abort.origin).as_deref(),
+        ),
+    }
+}
+
+/// The faults of `table` that a request meets, each with its field.
+pub(super) fn faults(table: &FaultTable, request: &Request<'_>) -> Vec<Setting> {
+    let applying = fault::applying(table, request);
+    applying
+        .map(|fault| Setting {
+            value: fault.to_string(),
+            origin: format!("{}[{}]", table.faults.origin, fault.place),
+        })
+        .collect()
 }
 
 fn responded(respond: &Respond<'_>, fields: Fields<'_>) -> Result {

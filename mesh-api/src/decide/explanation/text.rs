@@ -43,6 +43,9 @@ impl Display for Explanation {
                 writeln!(f, "    {lost}")?;
             }
         }
+        for Setting { value, origin } in &self.faults {
+            writeln!(f, "fault: {value} [{origin}]")?;
+        }
         for outcome in &self.outcomes {
             write!(f, "{outcome}")?;
         }

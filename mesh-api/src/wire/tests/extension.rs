@@ -1,9 +1,14 @@
 //! Parts of rules that our filters and CORS make, told by a number so that some have them and some not.
 
+use crate::decide::tests::conditions;
 use crate::model::cors::{Allowed, Cors};
+use crate::model::fault::{Abort, AbortAnswer, Bandwidth, Delay, DelayTime, Fault, FaultMatch};
+use crate::model::grpc::GrpcCode;
 use crate::model::narrowing::{CookieMatch, Narrowing, Sources};
+use crate::model::origin::Sourced;
 use crate::model::path::{Pattern, TextMatch};
 use crate::model::route::{Action, DirectResponse, Redirect, Rewrite};
+use crate::model::share::Share;
 use crate::name::Port;
 
 pub(super) fn narrowings(number: u32) -> Vec<Narrowing> {
@@ -58,6 +63,46 @@ pub(super) fn answer(number: u32) -> Action {
         body: "closed".into(),
         content_type: "text/plain".parse().unwrap(),
     })
+}
+
+pub(super) fn faults(number: u32) -> Sourced<Vec<Fault>> {
+    let milli = std::time::Duration::from_millis;
+    let share = Share::new(number, 7).unwrap();
+    let times = [
+        DelayTime::Fixed(milli(5)),
+        DelayTime::Range {
+            min: milli(1),
+            max: milli(2),
+        },
+        DelayTime::Exponential {
+            mean: milli(1),
+            max: milli(9),
+        },
+    ];
+    let answers = [
+        AbortAnswer::Status(503),
+        AbortAnswer::Grpc(GrpcCode::Unavailable),
+        AbortAnswer::Reset,
+    ];
+    let both = times.into_iter().zip(answers);
+    let faults = (0..).zip(both).map(|(place, (time, answer))| Fault {
+        place,
+        matches: vec![FaultMatch {
+            conditions: conditions("prefix /a, header x-a=~a|b"),
+            sources: Sources {
+                namespaces: vec!["demo".parse().unwrap()],
+                labels: [("app".to_owned(), "shop".to_owned())].into(),
+            },
+        }],
+        delay: Some(Delay { share, time }),
+        abort: Some(Abort { share, answer }),
+        bandwidth: (place == 1).then_some(Bandwidth {
+            share,
+            bytes_per_second: 10,
+        }),
+        retry: place == 2,
+    });
+    Sourced::default_value(faults.collect())
 }
 
 pub(super) fn rewrite(number: u32) -> Option<Rewrite> {
