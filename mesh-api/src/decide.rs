@@ -19,6 +19,7 @@ pub mod eject;
 pub mod explanation;
 pub mod fault;
 pub mod grpc;
+pub mod mirror;
 pub mod refusal;
 pub mod retry;
 pub mod rewrite;
@@ -36,11 +37,12 @@ pub use cors::CorsField;
 use crate::explain::{Note, Recorder};
 use crate::model::backend::Backend;
 use crate::model::fault::AbortAnswer;
+use crate::model::mirror::Mirroring;
 use crate::model::narrowing::Labels;
 use crate::model::origin::{Origin, Sourced};
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::model::route::{
-    Action, DirectResponse, HeaderChanges, Redirect, Rewrite, Target, WeightedBackend,
+    Action, DirectResponse, HeaderChanges, Redirect, Rewrite, Rule, Target, WeightedBackend,
 };
 use crate::name::{Hostname, Namespace};
 use crate::snapshot::{DestinationTable, MatchTable, RuleTable};
@@ -162,6 +164,26 @@ pub struct Forward<'s> {
     pub retry: &'s Sourced<RetryPolicy>,
     /// What a policy injects.
     pub injected: Injected,
+    /// Copies to make.
+    pub mirrors: Mirrors<'s>,
+}
+
+/// Copies of a request.
+#[derive(Clone, Debug)]
+pub struct Mirrors<'s> {
+    /// Where they go; empty for most requests.
+    pub backends: Vec<&'s Arc<Backend>>,
+    /// How they are made.
+    pub settings: &'s Mirroring,
+}
+
+impl Default for Mirrors<'_> {
+    fn default() -> Self {
+        Self {
+            backends: Vec::new(),
+            settings: &Mirroring::DEFAULT,
+        }
+    }
 }
 
 /// An answer the mesh makes itself.
@@ -241,7 +263,31 @@ pub fn request<'s>(
     recorder.note(&|| Note::Chose {
         backend: backend_name(destination, &chosen.target),
     });
-    Step::Done(assemble(destination, &found, (chosen, injected), request))
+    let mut decision = assemble(destination, &found, (chosen, injected), request);
+    let rule = &found.table.rule.rule;
+    if let Decision::Forward(forward) = &mut decision
+        && !rule.mirrors.is_empty()
+    {
+        forward.mirrors = mirrors(destination, rule, random);
+    }
+    Step::Done(decision)
+}
+
+/// Draws which copies are made. A reference that does not resolve gets none (Gateway API
+/// `HTTPRequestMirrorFilter`, `backendRef`).
+fn mirrors<'s>(
+    destination: &'s DestinationTable,
+    rule: &'s Rule,
+    random: &mut dyn Random,
+) -> Mirrors<'s> {
+    let drawn = rule.mirrors.iter();
+    let drawn = drawn.filter(|mirror| fault::hits(mirror.share, random));
+    Mirrors {
+        backends: drawn
+            .filter_map(|mirror| backend_of(destination, &mirror.target).ok())
+            .collect(),
+        settings: &rule.mirroring.value,
+    }
 }
 
 /// Every decision that [`request`] may come to, with the place of the backend in the rule's list:
@@ -425,6 +471,7 @@ fn assemble<'s>(
         timeouts: &rule.rule.timeouts,
         retry: &rule.rule.retry,
         injected,
+        mirrors: Mirrors::default(),
     }))
 }
 
@@ -448,6 +495,7 @@ fn forward_plain(destination: &DestinationTable, injected: Injected) -> Decision
         timeouts: &destination.timeouts,
         retry: &destination.retry,
         injected,
+        mirrors: Mirrors::default(),
     }))
 }
 

@@ -14,6 +14,7 @@ pub mod fault;
 pub mod grpc;
 pub mod inbound;
 pub mod mesh;
+pub mod mirror;
 pub mod narrowing;
 pub mod origin;
 pub mod path;

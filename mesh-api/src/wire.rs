@@ -19,6 +19,7 @@ mod extension;
 mod fault;
 mod inbound;
 mod mesh;
+mod mirror;
 mod policy;
 mod read;
 mod route;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::retry::{self, Failure, Verdict};
-use mesh_api::decide::{CorsField, Injected, deadline, grpc};
+use mesh_api::decide::{CorsField, Injected, Mirrors, deadline, grpc};
 use mesh_api::model::backend::Backend;
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
@@ -56,6 +56,8 @@ pub struct Plan<'s> {
     pub version: Version,
     /// What a policy injects.
     pub injected: Injected,
+    /// Copies to make.
+    pub mirrors: Mirrors<'s>,
 }
 
 impl Plan<'_> {

@@ -24,6 +24,7 @@ use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
 use mesh_api::snapshot::Snapshot;
 use rustls::ServerConfig;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::reach::Kept;
 pub use self::reach::{Counted, Reached, plain_backend};
@@ -36,7 +37,9 @@ use crate::identity::{Credentials, View};
 use crate::telemetry::{
     Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
 };
-use crate::upstream::{self, Dialer, Dice, Endpoints, Group, Limits, Pool, RetryBudget, Upstream};
+use crate::upstream::{
+    self, Dialer, Dice, Endpoints, Group, Limit, Limits, Place, Pool, RetryBudget, Upstream,
+};
 
 /// Destinations whose limits and budgets are kept; the least used go when there are more.
 const MAX_DESTINATIONS: usize = 4096;
@@ -58,6 +61,8 @@ pub struct Shared {
     limits: Mutex<HashMap<LimitsKey, Arc<Limits>>>,
     /// Tells workers that one of them waits for room that another may have.
     make_room: watch::Sender<()>,
+    /// Copies of requests under way, by where they go.
+    mirrors: Mutex<HashMap<DestinationName, Arc<Limit>>>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
     start: Instant,
 }
@@ -85,6 +90,7 @@ impl Shared {
             open_outbound: AtomicUsize::new(0),
             limits,
             make_room: watch::channel(()).0,
+            mirrors: Mutex::default(),
             budgets,
             start,
         }
@@ -161,6 +167,8 @@ pub struct Context {
     random: RefCell<fastrand::Rng>,
     /// Which worker it is.
     index: usize,
+    /// Copies of requests under way.
+    copies: RefCell<JoinSet<()>>,
 }
 
 impl Context {
@@ -178,6 +186,7 @@ impl Context {
             streams: upstream::Shared::default(),
             random: RefCell::new(random),
             index,
+            copies: RefCell::default(),
             shared,
         }
     }
@@ -221,6 +230,20 @@ impl Context {
     /// What this worker holds of `backend`.
     pub fn group(&self, backend: &Arc<Backend>) -> Rc<Group> {
         self.upstream.borrow_mut().group(backend)
+    }
+
+    /// A place for a copy of a request to `backend`, of `most` in all workers; `None` if all are taken.
+    pub fn mirror_place(&self, backend: &DestinationName, most: u32) -> Option<Place> {
+        // Nobody waits for one, so that no worker keeps a line.
+        let make = || Limit::new(0);
+        shared_value(&self.shared.mirrors, backend, make).enter(most)
+    }
+
+    /// Sends a copy of a request beside this worker's exchanges; it ends with the worker at the latest.
+    pub fn start_copy(&self, copy: impl Future<Output = ()> + 'static) {
+        let mut copies = self.copies.borrow_mut();
+        while copies.try_join_next().is_some() {}
+        copies.spawn_local(copy);
     }
 
     /// The retries a backend may have, in all workers.

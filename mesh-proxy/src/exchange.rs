@@ -4,6 +4,7 @@
 //! above it in the crate's list.
 
 mod fault;
+mod mirror;
 mod paced;
 mod plan;
 mod respond;
@@ -25,6 +26,7 @@ use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
+use self::mirror::Copied;
 use self::paced::Paced;
 use self::plan::Planned;
 use self::rest::{IDLE, Rest, read_head};
@@ -405,7 +407,7 @@ async fn carry_out(
     }
 }
 
-/// Forwards, with what is injected.
+/// Forwards, with what is injected and copied.
 async fn forward(
     context: &Rc<Context>,
     downstream: &mut impl Downstream,
@@ -413,21 +415,38 @@ async fn forward(
     plan: &Plan<'_>,
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
-    let Injected { delay, bandwidth } = plan.injected;
-    if delay.is_none() && bandwidth.is_none() {
+    if plan.injected == Injected::default() && plan.mirrors.backends.is_empty() {
         return pass(context, downstream, head, plan, outcome).await;
     }
-    outcome.note_fault(context, [delay.is_some(), false, bandwidth.is_some()]);
+    Box::pin(forward_beside(context, downstream, head, plan, outcome)).await
+}
+
+async fn forward_beside(
+    context: &Rc<Context>,
+    downstream: &mut impl Downstream,
+    head: &RequestHead,
+    plan: &Plan<'_>,
+    outcome: &mut Outcome,
+) -> Result<Next, Error> {
+    let Injected { delay, bandwidth } = plan.injected;
+    if delay.is_some() || bandwidth.is_some() {
+        outcome.note_fault(context, [delay.is_some(), false, bandwidth.is_some()]);
+    }
     if let Some(delay) = delay {
-        Box::pin(fault::wait(downstream, delay)).await?;
+        fault::wait(downstream, delay).await?;
     }
-    match bandwidth {
-        None => Box::pin(pass(context, downstream, head, plan, outcome)).await,
+    let label = outcome.destination.clone();
+    let label = label.unwrap_or_else(|| plan.group.backend().name.clone());
+    let mut copied = Copied::start(context, downstream, head, plan, &label);
+    let next = match bandwidth {
+        None => pass(context, &mut copied, head, plan, outcome).await,
         Some(bandwidth) => {
-            let mut slow = Paced::new(downstream, bandwidth);
-            Box::pin(pass(context, &mut slow, head, plan, outcome)).await
+            let mut slow = Paced::new(&mut copied, bandwidth);
+            pass(context, &mut slow, head, plan, outcome).await
         }
-    }
+    };
+    copied.settle(context);
+    next
 }
 
 /// Sends the request and passes the response down.

@@ -22,7 +22,7 @@ use mesh_api::name::ObjectName;
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
     Audited, ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction,
-    Ejection, EntryRefused, ExchangeEvent, FaultInjected, TlsHandshakeFailed,
+    Ejection, EntryRefused, ExchangeEvent, FaultInjected, Mirrored, TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
 pub use crate::telemetry::reading::Reading;
@@ -165,6 +165,24 @@ impl Telemetry {
             .destination
             .map_or_else(|| names::UNKNOWN.to_owned(), ToString::to_string);
         self.add(metric::FAULTS, vec![destination, event.fault.into()]);
+    }
+
+    /// Records what became of a copy of a request.
+    pub fn mirrored(&self, event: &Mirrored<'_>) {
+        let names = [event.destination, event.backend].map(ToString::to_string);
+        let [destination, backend] = names;
+        self.add(
+            metric::MIRRORS,
+            vec![destination, backend, event.outcome.into()],
+        );
+    }
+
+    /// Records what a comparison of `part` found.
+    pub fn compared(&self, event: &Mirrored<'_>, part: &'static str) {
+        let names = [event.destination, event.backend].map(ToString::to_string);
+        let [destination, backend] = names;
+        let labels = vec![destination, backend, part.into(), event.outcome.into()];
+        self.add(metric::MIRROR_COMPARISONS, labels);
     }
 
     /// Records what an undeclared connection speaks.

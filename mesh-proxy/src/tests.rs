@@ -8,5 +8,6 @@ mod harness;
 mod http;
 mod http2;
 mod messages;
+mod mirror;
 mod tcp;
 mod upgrade;

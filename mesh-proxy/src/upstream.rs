@@ -32,7 +32,7 @@ pub use self::connect::{ConnectError, Dialer};
 pub use self::group::Group;
 use self::group::Known;
 pub use self::health::EjectionChange;
-pub use self::limit::{Limits, Place, Refused};
+pub use self::limit::{Limit, Limits, Place, Refused};
 pub use self::load::{EndpointState, Endpoints, Outstanding};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
 pub use self::shared::{Dialled, Shared};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_api::model::mirror::Mirroring;
 use mesh_api::model::policy::{
     Algorithm, BackendSettings, DEFAULTS, ExchangeTimeouts, Jitter, MutualTls, RetryMethods,
     RetryPolicy,
@@ -10,6 +11,7 @@ use mesh_api::model::policy::{
 const CALLER: &str = "the dialled Service";
 const BACKEND: &str = "the chosen backend";
 const RECEIVER: &str = "the receiving workload";
+const BOTH_OF_COPIES: &str = "mirrored backend and proxy";
 const BOTH: &str = "destination and proxy";
 const PROXY: &str = "the proxy";
 
@@ -22,7 +24,8 @@ pub(crate) fn rows() -> String {
     let all = times()
         .into_iter()
         .chain(retries(&RetryPolicy::default()))
-        .chain(limits());
+        .chain(limits())
+        .chain(copies());
     all.map(row).collect::<Vec<_>>().concat()
 }
 
@@ -64,6 +67,30 @@ fn times() -> Vec<Row> {
             time(DEFAULTS.config_wait),
             PROXY,
         ),
+    ]
+}
+
+/// Of copies of requests, which only a filter asks for.
+fn copies() -> Vec<Row> {
+    let copies = Mirroring::DEFAULT;
+    let bytes = format!("{} KiB", copies.max_body_bytes / 1024);
+    vec![
+        (
+            "copies of requests (mirrors) at a time",
+            copies.max_concurrent.to_string(),
+            BOTH_OF_COPIES,
+        ),
+        (
+            "content that waits for a slow copy, then it is given up",
+            bytes,
+            CALLER,
+        ),
+        (
+            "time for a copy, to its response's end",
+            time(copies.timeout),
+            CALLER,
+        ),
+        ("retries of an injected fault", "none".to_owned(), CALLER),
     ]
 }
 

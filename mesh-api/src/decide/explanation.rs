@@ -56,6 +56,9 @@ pub struct Explanation {
     /// Faults that are injected into it where it is forwarded; each is drawn by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Setting>,
+    /// Copies that are made of it where it is forwarded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Setting>,
     /// Every possible outcome with its chance; one, unless several backends have a weight.
     pub outcomes: Vec<Outcome>,
 }
@@ -145,8 +148,15 @@ pub fn explain(
         lost: lost(destination, &request, &trace, won),
         matched,
         faults: faults(destination, &request, won),
+        mirrors: mirrors(destination, won),
         outcomes,
     }
+}
+
+fn mirrors(destination: &DestinationTable, won: Option<&MatchTable>) -> Vec<Setting> {
+    let rule = won.map(|won| &won.rule);
+    let rule = rule.filter(|rule| matches!(rule.rule.action, Action::Forward { .. }));
+    rule.map_or_else(Vec::new, |rule| outcome::mirrors(destination, rule))
 }
 
 fn faults(

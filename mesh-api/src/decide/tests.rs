@@ -99,6 +99,8 @@ pub(crate) fn rule(matches: &[&str], weights: &[(u32, u32)]) -> Rule {
         timeouts: ExchangeTimeouts::default(),
         retry: Sourced::default(),
         faults: None,
+        mirrors: Vec::new(),
+        mirroring: Sourced::default(),
     }
 }
 

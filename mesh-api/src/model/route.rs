@@ -3,6 +3,7 @@
 //! A gRPC call is a request for the path `/service/method`, so that one decision serves both.
 
 use crate::model::cors::Cors;
+use crate::model::mirror::{Mirror, Mirroring};
 use crate::model::narrowing::Narrowing;
 use crate::model::origin::Sourced;
 use crate::model::path::{PathMatch, TextMatch};
@@ -67,6 +68,10 @@ pub struct Rule {
     pub retry: Sourced<RetryPolicy>,
     /// Which of the destination's lists of faults is injected; `None` for nothing.
     pub faults: Option<u32>,
+    /// Where copies of its requests go.
+    pub mirrors: Vec<Mirror>,
+    /// How copies are made, where there are any.
+    pub mirroring: Sourced<Mirroring>,
 }
 
 /// What a rule does.

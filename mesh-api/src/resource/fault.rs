@@ -139,3 +139,39 @@ pub struct BandwidthField {
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub bytes_per_second: i64,
 }
+
+/// How copies of requests are made, which `RequestMirror` filters ask for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MirrorField {
+    /// What of a request's answer and its copy's is compared, as metrics; nothing where absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub compare: Vec<MirrorCompare>,
+    /// Copies under way at a time for a backend and proxy, 1 to 10000; 64 where absent. What is beyond is
+    /// not copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_concurrent: Option<i64>,
+    /// Bytes of a request's content that wait for a slow copy, at most 16777216; 65536 where absent. A
+    /// copy that is slower is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub max_body_bytes: Option<i64>,
+    /// Time for a copy, to its response's end; 30s where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// What of two answers is compared.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum MirrorCompare {
+    /// The status.
+    Status,
+    /// The time to the response's head.
+    Latency,
+    /// The content, by a hash.
+    BodyHash,
+}

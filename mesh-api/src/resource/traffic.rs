@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
-use crate::resource::fault::FaultField;
+use crate::resource::fault::{FaultField, MirrorField};
 use crate::resource::object::{Object, TargetRef};
 
 /// Client-side settings.
@@ -45,9 +45,9 @@ pub struct TrafficPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub fault: Option<Vec<FaultField>>,
-    /// Compares mirrored answers.
+    /// How copies of requests are made, and which answers are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<serde_json::Value>,
+    pub mirror: Option<MirrorField>,
 }
 
 impl TrafficPolicySpec {
@@ -96,9 +96,9 @@ pub struct TrafficSections {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub fault: Option<Vec<FaultField>>,
-    /// Compares mirrored answers.
+    /// How copies of requests are made, and which answers are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<serde_json::Value>,
+    pub mirror: Option<MirrorField>,
 }
 
 /// Time allowed; `0s` is no limit for `request` and `perTry`.

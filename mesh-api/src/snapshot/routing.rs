@@ -164,12 +164,15 @@ impl RoutingTable {
     /// Records each rule that names a backend beyond the first `count`.
     pub(super) fn check_targets(&self, count: usize, faults: &mut Faults) {
         for rule in self.routes.iter().flat_map(|route| &route.rules) {
-            let Action::Forward { backends, .. } = &rule.rule.action else {
-                continue;
+            let backends = match &rule.rule.action {
+                Action::Forward { backends, .. } => backends.as_slice(),
+                _ => &[],
             };
-            for (at, backend) in backends.iter().enumerate() {
-                if let Target::Backend(index) = backend.target
-                    && usize::try_from(index).is_ok_and(|index| index >= count)
+            let backends = backends.iter().map(|backend| &backend.target);
+            let mirrors = rule.rule.mirrors.iter().map(|mirror| &mirror.target);
+            for (at, target) in backends.chain(mirrors).enumerate() {
+                if let Target::Backend(index) = target
+                    && usize::try_from(*index).is_ok_and(|index| index >= count)
                 {
                     faults.field("routes", |f| {
                         f.refuse(format!(

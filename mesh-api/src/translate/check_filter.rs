@@ -157,6 +157,10 @@ fn all(
                     of_rule_only(filter.r#type, faults);
                 }
                 HTTPRouteFilterType::Cors => checked.cors = cors(filter, faults),
+                // Where its copies go is checked with the other references.
+                HTTPRouteFilterType::RequestMirror => {
+                    member("requestMirror", filter.request_mirror.as_ref(), faults);
+                }
                 HTTPRouteFilterType::ExtensionRef => {
                     checked.extensions.extend(extension(filter, faults));
                 }

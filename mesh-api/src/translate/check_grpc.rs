@@ -11,6 +11,7 @@ use crate::resource::{GRPCRoute, Kind};
 use crate::translate::check::not_yet;
 use crate::translate::check_filter;
 use crate::translate::check_match::headers_of;
+use crate::translate::check_mirror;
 use crate::translate::check_reference::{backends, parents, rule_name};
 use crate::translate::check_route::{MAX_RULES, backend_of, count, matches_of, unique_names};
 use crate::translate::checked::{CheckedRoute, CheckedRule};
@@ -71,6 +72,7 @@ fn rule_of(rule: &GRPCRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         });
         backend_of(given, filters, namespace, faults)
     });
+    let mirrors = check_mirror::filters(&rule.filters, namespace, faults);
     let persistence = rule.session_persistence.is_some();
     not_yet(faults, "sessionPersistence", persistence);
     CheckedRule {
@@ -79,6 +81,7 @@ fn rule_of(rule: &GRPCRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
         extensions: filters.extensions,
+        mirrors,
         backends,
         ..CheckedRule::default()
     }

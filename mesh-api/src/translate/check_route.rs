@@ -9,6 +9,7 @@ use crate::resource::{HTTPRoute, Kind};
 use crate::translate::check::not_yet;
 use crate::translate::check_filter::{self, Filters};
 use crate::translate::check_match;
+use crate::translate::check_mirror;
 use crate::translate::check_reference::{at_most, backend, backends, parents, rule_name};
 use crate::translate::check_section::{MAX_ATTEMPTS, MAX_LISTED, limit, positive};
 use crate::translate::check_workload::whole;
@@ -104,6 +105,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         });
         backend_of(given, filters, namespace, faults)
     });
+    let mirrors = check_mirror::filters(&rule.filters, namespace, faults);
     let timeouts = rule.timeouts.clone().unwrap_or_default();
     let (request_timeout, per_try_timeout) = faults.field("timeouts", |faults| {
         let request = limit("request", timeouts.request.as_ref(), faults);
@@ -135,6 +137,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         rewrite: filters.rewrite,
         cors: filters.cors,
         extensions: filters.extensions,
+        mirrors,
         backends,
         request_timeout,
         per_try_timeout,

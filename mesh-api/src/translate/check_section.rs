@@ -16,6 +16,7 @@ use crate::resource::traffic::{
 use crate::translate::check::not_yet;
 use crate::translate::check_breaker;
 use crate::translate::check_fault::faults_of;
+use crate::translate::check_mirror;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
@@ -56,12 +57,14 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         fault: fault
             .as_ref()
             .map(|section| faults.field("fault", |faults| faults_of(section, faults))),
+        mirror: mirror
+            .as_ref()
+            .map(|section| faults.field("mirror", |faults| check_mirror::section(section, faults))),
     };
     for (field, section) in [
         ("stickiness", stickiness),
         ("outlierDetection", outlier_detection),
         ("healthCheck", health_check),
-        ("mirror", mirror),
     ] {
         not_yet(faults, field, section.is_some());
     }

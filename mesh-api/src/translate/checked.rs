@@ -13,9 +13,11 @@ use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
 use crate::model::fault::Fault;
 use crate::model::mesh::UnknownDestinations;
+use crate::model::mirror::Mirroring;
 use crate::model::narrowing::{CookieMatch, Sources};
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
 use crate::model::route::{DirectResponse, HeaderChanges, Redirect, Rewrite, RouteMatch};
+use crate::model::share::Share;
 use crate::model::workload::Workload;
 use crate::name::{DestinationName, Hostname, Name, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, Labels};
@@ -210,6 +212,8 @@ pub(super) struct CheckedRule {
     pub(super) cors: Option<Cors>,
     /// Filters of ours that it names.
     pub(super) extensions: Vec<ExtensionRef>,
+    /// Where copies go.
+    pub(super) mirrors: Vec<MirrorRef>,
     /// Its backends.
     pub(super) backends: Vec<BackendRef>,
     /// Its request timeout, `Some(None)` for no limit.
@@ -235,6 +239,15 @@ pub(super) struct BackendRef {
     pub(super) rewrite: Option<Rewrite>,
     /// A redirect instead of it.
     pub(super) redirect: Option<Redirect>,
+}
+
+/// Where copies go, not resolved yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MirrorRef {
+    /// The backend.
+    pub(super) reference: BackendRef,
+    /// The share of requests that is copied.
+    pub(super) share: Share,
 }
 
 /// A filter of ours in the route's namespace.
@@ -325,6 +338,8 @@ pub(super) struct Sections {
     pub(super) limits: Option<Limits>,
     /// Injected faults.
     pub(super) fault: Option<Vec<Fault>>,
+    /// How copies are made.
+    pub(super) mirror: Option<Mirroring>,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

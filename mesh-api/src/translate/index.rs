@@ -476,7 +476,10 @@ fn extensions(
 
 /// The Services that a route sends to.
 fn backends(route: &CheckedRoute) -> impl Iterator<Item = &ObjectName> {
+    let mirrors = route.rules.iter().flat_map(|rule| &rule.mirrors);
+    let mirrors = mirrors.map(|mirror| &mirror.reference);
     let references = route.rules.iter().flat_map(|rule| &rule.backends);
+    let references = references.chain(mirrors);
     references.filter_map(|reference| match &reference.target {
         RefTarget::Service(name) => Some(&name.service),
         RefTarget::Other(_) => None,

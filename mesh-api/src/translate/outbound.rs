@@ -8,6 +8,7 @@ use crate::model::connection::{
 };
 use crate::model::destination::Destination;
 use crate::model::fault::Fault;
+use crate::model::mirror::Mirror;
 use crate::model::origin::Sourced;
 use crate::model::route::{Action, Route, RouteKind, Rule, Target, WeightedBackend};
 use crate::name::{DestinationName, Namespace, ObjectName};
@@ -178,6 +179,19 @@ impl<'v, 'a> Closure<'v, 'a> {
             timeouts,
             retry,
             faults: self.place_faults(faults),
+            mirroring: if rule.mirrors.is_empty() {
+                Sourced::default()
+            } else {
+                settings::mirroring(self.view.index, &self.name, port, &at)
+            },
+            mirrors: rule
+                .mirrors
+                .iter()
+                .map(|mirror| Mirror {
+                    target: self.target(route, &mirror.reference),
+                    share: mirror.share,
+                })
+                .collect(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Of two policies at one level the older wins, then the first by name; the other is `Conflicted`.
 
 use crate::model::fault::Fault;
+use crate::model::mirror::Mirroring;
 use crate::model::origin::{Origin, Sourced};
 use crate::model::policy::{BackendSettings, Backoff, Conditions, ExchangeTimeouts, RetryPolicy};
 use crate::name::{DestinationName, Name, Namespace, ObjectName};
@@ -19,15 +20,17 @@ pub(super) enum Section {
     LoadBalancing,
     Limits,
     Fault,
+    Mirror,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Timeout,
         Self::Retry,
         Self::LoadBalancing,
         Self::Limits,
         Self::Fault,
+        Self::Mirror,
     ];
 
     pub(super) fn field(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Section {
             Self::LoadBalancing => "loadBalancing",
             Self::Limits => "limits",
             Self::Fault => "fault",
+            Self::Mirror => "mirror",
         }
     }
 
@@ -47,6 +51,7 @@ impl Section {
             Self::LoadBalancing => sections.algorithm.is_some(),
             Self::Limits => sections.limits.is_some(),
             Self::Fault => sections.fault.is_some(),
+            Self::Mirror => sections.mirror.is_some(),
         }
     }
 }
@@ -186,6 +191,24 @@ pub(super) fn faults(
     let mut levels = rule.map_or_else(Vec::new, route_levels);
     levels.extend(service_levels(name, port));
     faults_at(index, &levels)
+}
+
+/// How copies of a rule's requests are made.
+pub(super) fn mirroring(
+    index: &Index,
+    name: &DestinationName,
+    port: &ServicePort,
+    rule: &RuleAt<'_>,
+) -> Sourced<Mirroring> {
+    let mut levels = route_levels(rule);
+    levels.extend(service_levels(name, port));
+    match find(index, &levels, Section::Mirror) {
+        Some(found) => {
+            let settings = found.sections.mirror.clone().unwrap_or_default();
+            Sourced::new(settings, found.origin("mirror"))
+        }
+        None => Sourced::default(),
+    }
 }
 
 /// The faults injected into exchanges with an endpoint that is no Service's.

@@ -15,6 +15,7 @@ mod connections;
 mod extensions;
 mod faults;
 mod limits;
+mod mirrors;
 mod parents;
 mod pods;
 mod services;

@@ -170,17 +170,18 @@ fn attached(
             }
         }
     }
-    let references = route.value.rules.iter().flat_map(|rule| &rule.backends);
+    let rules = route.value.rules.iter();
+    let mirrors = rules.clone().flat_map(|rule| &rule.mirrors);
+    let mirrors = mirrors.map(|mirror| &mirror.reference);
+    let references = rules.clone().flat_map(|rule| &rule.backends).chain(mirrors);
     let broken = parents.iter().find_map(|parent| {
         references
             .clone()
             .find_map(|reference| resolve(index, &key.name, &parent.service, reference).err())
     });
-    let rules = route.value.rules.iter();
     let broken = broken.or_else(|| {
-        rules
-            .clone()
-            .find_map(|rule| extension::resolve(index, &key.name.namespace, rule).err())
+        let mut rules = rules.clone();
+        rules.find_map(|rule| extension::resolve(index, &key.name.namespace, rule).err())
     });
     match broken {
         Some(broken) => {

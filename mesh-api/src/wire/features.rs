@@ -23,6 +23,7 @@ pub const KNOWN: &[&str] = &[
     HTTP_ROUTE,
     INBOUND,
     LIMITS,
+    MIRROR,
     PEAK_EWMA,
     REDIRECT,
     REGULAR_EXPRESSION,
@@ -46,6 +47,7 @@ const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
 const LIMITS: &str = "limits";
+const MIRROR: &str = "mirror";
 const PEAK_EWMA: &str = "peak-ewma";
 const REDIRECT: &str = "redirect";
 const REGULAR_EXPRESSION: &str = "regular-expression";
@@ -133,6 +135,7 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
     }
     needed.extend((!rule.narrowings.is_empty()).then_some(ROUTE_MATCH));
     needed.extend(rule.cors.as_ref().map(|_| CORS));
+    needed.extend((!rule.mirrors.is_empty()).then_some(MIRROR));
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let uses_expressions = rule.matches.iter().any(|conditions| {
         let of_path = match &conditions.path {

@@ -442,6 +442,11 @@ pub struct Rule {
     /// the place of a list of the destination's
     #[prost(uint32, optional, tag = "24")]
     pub faults: ::core::option::Option<u32>,
+    #[prost(message, repeated, tag = "25")]
+    pub mirrors: ::prost::alloc::vec::Vec<Mirror>,
+    /// absent: the defaults
+    #[prost(message, optional, tag = "26")]
+    pub mirroring: ::core::option::Option<Mirroring>,
     #[prost(oneof = "rule::Action", tags = "6, 7, 22, 23")]
     pub action: ::core::option::Option<rule::Action>,
 }
@@ -459,6 +464,40 @@ pub mod rule {
         #[prost(string, tag = "23")]
         Broken(::prost::alloc::string::String),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mirror {
+    #[prost(message, optional, tag = "3")]
+    pub share: ::core::option::Option<Share>,
+    #[prost(oneof = "mirror::Target", tags = "1, 2")]
+    pub target: ::core::option::Option<mirror::Target>,
+}
+/// Nested message and enum types in `Mirror`.
+pub mod mirror {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        #[prost(uint32, tag = "1")]
+        Backend(u32),
+        #[prost(string, tag = "2")]
+        Broken(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Mirroring {
+    #[prost(bool, tag = "1")]
+    pub status: bool,
+    #[prost(bool, tag = "2")]
+    pub latency: bool,
+    #[prost(bool, tag = "3")]
+    pub body_hash: bool,
+    #[prost(uint32, tag = "4")]
+    pub max_concurrent: u32,
+    #[prost(uint64, tag = "5")]
+    pub max_body_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub timeout_nanos: u64,
+    #[prost(message, optional, tag = "7")]
+    pub origin: ::core::option::Option<Origin>,
 }
 /// Of a RouteMatch.
 #[derive(Clone, PartialEq, ::prost::Message)]

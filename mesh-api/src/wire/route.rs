@@ -10,7 +10,7 @@ use crate::name::{HeaderName, HeaderValue, Port};
 use crate::wire::conditions::{self, MAX_TEXT, is_path};
 use crate::wire::generated as wire;
 use crate::wire::generated::{path_rewrite, rule, weighted_backend};
-use crate::wire::{extension, policy, read};
+use crate::wire::{extension, mirror, policy, read};
 
 pub(super) fn write(from: &Route) -> wire::Route {
     let kind = match from.kind {
@@ -71,6 +71,8 @@ fn write_rule(from: &Rule) -> wire::Rule {
         timeouts: Some(policy::write_timeouts(&from.timeouts)),
         retry: Some(policy::write_retry(&from.retry)),
         faults: from.faults,
+        mirrors: from.mirrors.iter().map(mirror::write).collect(),
+        mirroring: mirror::write_settings(&from.mirroring),
     }
 }
 
@@ -114,6 +116,10 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
     };
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
     let retry = policy::read_retry(from.retry.as_ref(), faults);
+    let mirrors = read::list("mirrors", &from.mirrors, MAX_MIRRORS, faults, |one, f| {
+        mirror::read(one, backends, f)
+    });
+    let mirroring = mirror::read_settings(from.mirroring.as_ref(), faults);
     let rule = Rule {
         name: name?,
         index: from.index,
@@ -126,6 +132,8 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         timeouts: timeouts?,
         retry: retry?,
         faults: from.faults,
+        mirrors: mirrors?,
+        mirroring: mirroring?,
     };
     check_prefix_rewrite(&rule, faults);
     Some(rule)
@@ -397,3 +405,4 @@ const MAX_MATCHES: usize = 256;
 const MAX_WEIGHTED: usize = 256;
 const MAX_CHANGES: usize = 64;
 const MAX_NARROWINGS: usize = 16;
+const MAX_MIRRORS: usize = 16;

@@ -218,6 +218,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     timeouts,
                     retry,
                     faults: (index % 3 > 0).then_some(index % 2),
+                    mirrors: extension::mirrors(index),
+                    mirroring: extension::mirroring(index),
                     ..rule(&matches, &[])
                 }
             },

@@ -19,8 +19,8 @@ use crate::leg::{Bytestream, Downstream, Leg};
 const SLICES: u64 = 20;
 
 /// The leg towards the peer that asked, slowed down.
-pub(super) struct Paced<'d, D> {
-    inner: &'d mut D,
+pub(super) struct Paced<'d> {
+    inner: &'d mut dyn Downstream,
     bytes_per_second: u64,
     /// What waits for its turn.
     held: Option<(Bytes, Framing)>,
@@ -30,8 +30,8 @@ pub(super) struct Paced<'d, D> {
     next: Instant,
 }
 
-impl<'d, D: Downstream> Paced<'d, D> {
-    pub(super) fn new(inner: &'d mut D, bytes_per_second: u64) -> Self {
+impl<'d> Paced<'d> {
+    pub(super) fn new(inner: &'d mut dyn Downstream, bytes_per_second: u64) -> Self {
         Self {
             inner,
             bytes_per_second: bytes_per_second.max(1),
@@ -55,7 +55,7 @@ impl<'d, D: Downstream> Paced<'d, D> {
     }
 }
 
-impl<D: Downstream> Leg for Paced<'_, D> {
+impl Leg for Paced<'_> {
     fn poll_part(
         &mut self,
         body: &mut Body,
@@ -103,7 +103,7 @@ impl<D: Downstream> Leg for Paced<'_, D> {
     }
 }
 
-impl<D: Downstream> Downstream for Paced<'_, D> {
+impl Downstream for Paced<'_> {
     fn poll_broken(&mut self, task: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_broken(task)
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
-use mesh_api::decide::{self, Abort, Caller, Decision, Forward, Injected, Request, Respond, Step};
+use mesh_api::decide::{
+    self, Abort, Caller, Decision, Forward, Injected, Mirrors, Request, Respond, Step,
+};
 use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
@@ -277,6 +279,7 @@ impl Sources<'_> {
             retry: &forward.retry.value,
             version: upstream_version(forward.backend, forward.backend.protocol, head),
             injected: forward.injected,
+            mirrors: forward.mirrors,
         }
     }
 
@@ -312,6 +315,7 @@ impl Sources<'_> {
             retry,
             version,
             injected: Injected::default(),
+            mirrors: Mirrors::default(),
         }
     }
 
@@ -338,7 +342,11 @@ pub(super) fn asked(head: &RequestHead) -> Option<Duration> {
 }
 
 /// What to speak to the endpoints of `backend`.
-fn upstream_version(backend: &Backend, protocol: Protocol, head: &RequestHead) -> Version {
+pub(super) fn upstream_version(
+    backend: &Backend,
+    protocol: Protocol,
+    head: &RequestHead,
+) -> Version {
     let received = match head.version() {
         Version::Http2 => HttpVersion::Http2,
         Version::Http10 | Version::Http11 => HttpVersion::Http1,

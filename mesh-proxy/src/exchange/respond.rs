@@ -159,7 +159,7 @@ fn connection_field(head: &RequestHead, close: bool) -> &'static [(&'static str,
 
 /// How the response is framed downstream: a body of unknown length needs chunks or the end of the
 /// connection, which is all that HTTP/1.0 knows.
-fn framing_down(head: &RequestHead, framing: Framing) -> Framing {
+pub(super) fn framing_down(head: &RequestHead, framing: Framing) -> Framing {
     match framing {
         Framing::Chunked | Framing::UntilClose if head.version() == Version::Http10 => {
             Framing::UntilClose

@@ -76,7 +76,7 @@ pub(crate) struct Field {
 }
 
 /// The fields of a head, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fields(Vec<Field>);
 
 impl Fields {

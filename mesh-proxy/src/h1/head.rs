@@ -40,7 +40,7 @@ impl Framing {
 }
 
 /// The head of a request, legal in every part; its fields are offsets into its own bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     pub(crate) bytes: Bytes,
     pub(crate) fields: Fields,

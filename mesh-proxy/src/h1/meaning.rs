@@ -9,7 +9,7 @@ use crate::h1::reject::Refusal;
 const MAX_OPTIONS: usize = 32;
 
 /// What the fields of either head say about its connection and its content.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meaning {
     pub(super) framing: Framing,
     pub(super) length: Option<u64>,

@@ -185,6 +185,17 @@ pub struct FaultInjected<'a> {
     pub fault: &'static str,
 }
 
+/// A copy of a request ended, or its answer was compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Mirrored<'a> {
+    /// Where the request was going.
+    pub destination: &'a DestinationName,
+    /// Where the copy went.
+    pub backend: &'a DestinationName,
+    /// From a fixed table.
+    pub outcome: &'static str,
+}
+
 /// An endpoint was taken out.
 #[derive(Clone, Copy, Debug)]
 pub struct Ejection<'a> {

@@ -196,6 +196,20 @@ pub mod metric {
         &["destination", "fault"],
         "Requests into which a TrafficPolicy injected a fault: delay, abort, bandwidth or several of them.",
     );
+    /// Copies of requests.
+    pub const MIRRORS: Metric = metric(
+        Kind::Counter,
+        "mesh_mirrors_total",
+        &["destination", "backend", "outcome"],
+        "Copies of requests by RequestMirror filters: answered, failed, timeout, lost (slower than the request by more than its bound) or over-limit (not made).",
+    );
+    /// Answers compared.
+    pub const MIRROR_COMPARISONS: Metric = metric(
+        Kind::Counter,
+        "mesh_mirror_comparisons_total",
+        &["destination", "backend", "compared", "result"],
+        "Answers compared with those of copies: status and body equal or different, latency by how much the copy was slower or faster.",
+    );
     /// Messages that break HTTP/1.1.
     pub const MESSAGES_REFUSED: Metric = metric(
         Kind::Counter,
@@ -293,11 +307,13 @@ pub mod metric {
     pub const READ: [Metric; 2] = [LIMIT_IN_USE, LIMIT_REFUSED];
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 10] = [
+    pub const COLD: [Metric; 12] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
         AUDITED,
         FAULTS,
+        MIRRORS,
+        MIRROR_COMPARISONS,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
         MESSAGES_REFUSED,

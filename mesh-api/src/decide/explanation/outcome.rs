@@ -8,13 +8,14 @@ use serde::Serialize;
 use crate::decide::explanation::{Fields, breaker, bytes};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
-    Abort, CorsField, Decision, Refusal, Request, Respond, change, deadline, fault, grpc,
+    Abort, CorsField, Decision, Refusal, Request, Respond, backend_name, change, deadline, fault,
+    grpc,
 };
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
 use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
-use crate::snapshot::FaultTable;
+use crate::snapshot::{DestinationTable, FaultTable, RuleTable};
 
 /// A possible outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -274,6 +275,34 @@ fn aborted(abort: &Abort<'_>) -> Result {
             fault::policy(abort.origin).as_deref(),
         ),
     }
+}
+
+/// The copies that a rule asks for, each with the field that says how they are made.
+pub(super) fn mirrors(destination: &DestinationTable, rule: &RuleTable) -> Vec<Setting> {
+    let Sourced { value, origin } = &rule.rule.mirroring;
+    let compared = [
+        (value.status, "status"),
+        (value.latency, "latency"),
+        (value.body_hash, "body"),
+    ];
+    let compared: Vec<&str> = compared
+        .into_iter()
+        .filter_map(|(is_set, name)| is_set.then_some(name))
+        .collect();
+    let compared = match compared.as_slice() {
+        [] => String::new(),
+        names => format!(", compares {}", names.join(" and ")),
+    };
+    let each = rule.rule.mirrors.iter().map(|mirror| Setting {
+        value: format!(
+            "{} of {}, at most {} at a time{compared}",
+            backend_name(destination, &mirror.target),
+            mirror.share,
+            value.max_concurrent
+        ),
+        origin: origin.to_string(),
+    });
+    each.collect()
 }
 
 /// The faults of `table` that a request meets, each with its field.

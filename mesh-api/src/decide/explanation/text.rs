@@ -46,6 +46,9 @@ impl Display for Explanation {
         for Setting { value, origin } in &self.faults {
             writeln!(f, "fault: {value} [{origin}]")?;
         }
+        for Setting { value, origin } in &self.mirrors {
+            writeln!(f, "mirror: {value} [{origin}]")?;
+        }
         for outcome in &self.outcomes {
             write!(f, "{outcome}")?;
         }

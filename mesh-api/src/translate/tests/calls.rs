@@ -98,8 +98,8 @@ fn faults_have_their_paths() {
             "spec.rules[0].filters[0].type: URLRewrite is not a filter of a GRPCRoute",
         ),
         (
-            "[{ filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: a } } }] }]",
-            "spec.rules[0].filters[0].type: RequestMirror is not supported yet",
+            "[{ filters: [{ type: RequestMirror }] }]",
+            "spec.rules[0].filters[0].requestMirror: is missing: the filter's type asks for it",
         ),
         (
             "[{ filters: [{ type: CORS, cors: {} }] }]",

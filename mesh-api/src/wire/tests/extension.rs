@@ -4,10 +4,11 @@ use crate::decide::tests::conditions;
 use crate::model::cors::{Allowed, Cors};
 use crate::model::fault::{Abort, AbortAnswer, Bandwidth, Delay, DelayTime, Fault, FaultMatch};
 use crate::model::grpc::GrpcCode;
+use crate::model::mirror::{Mirror, Mirroring};
 use crate::model::narrowing::{CookieMatch, Narrowing, Sources};
 use crate::model::origin::Sourced;
 use crate::model::path::{Pattern, TextMatch};
-use crate::model::route::{Action, DirectResponse, Redirect, Rewrite};
+use crate::model::route::{Action, DirectResponse, Redirect, Rewrite, Target};
 use crate::model::share::Share;
 use crate::name::Port;
 
@@ -119,5 +120,28 @@ pub(super) fn redirect(number: u32) -> Option<Redirect> {
         path: None,
         port: None,
         status: 307,
+    })
+}
+
+pub(super) fn mirrors(number: u32) -> Vec<Mirror> {
+    let target = if number % 2 == 0 {
+        Target::Backend(number % 3)
+    } else {
+        let reason = "Service demo/x not found".into();
+        Target::Broken { reason }
+    };
+    let mirror = Mirror {
+        target,
+        share: Share::new(1, 1 + number % 9).unwrap(),
+    };
+    vec![mirror; (number % 3) as usize]
+}
+
+pub(super) fn mirroring(number: u32) -> Sourced<Mirroring> {
+    Sourced::default_value(Mirroring {
+        status: number % 2 == 0,
+        body_hash: number % 3 == 0,
+        max_concurrent: 1 + number % 100,
+        ..Mirroring::default()
     })
 }

@@ -71,8 +71,8 @@ fn content_of_another_name_is_refused() {
         faults[0].to_string(),
         "holds destination/demo/catalog:80, not destination/demo/other:80"
     );
-    let unknown = features::missing_features(&["http-route".into(), "mirror".into()]);
-    assert_eq!(unknown, ["mirror"]);
+    let unknown = features::missing_features(&["http-route".into(), "new".into()]);
+    assert_eq!(unknown, ["new"]);
 }
 
 #[test]
