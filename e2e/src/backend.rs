@@ -1,10 +1,12 @@
 //! Apps of the cases, in this process: they answer, and count what reached them.
 //!
-//! May use `frame`, `mesh` and nothing else of this crate.
+//! May use `frame`, `load`, `mesh` and nothing else of this crate.
 
 mod closing;
+mod faulty;
 mod goaway;
 mod plain;
+mod relay;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::mesh::free_port;
 
 pub use plain::http;
+pub use relay::{Relay, relay};
 
 /// An app that serves until it is dropped.
 pub struct Backend {
@@ -36,6 +39,7 @@ struct Counts {
     connections: u64,
     requests: u64,
     goaways: u64,
+    broken: u64,
     posts: BTreeMap<u64, u64>,
 }
 
@@ -65,6 +69,16 @@ pub async fn closing() -> anyhow::Result<Backend> {
 /// If it cannot listen.
 pub async fn sink() -> anyhow::Result<Backend> {
     Backend::start(sink::serve).await
+}
+
+/// An HTTP/1.1 app half of whose requests meet a connection that breaks: unread, done, in the head of the
+/// response or in its content.
+///
+/// # Errors
+///
+/// If it cannot listen.
+pub async fn faulty() -> anyhow::Result<Backend> {
+    Backend::start(faulty::serve).await
 }
 
 impl Backend {
@@ -122,6 +136,16 @@ impl Seen {
     /// Connections ended by GOAWAY.
     pub fn goaways(&self) -> u64 {
         self.read(|counts| counts.goaways)
+    }
+
+    /// Connections broken under a request.
+    pub fn broken(&self) -> u64 {
+        self.read(|counts| counts.broken)
+    }
+
+    /// A connection breaks under a request.
+    fn broke(&self) {
+        self.note(|counts| counts.broken += 1);
     }
 
     /// Distinct numbers of POSTs that arrived.

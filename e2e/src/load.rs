@@ -77,7 +77,16 @@ impl Sum {
 ///
 /// If a connection cannot be opened at all.
 pub async fn run(plan: &Plan) -> anyhow::Result<Sum> {
-    let next = Arc::new(AtomicU64::new(0));
+    run_from(plan, 0).await
+}
+
+/// As [`run`], with numbers from `first` on.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_from(plan: &Plan, first: u64) -> anyhow::Result<Sum> {
+    let (next, end) = (Arc::new(AtomicU64::new(first)), first + plan.count);
     let sum = Arc::<Mutex<Sum>>::default();
     let mut senders = JoinSet::new();
     for _ in 0..plan.connections {
@@ -88,7 +97,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Sum> {
             senders.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= plan.count {
+                    if number >= end {
                         return anyhow::Ok(());
                     }
                     let sender = sender(&plan, &shared).await?;

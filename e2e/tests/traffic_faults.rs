@@ -32,7 +32,7 @@ kind: TrafficPolicy
 metadata: { name: chaos, namespace: e2e }
 spec:
   targetRefs: [{ kind: Service, name: echo }]
-  retry: { attempts: 2, "on": { status: ["503"], grpc: [UNAVAILABLE] }, backoff: { base: 1ms } }
+  retry: { attempts: 2, retryOn: { status: ["503"], grpc: [UNAVAILABLE] }, backoff: { base: 1ms } }
   fault:
   - { match: [{ path: { value: /status } }], abort: { percent: 10, status: 503 } }
   - { match: [{ path: { value: /asked } }], abort: { percent: 10, status: 503 }, retry: Allow }

@@ -5,6 +5,7 @@
 //! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
 //! above it; does no I/O.
 
+pub mod attempt_count;
 pub mod authorise;
 pub mod balance;
 pub mod budget;
@@ -20,6 +21,7 @@ pub mod explanation;
 pub mod fault;
 pub mod grpc;
 pub mod mirror;
+pub mod pushback;
 pub mod refusal;
 pub mod retry;
 pub mod rewrite;

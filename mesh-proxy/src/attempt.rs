@@ -3,20 +3,25 @@
 //!
 //! May use everything above it in the crate's list; knows nothing of who asked.
 
+mod own;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mesh_api::decide::deadline::{Bounds, Ending};
+use mesh_api::decide::pushback::{self, Pushback};
 use mesh_api::decide::retry::{self, Failure, Verdict};
-use mesh_api::decide::{CorsField, Injected, Mirrors, deadline, grpc};
+use mesh_api::decide::{CorsField, Injected, Mirrors, attempt_count, grpc};
 use mesh_api::model::backend::Backend;
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::snapshot::RuleTable;
 
+use self::own::{Own, Words};
 use crate::context::{Context, Reached};
 use crate::error::{Error, Kind, Side};
 use crate::filter::RequestChanges;
@@ -44,12 +49,16 @@ pub struct Plan<'s> {
     pub cors: Option<Vec<CorsField>>,
     /// When the exchange began.
     pub started: Instant,
-    /// When the whole exchange must be over.
-    pub deadline: Option<Instant>,
+    /// When the whole exchange must be over, and what it fails with then.
+    pub deadline: Option<(Instant, Kind)>,
+    /// When what it is upgraded to must be over as well.
+    pub stream_end: Option<Instant>,
+    /// Longest time between two bytes.
+    pub stream_idle: Option<Duration>,
     /// Time allowed to one try.
     pub per_try: Option<Duration>,
-    /// When a gRPC caller stops waiting, if it said so.
-    pub grpc_deadline: Option<Instant>,
+    /// When the caller stops waiting, and how the next hop is told.
+    pub told: Option<(Instant, Telling)>,
     /// When to try again.
     pub retry: &'s RetryPolicy,
     /// What is spoken to the endpoint.
@@ -61,13 +70,41 @@ pub struct Plan<'s> {
 }
 
 impl Plan<'_> {
-    /// To be over `limit` after it began; an endpoint of gRPC is told so where the caller `asked`.
+    /// To keep within `bounds`, which are told by `telling`. A limit beyond the end of time is none.
     #[must_use]
-    pub fn within(mut self, limit: Option<Duration>, asked: Option<Duration>) -> Self {
-        self.deadline = limit.and_then(|limit| self.started.checked_add(limit));
-        self.grpc_deadline = asked.and(self.deadline);
+    pub fn within(mut self, bounds: &Bounds, telling: Telling) -> Self {
+        let at = |limit: Duration| self.started.checked_add(limit);
+        self.deadline = bounds.until.and_then(|(limit, ending)| {
+            let kind = match ending {
+                Ending::Request => Kind::RequestTimeout,
+                Ending::Passed => Kind::DeadlinePassed,
+                Ending::Stream => Kind::MaxStreamDuration,
+            };
+            Some((at(limit)?, kind))
+        });
+        self.stream_end = bounds.stream.and_then(at);
+        self.told = bounds.told.and_then(at).map(|until| (until, telling));
         self
     }
+
+    /// Nothing is begun after the end.
+    fn check_time(&self, now: impl FnOnce() -> Instant) -> Result<(), Error> {
+        match self.deadline {
+            Some((end, kind)) if now() >= end => Err(Error::upstream(kind)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How the next hop is told of a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By `grpc-timeout`.
+    Grpc,
+    /// As time left, to another hop.
+    Left,
+    /// As a point in time, to the app of this host.
+    Stamp,
 }
 
 /// A response whose head came.
@@ -85,8 +122,10 @@ pub struct Answer {
 pub struct Tries {
     /// How many.
     pub count: u32,
-    /// True once a try before the last may have reached the app.
-    pub may_have_arrived: bool,
+    /// How many before the last may have reached the app.
+    pub arrived: u32,
+    /// How many before all of these the request says that it repeats; read once one failed.
+    pub earlier: u32,
     /// Endpoints, in order.
     pub endpoints: Vec<SocketAddr>,
     /// Of the retry that is under way.
@@ -107,13 +146,21 @@ pub async fn send(
 ) -> Result<Answer, Error> {
     let budget = context.budget(&plan.group, plan.retry.budget);
     budget.exchange(plan.started);
+    let (mut failed, mut waited) = (false, Duration::ZERO);
     loop {
         let tried = try_once(context, downstream, head, body, plan, tries).await;
         let failure = match &tried {
-            Ok(answer) => Some(failure_of_answer(answer)),
+            Ok(answer) => failure_of_answer(answer, plan.retry),
             Err(error) => failure_of_error(error),
         };
         let Some(failure) = failure else { return tried };
+        if !std::mem::replace(&mut failed, true) {
+            tries.earlier = repeats(head);
+            if tries.earlier > 0 {
+                // It was charged where it was repeated; here it leaves less for our own.
+                budget.repeated(Instant::now());
+            }
+        }
         let question = retry::Question {
             policy: plan.retry,
             method: head.method(),
@@ -125,6 +172,12 @@ pub async fn send(
                 && context.has_untried(&plan.group, &tries.endpoints),
             body_replayable: body.is_replayable(),
             budget_left: true,
+            waited,
+            pushback: tried.as_ref().map_or(Pushback::Silent, pushback_of),
+            time_left: plan.deadline.map(|(end, _)| {
+                let now = Instant::now();
+                end.saturating_duration_since(now)
+            }),
         };
         match context.with_random(|random| retry::verdict(&question, random)) {
             Verdict::Stop(_) => return tried,
@@ -142,7 +195,8 @@ pub async fn send(
                     None
                 };
                 drop(tried);
-                tries.may_have_arrived |= !failure.is_unsent();
+                tries.arrived += u32::from(!failure.is_unsent());
+                waited = wait;
                 body.rewind();
                 if !wait.is_zero() {
                     tokio::time::sleep(wait).await;
@@ -152,14 +206,40 @@ pub async fn send(
     }
 }
 
-/// What a retry rule may care about in a response.
-fn failure_of_answer(answer: &Answer) -> Failure {
-    let status = || Failure::Status(answer.head.status());
-    let code = answer.head.field("grpc-status").map(grpc::code);
-    answer.said.unwrap_or_else(|| match code {
-        Some(code) if code != GrpcCode::Ok && answer.head.status() == 200 => Failure::Grpc(code),
-        _ => status(),
+/// What a retry rule may care about in a response; most policies care for nothing of it.
+fn failure_of_answer(answer: &Answer, policy: &RetryPolicy) -> Option<Failure> {
+    if answer.said.is_some() || !policy.judges_answers() {
+        return answer.said;
+    }
+    let head = &answer.head;
+    if let Some(name) = &policy.response_header
+        && head.field(name.as_str()).is_some()
+    {
+        return Some(Failure::Asked);
+    }
+    let code = head.field("grpc-status").map(grpc::code);
+    Some(match code {
+        Some(code) if code != GrpcCode::Ok && head.status() == 200 => Failure::Grpc(code),
+        _ => Failure::Status(head.status()),
     })
+}
+
+/// How many tries the request says that it repeats.
+fn repeats(head: &RequestHead) -> u32 {
+    let [count, grpc] = [attempt_count::FIELD, attempt_count::GRPC_FIELD];
+    attempt_count::earlier(head.field(count), head.field(grpc))
+}
+
+/// What an answer says of another try.
+fn pushback_of(answer: &Answer) -> Pushback {
+    let field = |name| answer.head.field(name);
+    match [pushback::RETRY_AFTER, pushback::GRPC_PUSHBACK].map(field) {
+        [None, None] => Pushback::Silent,
+        [http, grpc] => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            pushback::read(http, grpc, now.unwrap_or_default())
+        }
+    }
 }
 
 /// What the peer's proxy says of its app: that it saw nothing, or broke before it answered. Counts
@@ -199,6 +279,7 @@ async fn try_once(
     tries: &mut Tries,
 ) -> Result<Answer, Error> {
     let now = Instant::now();
+    plan.check_time(|| now)?;
     let index = context.pick(&plan.group, &tries.endpoints, now);
     let endpoints = &plan.group.backend().endpoints;
     let endpoint = index.and_then(|index| Some((index, endpoints.get(index)?)));
@@ -211,15 +292,17 @@ async fn try_once(
         let mut reached = context
             .reach(&plan.group, index, (plan.version, fresh), now)
             .await?;
-        let left = plan.grpc_deadline.map(time_left);
-        let (append, strip) = own_fields(head, left.as_deref());
+        // That may have taken long; and what is ready in time goes before a timer.
+        plan.check_time(Instant::now)?;
+        let mut words = Words::new(plan, tries);
+        let own = Own::new(head, &mut words);
         let changes = RequestChanges {
             target: &plan.target,
             host: &plan.host,
             changes: plan.request_headers,
             framing: body.framing(),
-            append: &append,
-            strip,
+            append: own.append(),
+            strip: own.strip(),
         };
         reached
             .leg
@@ -227,7 +310,8 @@ async fn try_once(
             .map_err(|error| Error::downstream(Kind::BadTarget).because(error))?;
         let watch = context.watch(&reached);
         let leg = &mut reached.leg;
-        let answered = relay::exchange_heads(downstream, leg, body, head).await;
+        let answered = relay::exchange_heads(downstream, leg, body, head, plan.stream_idle);
+        let answered = answered.await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
         watch.settle(match &answered {
             Ok((None, _)) => Some(AttemptOutcome::Answered),
@@ -251,30 +335,6 @@ async fn try_once(
     }
 }
 
-/// What a gRPC endpoint is told of the time left.
-fn time_left(deadline: Instant) -> String {
-    deadline::sent_on(deadline.saturating_duration_since(Instant::now()))
-}
-
-/// Fields that the mesh adds, and those of the client's that they stand for.
-fn own_fields<'h>(
-    head: &'h RequestHead,
-    left: Option<&'h str>,
-) -> (Vec<(&'h str, &'h str)>, &'static [&'static str]) {
-    let mut append = Vec::new();
-    // The endpoint is asked to go on with another protocol where the client asks.
-    if let Some(Ok(protocol)) = head.upgrade().map(std::str::from_utf8) {
-        append.extend([("connection", "upgrade"), ("upgrade", protocol)]);
-    }
-    append.extend(left.map(|left| ("grpc-timeout", left)));
-    let strip: &[&str] = match (head.version(), left) {
-        (Version::Http10, _) => &["mesh-error", "expect"],
-        (_, Some(_)) => &["mesh-error", "grpc-timeout"],
-        (_, None) => &["mesh-error"],
-    };
-    (append, strip)
-}
-
 /// Reaches some endpoint of `backend` for opaque bytes; where connecting fails, another one as `policy`
 /// has it, but none twice.
 ///
@@ -288,6 +348,7 @@ pub async fn connect(
     tries: &mut Tries,
 ) -> Result<Reached, Error> {
     let group = context.group(backend);
+    let mut waited = Duration::ZERO;
     loop {
         let index = context.pick(&group, &tries.endpoints, Instant::now());
         let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));
@@ -308,11 +369,17 @@ pub async fn connect(
             return Err(error);
         };
         let endpoint_left = context.has_untried(&group, &tries.endpoints);
-        let question = retry::Question::connect(policy, tries.count, endpoint_left);
+        let question = retry::Question {
+            waited,
+            ..retry::Question::connect(policy, tries.count, endpoint_left)
+        };
         match context.with_random(|random| retry::verdict(&question, random)) {
             Verdict::Stop(_) => return Err(error),
             Verdict::Again { wait, .. } if wait.is_zero() => {}
-            Verdict::Again { wait, .. } => tokio::time::sleep(wait).await,
+            Verdict::Again { wait, .. } => {
+                waited = wait;
+                tokio::time::sleep(wait).await;
+            }
         }
     }
 }

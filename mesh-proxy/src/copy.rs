@@ -1,7 +1,8 @@
 //! Bytes both ways between two streams, each direction ending by itself.
 //!
 //! A direction owns memory only while it has bytes: an idle connection costs no buffer. Bulk from one
-//! socket to another goes through a [`pipe`] instead, and through no memory of ours. May use `buffer`.
+//! socket to another goes through a [`pipe`] instead, and through no memory of ours. May use `buffer` and
+//! `idle`.
 
 mod pipe;
 
@@ -9,12 +10,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 
 use self::pipe::Pipe;
 use crate::buffer::{Buffer, Fill, SIZE};
+use crate::idle::Idle;
 
 /// Bytes of the largest read: a direction that fills its buffers gets larger ones.
 const MAX_READ: usize = 64 * 1024;
@@ -35,11 +38,13 @@ pub(crate) struct Carried {
 pub(crate) enum Broken {
     Downstream,
     Upstream,
+    /// Neither: no byte was carried for too long.
+    Idle,
 }
 
 /// Copies until both ends are done; what was `read` of either before goes first, the downstream's
 /// upstream and the other way round. What was carried is counted in `carried` as it goes, so that it
-/// is right however this ends.
+/// is right however this ends. Ends where none is carried for `idle`.
 ///
 /// # Errors
 /// The leg that failed first.
@@ -48,6 +53,7 @@ pub(crate) async fn both<D, U>(
     upstream: &mut U,
     read: (BytesMut, BytesMut),
     carried: &mut Carried,
+    idle: Option<Duration>,
 ) -> Result<(), Broken>
 where
     D: Fill + AsyncWrite,
@@ -55,7 +61,9 @@ where
 {
     let mut up = OneWay::new(read.0);
     let mut down = OneWay::new(read.1);
+    let mut idle = Idle::new(idle);
     poll_fn(|context| {
+        let before = *carried;
         let sent = up.poll(context, downstream, upstream, &mut carried.sent);
         if let Poll::Ready(Err(end)) = sent {
             return Poll::Ready(Err(end.leg(Broken::Downstream, Broken::Upstream)));
@@ -67,7 +75,8 @@ where
         if sent.is_ready() && received.is_ready() {
             Poll::Ready(Ok(()))
         } else {
-            Poll::Pending
+            let idle = idle.poll(*carried != before, context);
+            idle.map(|()| Err(Broken::Idle))
         }
     })
     .await
@@ -232,7 +241,8 @@ mod tests {
         let (mut far, mut server) = tokio::io::duplex(16);
         let mut carried = Carried::default();
         let first = BytesMut::from(&b"first,"[..]);
-        let copying = both(&mut near, &mut far, (first, BytesMut::new()), &mut carried);
+        let read = (first, BytesMut::new());
+        let copying = both(&mut near, &mut far, read, &mut carried, None);
         let peers = async {
             let ask = vec![b'a'; 100_000];
             client.write_all(&ask).await.unwrap();
@@ -271,7 +281,8 @@ mod tests {
         let bulk: Vec<u8> = (0..=250).cycle().take(8 << 20).collect();
         let mut carried = Carried::default();
         let first = BytesMut::from(&b"first"[..]);
-        let copying = both(&mut near, &mut far, (first, BytesMut::new()), &mut carried);
+        let read = (first, BytesMut::new());
+        let copying = both(&mut near, &mut far, read, &mut carried, None);
         let ask = async {
             client.write_all(&bulk).await.unwrap();
             client.shutdown().await.unwrap();
@@ -298,6 +309,31 @@ mod tests {
         assert!(pipe::pooled() > 0, "no pipe was used");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_carries_no_byte_ends_and_what_does_goes_on() {
+        let (mut client, mut near) = tokio::io::duplex(64);
+        let (mut far, mut server) = tokio::io::duplex(64);
+        let mut carried = Carried::default();
+        let limit = Some(Duration::from_secs(10));
+        let copying = both(&mut near, &mut far, Default::default(), &mut carried, limit);
+        let started = tokio::time::Instant::now();
+        let talk = async {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                client.write_all(b"x").await.unwrap();
+                let mut got = [0; 1];
+                server.read_exact(&mut got).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let copied = tokio::select! {
+            copied = copying => copied,
+            () = talk => unreachable!("it waits for ever"),
+        };
+        assert_eq!(copied, Err(Broken::Idle));
+        assert_eq!((started.elapsed().as_secs(), carried.sent), (55, 5));
+    }
+
     #[tokio::test]
     async fn an_idle_connection_holds_no_buffer() {
         let (mut client, mut near) = tokio::io::duplex(64);
@@ -305,7 +341,7 @@ mod tests {
         let mut carried = Carried::default();
         let before = crate::buffer::pooled();
         {
-            let copying = both(&mut near, &mut far, Default::default(), &mut carried);
+            let copying = both(&mut near, &mut far, Default::default(), &mut carried, None);
             let mut copying = pin!(copying);
             client.write_all(b"x").await.unwrap();
             let mut got = [0; 1];

@@ -71,6 +71,12 @@ pub enum Kind {
     BadResponse,
     /// The whole exchange took too long.
     RequestTimeout,
+    /// The caller's deadline had passed before anything was sent.
+    DeadlinePassed,
+    /// No byte came or went for too long.
+    IdleTimeout,
+    /// The exchange, what it was upgraded to included, lasted longer than it may.
+    MaxStreamDuration,
     /// One try took too long.
     PerTryTimeout,
     /// The downstream went away or broke its body.
@@ -146,6 +152,9 @@ impl Kind {
             Self::Cut => (502, "cut"),
             Self::BadResponse => (502, "bad-response"),
             Self::RequestTimeout => (504, "request-timeout"),
+            Self::DeadlinePassed => (504, "deadline-passed"),
+            Self::IdleTimeout => (504, "idle-timeout"),
+            Self::MaxStreamDuration => (504, "max-stream-duration"),
             Self::PerTryTimeout => (504, "per-try-timeout"),
             Self::DownstreamGone => (499, "downstream-gone"),
             Self::TlsRequired => (403, "tls-required"),

@@ -391,17 +391,17 @@ async fn carry_out(
     outcome.group = Some(Rc::clone(&plan.group));
     let next = match plan.deadline {
         None => forward(context, downstream, head, &plan, outcome).await,
-        Some(deadline) => {
+        Some((end, kind)) => {
             let forwarding = forward(context, downstream, head, &plan, outcome);
-            Box::pin(tokio::time::timeout_at(deadline.into(), forwarding))
+            Box::pin(tokio::time::timeout_at(end.into(), forwarding))
                 .await
-                .unwrap_or_else(|_| Err(Error::upstream(Kind::RequestTimeout)))
+                .unwrap_or_else(|_| Err(Error::upstream(kind)))
         }
     };
-    // No timeout of a request ends what it was upgraded to.
+    // No timeout of a request ends what it was upgraded to; that of a stream does.
     match outcome.upgraded.take() {
         Some(reached) if next.is_ok() => {
-            Box::pin(respond::carry(downstream, *reached, outcome)).await
+            Box::pin(respond::carry(downstream, *reached, &plan, outcome)).await
         }
         _ => next,
     }

@@ -18,6 +18,7 @@ pub mod buffer;
 mod copy;
 pub mod h1;
 pub mod h2;
+mod idle;
 pub mod tunnel;
 pub mod upstream;
 

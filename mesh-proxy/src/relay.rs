@@ -1,16 +1,18 @@
 //! Moves one request's body up and its response's body down, both at once, without tasks.
 //!
 //! One poll function drives both directions, so an app may answer before it has read everything,
-//! or answer while it reads. May use `copy`, `h1`, `leg` and `error`.
+//! or answer while it reads. May use `copy`, `idle`, `h1`, `leg` and `error`.
 
 use std::future::poll_fn;
 use std::task::{Context as Task, Poll};
+use std::time::Duration;
 
 use crate::copy::{self, Broken, Carried};
 use crate::error::{Error, Kind};
 use crate::h1::{
     Body, BodyFault, BodyPart, Fault, Framing, RequestHead, ResponseFault, ResponseHead, Version,
 };
+use crate::idle::Idle;
 use crate::leg::{Downstream, Leg, Upstream};
 
 /// 1xx heads that one exchange passes on.
@@ -140,16 +142,20 @@ impl RequestBody {
 /// Sends what is queued and the body until a final response head came; 1xx heads go down at once.
 ///
 /// # Errors
-/// Of the upstream ([`Kind::Reset`] before the first byte of a response) or of the downstream's body.
+/// Of the upstream ([`Kind::Reset`] before the first byte of a response) or of the downstream's body;
+/// [`Kind::IdleTimeout`] where no byte moves for `idle`.
 pub async fn exchange_heads(
     downstream: &mut impl Downstream,
     upstream: &mut Upstream,
     body: &mut RequestBody,
     head: &RequestHead,
+    idle: Option<Duration>,
 ) -> Result<ResponseHead, Error> {
     let mut write_failed = false;
     let mut interim = 0;
+    let mut idle = Idle::new(idle);
     poll_fn(|task| {
+        let mut any = false;
         loop {
             let mut moved = false;
             // What is there is taken first: a head goes up with its content, in one write.
@@ -184,12 +190,17 @@ pub async fn exchange_heads(
                 let gone = Error::downstream(Kind::DownstreamGone);
                 return Poll::Ready(Err(gone.because(error)));
             }
+            any |= moved;
             if !moved {
-                return Poll::Pending;
+                return idle.poll(any, task).map(|()| Err(too_idle()));
             }
         }
     })
     .await
+}
+
+fn too_idle() -> Error {
+    Error::upstream(Kind::IdleTimeout)
 }
 
 /// A final response head; or `None` once a 1xx was passed on, which HTTP/1.0 does not know.
@@ -230,7 +241,8 @@ pub struct Relayed {
 /// Passes the response's body down, and what is left of the request's body up.
 ///
 /// # Errors
-/// [`Kind::Cut`] if the response broke, [`Kind::DownstreamGone`] if nobody takes it. Bytes counted
+/// [`Kind::Cut`] if the response broke, [`Kind::DownstreamGone`] if nobody takes it,
+/// [`Kind::IdleTimeout`] where no byte moves for `idle`. Bytes counted
 /// so far are in the error's place of the caller's `bytes`.
 pub async fn exchange_bodies(
     downstream: &mut impl Downstream,
@@ -238,9 +250,12 @@ pub async fn exchange_bodies(
     request: &mut RequestBody,
     response: (Body, Framing),
     bytes: &mut u64,
+    idle: Option<Duration>,
 ) -> Result<Relayed, Error> {
     let mut response = Descent::new(response, bytes);
+    let mut idle = Idle::new(idle);
     poll_fn(|task| {
+        let mut any = false;
         loop {
             // What is there is taken first: a head goes down with its content, in one write.
             let taken = response.take_parts(downstream, upstream, task);
@@ -276,8 +291,9 @@ pub async fn exchange_bodies(
                     Poll::Pending => {}
                 }
             }
+            any |= moved;
             if !moved {
-                return Poll::Pending;
+                return idle.poll(any, task).map(|()| Err(too_idle()));
             }
         }
     })
@@ -368,18 +384,21 @@ fn length(part: &BodyPart) -> u64 {
 /// `carried`.
 ///
 /// # Errors
-/// The connection that broke; [`Kind::Cut`] if either cannot carry bytes.
+/// The connection that broke; [`Kind::Cut`] if either cannot carry bytes; [`Kind::IdleTimeout`] where none
+/// is carried for `idle`.
 pub(crate) async fn exchange_bytes(
     downstream: &mut impl Downstream,
     upstream: &mut Upstream,
     carried: &mut Carried,
+    idle: Option<Duration>,
 ) -> Result<(), Error> {
     let cut = || Error::upstream(Kind::Cut);
     let (mut near, early) = downstream.upgrade().ok_or_else(cut)?;
     let (far, late) = upstream.upgrade().ok_or_else(cut)?;
-    let copied = copy::both(&mut near, far, (early, late), carried).await;
+    let copied = copy::both(&mut near, far, (early, late), carried, idle).await;
     copied.map_err(|broken| match broken {
         Broken::Downstream => Error::downstream(Kind::DownstreamGone),
         Broken::Upstream => cut(),
+        Broken::Idle => too_idle(),
     })
 }

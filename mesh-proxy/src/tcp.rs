@@ -1,7 +1,7 @@
 //! Opaque connections: connect, carry bytes both ways, record.
 //!
-//! Each direction ends by itself: an end is passed on as an end, a reset as a reset. There is no idle
-//! limit. May use everything above it in the crate's list.
+//! Each direction ends by itself: an end is passed on as an end, a reset as a reset. There is an idle
+//! limit only where a policy sets one. May use everything above it in the crate's list.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -160,11 +160,13 @@ where
         &mut upstream,
         (first, BytesMut::new()),
         &mut outcome.carried,
+        backend.settings.tcp_idle.value,
     );
     let copied = tokio::select! {
         copied = copied => copied.map_err(|broken| match broken {
             Broken::Downstream => Kind::DownstreamGone.reason(),
             Broken::Upstream => Kind::Reset.reason(),
+            Broken::Idle => Kind::IdleTimeout.reason(),
         }),
         () = drain.cut() => Err(DRAINED),
     };

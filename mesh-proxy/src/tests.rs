@@ -9,5 +9,7 @@ mod http;
 mod http2;
 mod messages;
 mod mirror;
+mod retry;
 mod tcp;
+mod timeout;
 mod upgrade;

@@ -42,7 +42,7 @@ fn last_of_its_connection() -> Option<Duration> {
 }
 
 /// The next request's body, `Some(None)` if it is no POST; `None` at the end of the connection.
-async fn next(
+pub(super) async fn next(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
 ) -> anyhow::Result<Option<Option<Vec<u8>>>> {

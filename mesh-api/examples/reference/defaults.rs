@@ -41,10 +41,40 @@ fn times() -> Vec<Row> {
         ),
         ("request timeout", limit(timeouts.request.value), CALLER),
         ("per-try timeout", limit(timeouts.per_try.value), CALLER),
+        (
+            "time between two bytes of an exchange",
+            limit(timeouts.stream_idle.value),
+            CALLER,
+        ),
+        (
+            "time for all of an exchange, what it is upgraded to included",
+            limit(timeouts.max_stream_duration.value),
+            CALLER,
+        ),
+        (
+            "next hop is told of a request timeout",
+            if timeouts.propagate_deadline.value {
+                "yes"
+            } else {
+                "no; of a caller's deadline it is"
+            }
+            .to_owned(),
+            CALLER,
+        ),
         ("connect timeout, TLS and tunnel included", connect, BACKEND),
         (
             "pooled HTTP connection, idle",
             time(backend.pool_idle.value),
+            BACKEND,
+        ),
+        (
+            "age of a connection to an endpoint",
+            limit(backend.max_connection_age.value),
+            BACKEND,
+        ),
+        (
+            "opaque connection, idle",
+            limit(backend.tcp_idle.value),
             BACKEND,
         ),
         (

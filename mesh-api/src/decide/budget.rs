@@ -2,6 +2,10 @@
 
 use crate::model::policy::Budget;
 
+/// What a failed request that repeats another, made before it came here, takes of the budget: two, so that
+/// nothing is left for retries of its own where its callers use up the share, whichever of them fail first.
+pub const REPEATED: u32 = 2;
+
 /// True if one more retry is within `budget`, given the exchanges begun and the retries charged
 /// during the last `budget.window`.
 ///

@@ -7,13 +7,17 @@
 //!
 //! All else needs a condition of the policy, a method that may be repeated, and the budget. A gRPC code
 //! is listed by the user, who knows what it says of the call: there the method, always POST, is not
-//! asked.
+//! asked; nor where the app itself asks for another try, by the policy's field of the response.
+//!
+//! No wait is longer than the policy's longest or than the time left: where an answer asks for more,
+//! its failure stands.
 
 use std::time::Duration;
 
 use crate::decide::Random;
+use crate::decide::pushback::Pushback;
 use crate::model::grpc::GrpcCode;
-use crate::model::policy::{Backoff, Jitter, RetryMethods, RetryPolicy};
+use crate::model::policy::{Backoff, Jitter, RetryAfter, RetryMethods, RetryPolicy};
 
 /// Tries of one request in all, where those beyond the attempts of its policy only look for an endpoint.
 const MOST_LOOKED_AT: u32 = 10;
@@ -42,6 +46,12 @@ pub struct Question<'a> {
     pub body_replayable: bool,
     /// [`budget::allows`](crate::decide::budget::allows) one more.
     pub budget_left: bool,
+    /// The wait before this try; zero before the first.
+    pub waited: Duration,
+    /// What the answer says of another try.
+    pub pushback: Pushback,
+    /// Until the request must be over; `None` is no limit.
+    pub time_left: Option<Duration>,
 }
 
 impl<'a> Question<'a> {
@@ -56,6 +66,9 @@ impl<'a> Question<'a> {
             endpoint_left,
             body_replayable: true,
             budget_left: true,
+            waited: Duration::ZERO,
+            pushback: Pushback::Silent,
+            time_left: None,
         }
     }
 }
@@ -75,6 +88,8 @@ pub enum Failure {
     Status(u16),
     /// A response that is nothing but its trailers, with this code (gRPC "Trailers-Only").
     Grpc(GrpcCode),
+    /// A response by which the app asks for another try, with the policy's field.
+    Asked,
 }
 
 impl Failure {
@@ -111,6 +126,10 @@ pub enum StopReason {
     Body,
     /// Too large a share of retries already.
     Budget,
+    /// The answer forbids another try, or asks for a longer wait than the policy's longest.
+    Pushback,
+    /// The request must be over before the wait is.
+    Time,
 }
 
 impl StopReason {
@@ -122,6 +141,8 @@ impl StopReason {
             Self::Attempts => "attempts",
             Self::Body => "body",
             Self::Budget => "budget",
+            Self::Pushback => "pushback",
+            Self::Time => "time",
         }
     }
 }
@@ -132,32 +153,55 @@ pub fn verdict(question: &Question<'_>, random: &mut dyn Random) -> Verdict {
         return Verdict::Stop(reason);
     }
     let retry = question.tries.saturating_sub(1);
-    let backoff = &question.policy.backoff;
-    if question.failure.is_unsent() {
+    let (backoff, waited) = (&question.policy.backoff, question.waited);
+    let unsent = question.failure.is_unsent();
+    let wait = if unsent {
         // To another endpoint at once; without one that is not known to be bad, only the first.
-        let wait = match retry.checked_sub(1) {
-            Some(retry) if !goes_on_looking(question) => wait(backoff, retry, random),
+        match retry.checked_sub(1) {
+            Some(retry) if !goes_on_looking(question) => wait(backoff, retry, waited, random),
             _ => Duration::ZERO,
-        };
-        return Verdict::Again {
-            wait,
-            charge: false,
-        };
+        }
+    } else {
+        match pushback(question) {
+            Pushback::Silent => wait(backoff, retry, waited, random),
+            Pushback::Wait(asked) if asked <= backoff.max => asked,
+            Pushback::Wait(_) | Pushback::Never => return Verdict::Stop(StopReason::Pushback),
+        }
+    };
+    if question.time_left.is_some_and(|left| wait >= left) {
+        return Verdict::Stop(StopReason::Time);
     }
     Verdict::Again {
-        wait: wait(backoff, retry, random),
-        charge: true,
+        wait,
+        charge: !unsent,
     }
 }
 
-/// The wait before retry number `retry` (from 0): `base * 2^retry`, at most `max`, jittered.
-pub fn wait(backoff: &Backoff, retry: u32, random: &mut dyn Random) -> Duration {
+/// The wait before retry number `retry` (from 0), after one of `waited`: `base * 2^retry`, at most `max`,
+/// jittered; where that is decorrelated, by the wait before instead of the number.
+pub fn wait(backoff: &Backoff, retry: u32, waited: Duration, random: &mut dyn Random) -> Duration {
+    let Backoff { base, max, .. } = *backoff;
     let factor = 1u32.checked_shl(retry).unwrap_or(u32::MAX);
-    let full = backoff.base.saturating_mul(factor).min(backoff.max);
-    match backoff.jitter {
-        Jitter::None => full,
-        Jitter::Full => below(full, random),
-        Jitter::Equal => full / 2 + below(full / 2, random),
+    let full = base.saturating_mul(factor).min(max);
+    let (least, most) = match backoff.jitter {
+        Jitter::None => return full,
+        Jitter::Full => (Duration::ZERO, full),
+        Jitter::Equal => (full / 2, full),
+        Jitter::Decorrelated => (base, waited.max(base).saturating_mul(3)),
+    };
+    let least = least.max(backoff.jitter_min).min(most);
+    (least + below(most.saturating_sub(least), random)).min(max)
+}
+
+/// What the answer says of another try, as far as the policy listens.
+fn pushback(question: &Question<'_>) -> Pushback {
+    let answered = matches!(
+        question.failure,
+        Failure::Status(_) | Failure::Grpc(_) | Failure::Asked
+    );
+    match question.policy.retry_after {
+        RetryAfter::Respect if answered => question.pushback,
+        RetryAfter::Respect | RetryAfter::Ignore => Pushback::Silent,
     }
 }
 
@@ -168,6 +212,7 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
         Failure::RefusedStream => policy.conditions.refused_stream,
         Failure::Reset => policy.conditions.reset,
         Failure::Grpc(code) => policy.grpc_codes.contains(&code),
+        Failure::Asked => policy.response_header.is_some(),
         Failure::PerTryTimeout => policy.conditions.per_try_timeout,
         Failure::Status(status) => policy
             .statuses
@@ -175,7 +220,7 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
             .any(|range| (range.from..=range.to).contains(&status)),
     };
     let unsent = question.failure.is_unsent();
-    let any_method = unsent || matches!(question.failure, Failure::Grpc(_));
+    let any_method = unsent || matches!(question.failure, Failure::Grpc(_) | Failure::Asked);
     if !asked {
         Some(StopReason::Condition)
     } else if !any_method && !repeats(&policy.methods, question) {
@@ -221,120 +266,4 @@ fn below(limit: Duration, random: &mut dyn Random) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decide::tests::Seeded;
-    use crate::model::policy::{Conditions, StatusRange};
-
-    /// What follows when a try of `method` failed so, after `tries`: `Ok(charge)` or why it stops.
-    fn ask(
-        policy: &RetryPolicy,
-        method: &str,
-        failure: Failure,
-        tries: u32,
-        tweak: &str,
-    ) -> Result<bool, StopReason> {
-        let question = Question {
-            policy,
-            method,
-            has_idempotency_key: tweak == "key",
-            tries,
-            failure,
-            endpoint_left: tweak == "left",
-            body_replayable: tweak != "body",
-            budget_left: tweak != "budget",
-        };
-        match verdict(&question, &mut Seeded(1)) {
-            Verdict::Again { charge, wait } => {
-                let at_once = failure.is_unsent() && (tries == 1 || tweak == "left");
-                assert!(!at_once || wait.is_zero());
-                Ok(charge)
-            }
-            Verdict::Stop(reason) => Err(reason),
-        }
-    }
-
-    #[test]
-    fn verdicts() {
-        use Failure::{Grpc, PerTryTimeout, RefusedStream, Reset, Status, Unsent};
-        use StopReason::{Attempts, Body, Budget, Condition, Method};
-        let default = RetryPolicy::default();
-        for (method, failure, tries, tweak, expected) in [
-            ("GET", Reset, 1, "", Ok(true)),
-            ("GET", Reset, 2, "", Ok(true)),
-            ("GET", Reset, 3, "", Err(Attempts)),
-            ("GET", Reset, 1, "budget", Err(Budget)),
-            ("GET", Reset, 1, "body", Err(Body)),
-            ("POST", Reset, 1, "", Err(Method)),
-            ("POST", Reset, 1, "key", Err(Method)),
-            ("POST", Unsent, 1, "", Ok(false)),
-            ("POST", Unsent, 1, "budget", Ok(false)),
-            ("POST", Unsent, 3, "", Err(Attempts)),
-            ("POST", Unsent, 3, "left", Ok(false)),
-            ("POST", Unsent, 9, "left", Ok(false)),
-            ("POST", Unsent, 10, "left", Err(Attempts)),
-            ("GET", Reset, 3, "left", Err(Attempts)),
-            ("POST", RefusedStream, 1, "budget", Ok(false)),
-            ("POST", RefusedStream, 3, "", Err(Attempts)),
-            ("POST", RefusedStream, 1, "body", Err(Body)),
-            ("POST", Grpc(GrpcCode::Unavailable), 1, "", Err(Condition)),
-            ("GET", PerTryTimeout, 1, "", Err(Condition)),
-            ("GET", Status(503), 1, "", Err(Condition)),
-        ] {
-            let got = ask(&default, method, failure, tries, tweak);
-            assert_eq!(got, expected, "{method} {failure:?} {tries} {tweak}");
-        }
-        let none = RetryPolicy {
-            attempts: 0,
-            ..RetryPolicy::default()
-        };
-        assert_eq!(ask(&none, "GET", Unsent, 1, "left"), Err(Attempts));
-        let wide = RetryPolicy {
-            statuses: vec![StatusRange { from: 502, to: 504 }],
-            methods: RetryMethods::Idempotent,
-            grpc_codes: vec![GrpcCode::Unavailable],
-            conditions: Conditions {
-                reset: true,
-                ..Conditions::default()
-            },
-            ..default
-        };
-        for (method, failure, tweak, expected) in [
-            ("GET", Status(503), "", Ok(true)),
-            ("GET", Status(500), "", Err(Condition)),
-            ("PUT", Reset, "", Ok(true)),
-            ("POST", Reset, "", Err(Method)),
-            ("POST", Reset, "key", Ok(true)),
-            ("POST", Grpc(GrpcCode::Unavailable), "", Ok(true)),
-            ("POST", Grpc(GrpcCode::Unavailable), "budget", Err(Budget)),
-            ("POST", Grpc(GrpcCode::Internal), "", Err(Condition)),
-            ("POST", RefusedStream, "", Err(Condition)),
-            ("POST", Unsent, "", Err(Condition)),
-        ] {
-            let got = ask(&wide, method, failure, 1, tweak);
-            assert_eq!(got, expected, "{method} {failure:?} {tweak}");
-        }
-    }
-
-    #[test]
-    fn waits_double_up_to_the_maximum() {
-        let none = Backoff {
-            jitter: Jitter::None,
-            ..Backoff::default()
-        };
-        let waits: Vec<_> = [0, 1, 2, 3, 4, 40, u32::MAX]
-            .map(|retry| wait(&none, retry, &mut Seeded(1)).as_millis())
-            .into();
-        assert_eq!(waits, [25, 50, 100, 200, 250, 250, 250]);
-        let mut random = Seeded(3);
-        for _ in 0..1000 {
-            assert!(wait(&Backoff::default(), 0, &mut random) <= Duration::from_millis(25));
-            let equal = Backoff {
-                jitter: Jitter::Equal,
-                ..none
-            };
-            let wait = wait(&equal, 0, &mut random);
-            assert!(wait >= Duration::from_micros(12_500) && wait <= Duration::from_millis(25));
-        }
-    }
-}
+mod tests;

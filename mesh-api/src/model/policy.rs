@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
+use crate::name::HeaderName;
 
 /// Time allowed to an exchange. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -15,6 +16,12 @@ pub struct ExchangeTimeouts {
     pub request: Sourced<Option<Duration>>,
     /// For one try, from its start to the response's head.
     pub per_try: Sourced<Option<Duration>>,
+    /// Between two bytes either way, from the request's head on; also of what it is upgraded to.
+    pub stream_idle: Sourced<Option<Duration>>,
+    /// From the request's first byte to the last, of what it is upgraded to if it is.
+    pub max_stream_duration: Sourced<Option<Duration>>,
+    /// The next hop is told of `request`, where the caller gave no deadline of its own.
+    pub propagate_deadline: Sourced<bool>,
 }
 
 /// When and how a request is tried again.
@@ -26,12 +33,17 @@ pub struct RetryPolicy {
     pub statuses: Vec<StatusRange>,
     /// gRPC codes that are retried, sorted: of a response that is nothing but its trailers.
     pub grpc_codes: Vec<GrpcCode>,
+    /// A field of the response by which the app asks for another try.
+    pub response_header: Option<HeaderName>,
     /// Conditions that are retried.
     pub conditions: Conditions,
     /// Methods that may be retried once bytes were sent.
     pub methods: RetryMethods,
     /// Wait before each further try.
     pub backoff: Backoff,
+    /// Whether an answer says when to try again (`Retry-After`, RFC 9110 section 10.2.3;
+    /// `grpc-retry-pushback-ms`, gRFC A6).
+    pub retry_after: RetryAfter,
     /// Limit on the share of retries per destination.
     pub budget: Budget,
     /// Largest request body kept for a retry, in bytes.
@@ -44,6 +56,7 @@ impl Default for RetryPolicy {
             attempts: 2,
             statuses: Vec::new(),
             grpc_codes: Vec::new(),
+            response_header: None,
             conditions: Conditions {
                 connect_failure: true,
                 reset: true,
@@ -52,10 +65,28 @@ impl Default for RetryPolicy {
             },
             methods: RetryMethods::Safe,
             backoff: Backoff::default(),
+            retry_after: RetryAfter::Respect,
             budget: Budget::default(),
             max_body_bytes: 65_536,
         }
     }
+}
+
+impl RetryPolicy {
+    /// True if an answer of the app may be a failure by this policy.
+    pub fn judges_answers(&self) -> bool {
+        !self.statuses.is_empty() || !self.grpc_codes.is_empty() || self.response_header.is_some()
+    }
+}
+
+/// Whether an answer's word on when to try again is heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RetryAfter {
+    /// It is.
+    #[default]
+    Respect,
+    /// It is not.
+    Ignore,
 }
 
 /// An inclusive range of response statuses.
@@ -98,7 +129,8 @@ pub enum RetryMethods {
     Listed(Vec<String>),
 }
 
-/// Wait before a retry: `base * 2^n`, at most `max`, jittered.
+/// Wait before a retry: `base * 2^n`, at most `max`, jittered by one of the ways of "Exponential Backoff
+/// And Jitter" (AWS Architecture Blog, 2015).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// Before the first retry.
@@ -107,6 +139,8 @@ pub struct Backoff {
     pub max: Duration,
     /// How much of it is random.
     pub jitter: Jitter,
+    /// No random wait is shorter.
+    pub jitter_min: Duration,
 }
 
 impl Default for Backoff {
@@ -116,6 +150,7 @@ impl Default for Backoff {
             base,
             max,
             jitter: Jitter::Full,
+            jitter_min: Duration::ZERO,
         }
     }
 }
@@ -129,6 +164,20 @@ pub enum Jitter {
     Full,
     /// Half the wait and a uniform part of the other half.
     Equal,
+    /// Uniform between the base and three times the wait before, whatever the number of the try.
+    Decorrelated,
+}
+
+impl Jitter {
+    /// As explanations name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "no",
+            Self::Full => "full",
+            Self::Equal => "equal",
+            Self::Decorrelated => "decorrelated",
+        }
+    }
 }
 
 /// Retries allowed: `percent` of the exchanges in the window, and at least `min_per_second`.
@@ -173,6 +222,10 @@ pub struct BackendSettings {
     pub pool_idle: Sourced<Duration>,
     /// Bounds on what is in flight.
     pub limits: Sourced<Limits>,
+    /// Time without a byte either way after which an opaque connection is closed.
+    pub tcp_idle: Sourced<Option<Duration>>,
+    /// Age from which on an HTTP connection carries no further exchange.
+    pub max_connection_age: Sourced<Option<Duration>>,
 }
 
 impl Default for BackendSettings {
@@ -182,6 +235,8 @@ impl Default for BackendSettings {
             algorithm: Sourced::default(),
             pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
             limits: Sourced::default(),
+            tcp_idle: Sourced::default(),
+            max_connection_age: Sourced::default(),
         }
     }
 }

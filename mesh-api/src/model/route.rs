@@ -204,6 +204,7 @@ impl HeaderChanges {
                 | "content-length"
                 | "host"
                 | "keep-alive"
+                | "mesh-deadline"
                 | "mesh-error"
                 | "proxy-connection"
                 | "te"

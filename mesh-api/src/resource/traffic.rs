@@ -101,32 +101,35 @@ pub struct TrafficSections {
     pub mirror: Option<MirrorField>,
 }
 
-/// Time allowed; `0s` is no limit for `request` and `perTry`.
+/// Time allowed; `0s` is no limit, except for `connect` and `idle`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TimeoutSection {
-    /// For the whole exchange.
+    /// For the whole exchange, to the last byte of the response; not for what it is upgraded to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Duration>,
-    /// For one try.
+    /// For one try, to the head of its response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_try: Option<Duration>,
     /// To connect, TLS and tunnel included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
-    /// After which a pooled connection is closed.
+    /// After which a pooled connection is closed, and an opaque one that carries no byte either way;
+    /// without it the latter is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// Between two bytes of a stream.
+    /// Between two bytes of an exchange, in whichever direction; also of what it is upgraded to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_idle: Option<Duration>,
-    /// Of one stream.
+    /// For all of one exchange, what it is upgraded to included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_stream_duration: Option<Duration>,
-    /// Of one connection.
+    /// After which a connection to an endpoint carries no further exchange and is closed; up to a
+    /// tenth less, by chance, so that not all end at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connection_age: Option<Duration>,
-    /// Tells the next hop what time is left.
+    /// Whether the next hop is told of `request` as a deadline, where the caller gave none; `false`
+    /// where absent. A deadline that a caller gave is always told, shortened by the time it took here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagate_deadline: Option<bool>,
 }
@@ -138,9 +141,14 @@ pub struct RetrySection {
     /// Tries after the first; 2 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// What is retried. In files for kubectl its name is written `"on"`: a bare `on` is `true` there.
+    /// What is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on: Option<RetryOn>,
+    pub retry_on: Option<RetryOn>,
+    /// What `retryOn` was called once, kept so that its refusal says so. A YAML reader of version 1.1
+    /// hands it on as `true`.
+    #[serde(default, alias = "true", skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub on: Option<serde_json::Value>,
     /// `Idempotent`, `Any` or a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<RetryMethodsField>,
@@ -150,7 +158,7 @@ pub struct RetrySection {
     /// Limit on the share of retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetField>,
-    /// Whether `Retry-After` is heeded.
+    /// Whether `Retry-After` and `grpc-retry-pushback-ms` of an answer are heeded; `Respect` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<RetryAfter>,
     /// Largest body kept for a retry.
@@ -171,7 +179,8 @@ pub struct RetryOn {
     /// What went wrong with the try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Vec<RetryCondition>>,
-    /// A header by which the app asks for it.
+    /// A header of the response, in lower case, by which the app asks for another try, whatever the
+    /// status and the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_header: Option<String>,
 }
@@ -208,13 +217,14 @@ pub struct BackoffField {
     /// Before the first retry; 25ms where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Duration>,
-    /// Upper bound; 250ms where absent.
+    /// Upper bound of every wait, also of one that an answer asks for: if it asks for more, nothing
+    /// is tried again. 250ms where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<Duration>,
     /// How much of it is random; Full where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<JitterField>,
-    /// Least random part.
+    /// No random wait is shorter; at most `base`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_min: Option<Duration>,
 }
@@ -230,7 +240,7 @@ pub enum JitterField {
     Full,
     /// Half the wait and a uniform part of the other half.
     Equal,
-    /// Grows from the previous wait.
+    /// Uniform between the base and three times the wait before, at most `max`.
     Decorrelated,
 }
 
@@ -249,12 +259,13 @@ pub struct BudgetField {
     pub window: Option<Duration>,
 }
 
-/// Whether the `Retry-After` header is heeded.
+/// Whether an answer's word on when to try again is heeded.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum RetryAfter {
-    /// It is.
+    /// It is: the next try waits so long, and none follows where the answer forbids it or asks for more
+    /// than `backoff.max` or the time left.
     Respect,
     /// It is not.
     Ignore,

@@ -157,6 +157,7 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
     for (field, is_set) in [
         ("connect", timeout.connect.is_some()),
         ("idle", timeout.idle.is_some()),
+        ("maxConnectionAge", timeout.max_connection_age.is_some()),
     ] {
         if is_set {
             faults.field("timeout", |faults| {
@@ -179,7 +180,7 @@ fn refuse_request_settings(policy: &TrafficPolicy, kind: Kind, faults: &mut Faul
     let reason = format!("is about requests, which a {kind} does not see");
     let timeout = policy.spec.timeout.clone().unwrap_or_default();
     let retry = policy.spec.retry.clone().unwrap_or_default();
-    let on = retry.on.unwrap_or_default();
+    let on = retry.retry_on.unwrap_or_default();
     let connect = |condition: &RetryCondition| *condition == RetryCondition::ConnectFailure;
     let others = on
         .conditions
@@ -188,9 +189,23 @@ fn refuse_request_settings(policy: &TrafficPolicy, kind: Kind, faults: &mut Faul
     for (path, is_set) in [
         (&["timeout", "request"][..], timeout.request.is_some()),
         (&["timeout", "perTry"], timeout.per_try.is_some()),
-        (&["retry", "on", "status"], on.status.is_some()),
-        (&["retry", "on", "grpc"], on.grpc.is_some()),
-        (&["retry", "on", "conditions"], others),
+        (&["timeout", "streamIdle"], timeout.stream_idle.is_some()),
+        (
+            &["timeout", "maxStreamDuration"],
+            timeout.max_stream_duration.is_some(),
+        ),
+        (
+            &["timeout", "propagateDeadline"],
+            timeout.propagate_deadline.is_some(),
+        ),
+        (&["retry", "retryOn", "status"], on.status.is_some()),
+        (&["retry", "retryOn", "grpc"], on.grpc.is_some()),
+        (&["retry", "retryOn", "conditions"], others),
+        (
+            &["retry", "retryOn", "responseHeader"],
+            on.response_header.is_some(),
+        ),
+        (&["retry", "retryAfter"], retry.retry_after.is_some()),
         (&["retry", "methods"], retry.methods.is_some()),
         (&["retry", "budget"], retry.budget.is_some()),
         (&["retry", "maxBodyBytes"], retry.max_body_bytes.is_some()),

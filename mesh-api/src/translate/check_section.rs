@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::error::Faults;
 use crate::model::grpc::GrpcCode;
 use crate::model::policy::{
-    Algorithm, Backoff, Budget, Conditions, Jitter, RetryMethods, RetryPolicy, StatusRange,
+    Algorithm, Backoff, Budget, Conditions, Jitter, RetryAfter, RetryMethods, RetryPolicy,
+    StatusRange,
 };
+use crate::name::HeaderName;
 use crate::resource::duration::Duration as DurationField;
 use crate::resource::traffic::{
-    AlgorithmField, BackoffField, BudgetField, JitterField, LoadBalancingSection, RetryAfter,
-    RetryCondition, RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
+    AlgorithmField, BackoffField, BudgetField, JitterField, LoadBalancingSection,
+    RetryAfter as RetryAfterField, RetryCondition, RetryMethodsField, RetryOn, RetrySection,
+    TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
 use crate::translate::check_breaker;
@@ -72,22 +75,6 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
 }
 
 fn timeouts(section: &TimeoutSection, faults: &mut Faults) -> Timeouts {
-    not_yet(faults, "streamIdle", section.stream_idle.is_some());
-    not_yet(
-        faults,
-        "maxStreamDuration",
-        section.max_stream_duration.is_some(),
-    );
-    not_yet(
-        faults,
-        "maxConnectionAge",
-        section.max_connection_age.is_some(),
-    );
-    not_yet(
-        faults,
-        "propagateDeadline",
-        section.propagate_deadline.is_some(),
-    );
     let request = limit("request", section.request.as_ref(), faults);
     let per_try = limit("perTry", section.per_try.as_ref(), faults);
     if let (Some(Some(request)), Some(Some(per_try))) = (request, per_try)
@@ -100,6 +87,18 @@ fn timeouts(section: &TimeoutSection, faults: &mut Faults) -> Timeouts {
         per_try,
         connect: positive("connect", section.connect.as_ref(), faults),
         idle: positive("idle", section.idle.as_ref(), faults),
+        stream_idle: limit("streamIdle", section.stream_idle.as_ref(), faults),
+        max_stream_duration: limit(
+            "maxStreamDuration",
+            section.max_stream_duration.as_ref(),
+            faults,
+        ),
+        max_connection_age: limit(
+            "maxConnectionAge",
+            section.max_connection_age.as_ref(),
+            faults,
+        ),
+        propagate_deadline: section.propagate_deadline,
     }
 }
 
@@ -136,8 +135,19 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
             .attempts
             .and_then(|attempts| whole(attempts.into(), 0, MAX_ATTEMPTS, faults))
     });
-    let (statuses, grpc_codes, conditions) = faults.field("on", |faults| {
-        retry_on(section.on.as_ref(), &default, faults)
+    if section.on.is_some() {
+        faults.field("on", |faults| {
+            faults.refuse("is called retryOn: kubectl, as YAML 1.1, reads a bare `on` as `true`");
+        });
+    }
+    let (statuses, grpc_codes, conditions) = faults.field("retryOn", |faults| {
+        retry_on(section.retry_on.as_ref(), &default, faults)
+    });
+    let response_header = faults.field("retryOn", |faults| {
+        faults.field("responseHeader", |faults| {
+            let name = section.retry_on.as_ref()?.response_header.as_ref()?;
+            faults.take(name.parse::<HeaderName>())
+        })
     });
     let methods = faults.field("methods", |faults| {
         methods(section.methods.as_ref(), faults)
@@ -146,11 +156,10 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
         backoff(section.backoff.as_ref(), faults)
     });
     let budget = faults.field("budget", |faults| budget(section.budget.as_ref(), faults));
-    not_yet(
-        faults,
-        "retryAfter",
-        section.retry_after == Some(RetryAfter::Respect),
-    );
+    let retry_after = match section.retry_after {
+        Some(RetryAfterField::Ignore) => RetryAfter::Ignore,
+        Some(RetryAfterField::Respect) | None => RetryAfter::Respect,
+    };
     let max_body_bytes = section.max_body_bytes.unwrap_or(default.max_body_bytes);
     if max_body_bytes > MAX_BODY {
         faults.field("maxBodyBytes", |faults| {
@@ -161,9 +170,11 @@ fn retries(section: &RetrySection, faults: &mut Faults) -> RetryPolicy {
         attempts: attempts.unwrap_or(default.attempts),
         statuses,
         grpc_codes,
+        response_header,
         conditions,
         methods,
         backoff,
+        retry_after,
         budget,
         max_body_bytes,
     }
@@ -180,7 +191,6 @@ fn retry_on(
     let codes = faults.field("grpc", |faults| {
         grpc_codes(on.grpc.iter().flatten(), faults)
     });
-    not_yet(faults, "responseHeader", on.response_header.is_some());
     let mut statuses = Vec::new();
     faults.field("status", |faults| {
         let count = on.status.iter().flatten().count();
@@ -285,23 +295,40 @@ fn backoff(field: Option<&BackoffField>, faults: &mut Faults) -> Backoff {
             .as_ref()
             .and_then(|text| faults.take(text.parse()))
     });
-    not_yet(
-        faults,
-        "jitterMin",
-        least.is_some_and(|least| !least.is_zero()),
-    );
+    let jitter_min = least.unwrap_or_default();
+    if let Some(reason) = jitter_min_fault(jitter_min, base, field.jitter) {
+        faults.field("jitterMin", |faults| faults.refuse(reason));
+    }
     let jitter = match field.jitter {
         Some(JitterField::None) => Jitter::None,
         Some(JitterField::Equal) => Jitter::Equal,
         Some(JitterField::Full) | None => Jitter::Full,
-        Some(JitterField::Decorrelated) => {
-            faults.field("jitter", |faults| {
-                faults.refuse("Decorrelated is not supported yet");
-            });
-            Jitter::Full
-        }
+        Some(JitterField::Decorrelated) => Jitter::Decorrelated,
     };
-    Backoff { base, max, jitter }
+    Backoff {
+        base,
+        max,
+        jitter,
+        jitter_min,
+    }
+}
+
+fn jitter_min_fault(
+    least: Duration,
+    base: Duration,
+    jitter: Option<JitterField>,
+) -> Option<&'static str> {
+    if least.is_zero() {
+        return None;
+    }
+    match jitter {
+        Some(JitterField::None) => Some("means nothing where jitter is None"),
+        Some(JitterField::Decorrelated) => {
+            Some("means nothing: Decorrelated never waits less than base")
+        }
+        _ if least > base => Some("is longer than base"),
+        _ => None,
+    }
 }
 
 fn budget(field: Option<&BudgetField>, faults: &mut Faults) -> Budget {

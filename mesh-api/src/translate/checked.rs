@@ -352,8 +352,16 @@ pub(super) struct Timeouts {
     pub(super) per_try: Option<Option<Duration>>,
     /// To connect.
     pub(super) connect: Option<Duration>,
-    /// After which a pooled connection is closed.
+    /// After which a pooled connection is closed, and an opaque one.
     pub(super) idle: Option<Duration>,
+    /// Between two bytes of an exchange.
+    pub(super) stream_idle: Option<Option<Duration>>,
+    /// For all of an exchange.
+    pub(super) max_stream_duration: Option<Option<Duration>>,
+    /// Of a connection to an endpoint.
+    pub(super) max_connection_age: Option<Option<Duration>>,
+    /// Whether the next hop is told.
+    pub(super) propagate_deadline: Option<bool>,
 }
 
 /// A checked `MutualTLSPolicy`.

@@ -106,6 +106,11 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
         }
         if let Some(idle) = timeout.idle {
             settings.pool_idle = Sourced::new(idle, found.origin("timeout.idle"));
+            settings.tcp_idle = Sourced::new(Some(idle), found.origin("timeout.idle"));
+        }
+        if let Some(age) = timeout.max_connection_age {
+            settings.max_connection_age =
+                Sourced::new(age, found.origin("timeout.maxConnectionAge"));
         }
     }
     if let Some(found) = find(index, levels, Section::LoadBalancing)
@@ -162,9 +167,24 @@ fn exchange_at(index: &Index, levels: &[Level]) -> (ExchangeTimeouts, Sourced<Re
     let mut timeouts = ExchangeTimeouts::default();
     if let Some(found) = find(index, levels, Section::Timeout)
         && let Some(Timeouts {
-            request, per_try, ..
+            request,
+            per_try,
+            stream_idle,
+            max_stream_duration,
+            propagate_deadline,
+            ..
         }) = &found.sections.timeout
     {
+        let set = |field: &str| found.origin(&format!("timeout.{field}"));
+        if let Some(idle) = stream_idle {
+            timeouts.stream_idle = Sourced::new(*idle, set("streamIdle"));
+        }
+        if let Some(longest) = max_stream_duration {
+            timeouts.max_stream_duration = Sourced::new(*longest, set("maxStreamDuration"));
+        }
+        if let Some(propagate) = propagate_deadline {
+            timeouts.propagate_deadline = Sourced::new(*propagate, set("propagateDeadline"));
+        }
         if let Some(request) = request {
             timeouts.request = Sourced::new(*request, found.origin("timeout.request"));
         }
@@ -233,7 +253,7 @@ fn overlay(policy: RetryPolicy, fields: &RuleRetry) -> RetryPolicy {
     let backoff = fields.backoff.map_or(policy.backoff, |base| Backoff {
         base,
         max: policy.backoff.max.max(base.saturating_mul(10)),
-        jitter: policy.backoff.jitter,
+        ..policy.backoff
     });
     RetryPolicy {
         attempts: fields.attempts.unwrap_or(policy.attempts),

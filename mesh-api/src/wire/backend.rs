@@ -24,6 +24,10 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         algorithm_origin: read::write_origin(&settings.algorithm.origin),
         pool_idle_nanos: read::nanos(settings.pool_idle.value),
         pool_idle_origin: read::write_origin(&settings.pool_idle.origin),
+        tcp_idle_nanos: settings.tcp_idle.value.map(read::nanos),
+        tcp_idle_origin: read::write_origin(&settings.tcp_idle.origin),
+        max_connection_age_nanos: settings.max_connection_age.value.map(read::nanos),
+        max_connection_age_origin: read::write_origin(&settings.max_connection_age.origin),
         endpoints: from.endpoints.iter().map(write_endpoint).collect(),
         protocol: destination::write_protocol(from.protocol).into(),
         limits: breaker::write_limits(&settings.limits),
@@ -49,6 +53,18 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         from.pool_idle_origin.as_ref(),
         faults,
     );
+    let tcp_idle = read::sourced(
+        limit("tcpIdle", from.tcp_idle_nanos, faults),
+        "tcpIdleOrigin",
+        from.tcp_idle_origin.as_ref(),
+        faults,
+    );
+    let max_connection_age = read::sourced(
+        limit("maxConnectionAge", from.max_connection_age_nanos, faults),
+        "maxConnectionAgeOrigin",
+        from.max_connection_age_origin.as_ref(),
+        faults,
+    );
     let endpoints = read::list(
         "endpoints",
         &from.endpoints,
@@ -68,6 +84,8 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             algorithm: algorithm?,
             pool_idle: pool_idle?,
             limits: limits?,
+            tcp_idle: tcp_idle?,
+            max_connection_age: max_connection_age?,
         },
         endpoints: endpoints?,
     })
@@ -122,6 +140,18 @@ fn read_endpoint(from: &wire::Endpoint, faults: &mut Faults) -> Option<Endpoint>
         weight: weight?,
         stale: from.stale,
     })
+}
+
+/// A limit that may be absent, but not zero.
+#[expect(
+    clippy::option_option,
+    reason = "the outer is a fault, the inner no limit"
+)]
+fn limit(field: &str, nanos: Option<u64>, faults: &mut Faults) -> Option<Option<Duration>> {
+    match nanos {
+        None => Some(None),
+        Some(nanos) => duration(field, nanos, faults).map(Some),
+    }
 }
 
 fn duration(field: &str, nanos: u64, faults: &mut Faults) -> Option<Duration> {

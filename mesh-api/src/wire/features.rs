@@ -8,14 +8,16 @@ use crate::model::connection::ConnectionRouteKind;
 use crate::model::destination::Destination;
 use crate::model::entry::Entry;
 use crate::model::path::{PathMatch, TextMatch};
-use crate::model::policy::{Algorithm, ExchangeTimeouts, RetryPolicy};
+use crate::model::policy::{Algorithm, Backoff, ExchangeTimeouts, Jitter, RetryPolicy};
 use crate::model::route::{Action, RouteKind, Rule};
 
 /// What this build knows, sorted.
 pub const KNOWN: &[&str] = &[
     AUTHORIZATION,
     BACKEND_REWRITE,
+    CONNECTION_AGE,
     CORS,
+    DEADLINE,
     DIRECT_RESPONSE,
     FAULT,
     GRPC_RETRY,
@@ -27,10 +29,14 @@ pub const KNOWN: &[&str] = &[
     PEAK_EWMA,
     REDIRECT,
     REGULAR_EXPRESSION,
+    RETRY_HEADER,
+    RETRY_JITTER,
     RETRY_POLICY,
     REWRITE,
     ROUND_ROBIN,
     ROUTE_MATCH,
+    STREAM_TIMEOUT,
+    TCP_IDLE,
     TCP_ROUTE,
     TIMEOUT,
     TLS_ROUTE,
@@ -39,7 +45,9 @@ pub const KNOWN: &[&str] = &[
 
 const AUTHORIZATION: &str = "authorization";
 const BACKEND_REWRITE: &str = "backend-rewrite";
+const CONNECTION_AGE: &str = "connection-age";
 const CORS: &str = "cors";
+const DEADLINE: &str = "deadline";
 const DIRECT_RESPONSE: &str = "direct-response";
 const FAULT: &str = "fault";
 const GRPC_RETRY: &str = "grpc-retry";
@@ -51,10 +59,14 @@ const MIRROR: &str = "mirror";
 const PEAK_EWMA: &str = "peak-ewma";
 const REDIRECT: &str = "redirect";
 const REGULAR_EXPRESSION: &str = "regular-expression";
+const RETRY_HEADER: &str = "retry-header";
+const RETRY_JITTER: &str = "retry-jitter";
 const RETRY_POLICY: &str = "retry-policy";
 const REWRITE: &str = "rewrite";
 const ROUND_ROBIN: &str = "round-robin";
 const ROUTE_MATCH: &str = "route-match";
+const STREAM_TIMEOUT: &str = "stream-timeout";
+const TCP_IDLE: &str = "tcp-idle";
 const TCP_ROUTE: &str = "tcp-route";
 const TIMEOUT: &str = "timeout";
 const TLS_ROUTE: &str = "tls-route";
@@ -88,16 +100,12 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
             Algorithm::PeakEwma => PEAK_EWMA,
             Algorithm::RoundRobin => ROUND_ROBIN,
         });
-        let limits = backend.settings.limits.value;
+        let settings = &backend.settings;
+        needed.extend(settings.max_connection_age.value.map(|_| CONNECTION_AGE));
+        needed.extend(settings.tcp_idle.value.map(|_| TCP_IDLE));
+        let limits = settings.limits.value;
         needed.extend((limits != Limits::default()).then_some(LIMITS));
     }
-    let timeouts = |timeouts: &ExchangeTimeouts| {
-        timeouts
-            .request
-            .value
-            .or(timeouts.per_try.value)
-            .map(|_| TIMEOUT)
-    };
     needed.extend(timeouts(&destination.timeouts));
     needed.extend((!destination.faults.is_empty()).then_some(FAULT));
     for route in &destination.connection_routes {
@@ -161,10 +169,33 @@ fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
     needed.extend((uses_expressions || of_cookies).then_some(REGULAR_EXPRESSION));
 }
 
+fn timeouts(timeouts: &ExchangeTimeouts) -> impl Iterator<Item = &'static str> {
+    let ExchangeTimeouts {
+        request,
+        per_try,
+        stream_idle,
+        max_stream_duration,
+        propagate_deadline,
+    } = timeouts;
+    let of_requests = request.value.or(per_try.value).map(|_| TIMEOUT);
+    let streams = stream_idle.value.or(max_stream_duration.value);
+    let of_streams = streams.map(|_| STREAM_TIMEOUT);
+    let told = propagate_deadline.value.then_some(DEADLINE);
+    [of_requests, of_streams, told].into_iter().flatten()
+}
+
 fn retry(policy: &RetryPolicy) -> impl Iterator<Item = &'static str> {
     let changed = (*policy != RetryPolicy::default()).then_some(RETRY_POLICY);
     let by_code = (!policy.grpc_codes.is_empty()).then_some(GRPC_RETRY);
-    changed.into_iter().chain(by_code)
+    let by_header = policy.response_header.as_ref().map(|_| RETRY_HEADER);
+    let Backoff {
+        jitter, jitter_min, ..
+    } = policy.backoff;
+    let jittered = jitter == Jitter::Decorrelated || !jitter_min.is_zero();
+    let by_jitter = jittered.then_some(RETRY_JITTER);
+    [changed, by_code, by_header, by_jitter]
+        .into_iter()
+        .flatten()
 }
 
 #[cfg(test)]

@@ -768,6 +768,18 @@ pub struct Timeouts {
     pub per_try_nanos: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "4")]
     pub per_try_origin: ::core::option::Option<Origin>,
+    #[prost(uint64, optional, tag = "5")]
+    pub stream_idle_nanos: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "6")]
+    pub stream_idle_origin: ::core::option::Option<Origin>,
+    #[prost(uint64, optional, tag = "7")]
+    pub max_stream_duration_nanos: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "8")]
+    pub max_stream_duration_origin: ::core::option::Option<Origin>,
+    #[prost(bool, tag = "9")]
+    pub propagate_deadline: bool,
+    #[prost(message, optional, tag = "10")]
+    pub propagate_deadline_origin: ::core::option::Option<Origin>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Retry {
@@ -805,6 +817,13 @@ pub struct Retry {
     pub on_refused_stream: bool,
     #[prost(uint32, repeated, tag = "17")]
     pub grpc_codes: ::prost::alloc::vec::Vec<u32>,
+    #[prost(bool, tag = "18")]
+    pub ignore_retry_after: bool,
+    #[prost(uint64, tag = "19")]
+    pub jitter_min_nanos: u64,
+    /// empty: none
+    #[prost(string, tag = "20")]
+    pub response_header: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRange {
@@ -834,6 +853,14 @@ pub struct Backend {
     /// unspecified: not declared
     #[prost(enumeration = "Protocol", tag = "9")]
     pub protocol: i32,
+    #[prost(uint64, optional, tag = "40")]
+    pub tcp_idle_nanos: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "41")]
+    pub tcp_idle_origin: ::core::option::Option<Origin>,
+    #[prost(uint64, optional, tag = "42")]
+    pub max_connection_age_nanos: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "43")]
+    pub max_connection_age_origin: ::core::option::Option<Origin>,
     /// absent: the defaults
     #[prost(message, optional, tag = "20")]
     pub limits: ::core::option::Option<Limits>,
@@ -1087,6 +1114,7 @@ pub enum Jitter {
     None = 1,
     Full = 2,
     Equal = 3,
+    Decorrelated = 4,
 }
 impl Jitter {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1099,6 +1127,7 @@ impl Jitter {
             Self::None => "JITTER_NONE",
             Self::Full => "JITTER_FULL",
             Self::Equal => "JITTER_EQUAL",
+            Self::Decorrelated => "JITTER_DECORRELATED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1108,6 +1137,7 @@ impl Jitter {
             "JITTER_NONE" => Some(Self::None),
             "JITTER_FULL" => Some(Self::Full),
             "JITTER_EQUAL" => Some(Self::Equal),
+            "JITTER_DECORRELATED" => Some(Self::Decorrelated),
             _ => None,
         }
     }

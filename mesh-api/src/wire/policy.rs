@@ -6,7 +6,8 @@ use crate::error::Faults;
 use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
 use crate::model::policy::{
-    Backoff, Budget, Conditions, ExchangeTimeouts, Jitter, RetryMethods, RetryPolicy, StatusRange,
+    Backoff, Budget, Conditions, ExchangeTimeouts, Jitter, RetryAfter, RetryMethods, RetryPolicy,
+    StatusRange,
 };
 use crate::wire::generated as wire;
 use crate::wire::read;
@@ -17,6 +18,12 @@ pub(super) fn write_timeouts(from: &ExchangeTimeouts) -> wire::Timeouts {
         request_origin: read::write_origin(&from.request.origin),
         per_try_nanos: from.per_try.value.map(read::nanos),
         per_try_origin: read::write_origin(&from.per_try.origin),
+        stream_idle_nanos: from.stream_idle.value.map(read::nanos),
+        stream_idle_origin: read::write_origin(&from.stream_idle.origin),
+        max_stream_duration_nanos: from.max_stream_duration.value.map(read::nanos),
+        max_stream_duration_origin: read::write_origin(&from.max_stream_duration.origin),
+        propagate_deadline: from.propagate_deadline.value,
+        propagate_deadline_origin: read::write_origin(&from.propagate_deadline.origin),
     }
 }
 
@@ -30,9 +37,21 @@ pub(super) fn read_timeouts(
         let request = read::sourced(request, "requestOrigin", from.request_origin.as_ref(), f);
         let per_try = Some(from.per_try_nanos.map(Duration::from_nanos));
         let per_try = read::sourced(per_try, "perTryOrigin", from.per_try_origin.as_ref(), f);
+        let idle = Some(from.stream_idle_nanos.map(Duration::from_nanos));
+        let origin = from.stream_idle_origin.as_ref();
+        let stream_idle = read::sourced(idle, "streamIdleOrigin", origin, f);
+        let longest = Some(from.max_stream_duration_nanos.map(Duration::from_nanos));
+        let origin = from.max_stream_duration_origin.as_ref();
+        let longest = read::sourced(longest, "maxStreamDurationOrigin", origin, f);
+        let origin = from.propagate_deadline_origin.as_ref();
+        let propagate = Some(from.propagate_deadline);
+        let propagate = read::sourced(propagate, "propagateDeadlineOrigin", origin, f);
         Some(ExchangeTimeouts {
             request: request?,
             per_try: per_try?,
+            stream_idle: stream_idle?,
+            max_stream_duration: longest?,
+            propagate_deadline: propagate?,
         })
     })
 }
@@ -49,6 +68,7 @@ pub(super) fn write_retry(from: &Sourced<RetryPolicy>) -> wire::Retry {
         Jitter::None => wire::Jitter::None,
         Jitter::Full => wire::Jitter::Full,
         Jitter::Equal => wire::Jitter::Equal,
+        Jitter::Decorrelated => wire::Jitter::Decorrelated,
     };
     let statuses = policy.statuses.iter().map(|range| wire::StatusRange {
         from: range.from.into(),
@@ -75,6 +95,12 @@ pub(super) fn write_retry(from: &Sourced<RetryPolicy>) -> wire::Retry {
         budget_min_per_second: policy.budget.min_per_second,
         budget_window_nanos: read::nanos(policy.budget.window),
         max_body_bytes: policy.max_body_bytes,
+        ignore_retry_after: policy.retry_after == RetryAfter::Ignore,
+        jitter_min_nanos: read::nanos(policy.backoff.jitter_min),
+        response_header: policy
+            .response_header
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         origin: read::write_origin(&from.origin),
     }
 }
@@ -131,12 +157,15 @@ fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
         wire::Jitter::None => Some(Jitter::None),
         wire::Jitter::Full => Some(Jitter::Full),
         wire::Jitter::Equal => Some(Jitter::Equal),
+        wire::Jitter::Decorrelated => Some(Jitter::Decorrelated),
     });
+    let response_header = read::optional("responseHeader", &from.response_header, faults);
     let percent = read::number("budgetPercent", from.budget_percent, 0..=100, faults);
     Some(RetryPolicy {
         attempts: attempts?,
         statuses: statuses?,
         grpc_codes: grpc_codes?,
+        response_header: response_header?,
         conditions: Conditions {
             connect_failure: from.on_connect_failure,
             reset: from.on_reset,
@@ -148,6 +177,12 @@ fn read_policy(from: &wire::Retry, faults: &mut Faults) -> Option<RetryPolicy> {
             base: Duration::from_nanos(from.backoff_base_nanos),
             max: Duration::from_nanos(from.backoff_max_nanos),
             jitter: jitter?,
+            jitter_min: Duration::from_nanos(from.jitter_min_nanos),
+        },
+        retry_after: if from.ignore_retry_after {
+            RetryAfter::Ignore
+        } else {
+            RetryAfter::Respect
         },
         budget: Budget {
             percent: percent?,

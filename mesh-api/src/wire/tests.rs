@@ -46,8 +46,21 @@ fn timeouts() -> impl Strategy<Value = ExchangeTimeouts> {
     (
         sourced(option::of(duration())),
         sourced(option::of(duration())),
+        sourced(option::of(duration())),
+        sourced(option::of(duration())),
+        sourced(any::<bool>()),
     )
-        .prop_map(|(request, per_try)| ExchangeTimeouts { request, per_try })
+        .prop_map(
+            |(request, per_try, stream_idle, max_stream_duration, propagate_deadline)| {
+                ExchangeTimeouts {
+                    request,
+                    per_try,
+                    stream_idle,
+                    max_stream_duration,
+                    propagate_deadline,
+                }
+            },
+        )
 }
 
 fn retry() -> impl Strategy<Value = RetryPolicy> {
@@ -57,7 +70,14 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         Just(RetryMethods::Any),
         vec("[A-Z]{1,5}", 0..3).prop_map(RetryMethods::Listed),
     ];
-    let jitter = prop_oneof![Just(Jitter::None), Just(Jitter::Full), Just(Jitter::Equal)];
+    let jitter = prop_oneof![
+        Just(Jitter::None),
+        Just(Jitter::Full),
+        Just(Jitter::Equal),
+        Just(Jitter::Decorrelated)
+    ];
+    let after = prop_oneof![Just(RetryAfter::Respect), Just(RetryAfter::Ignore)];
+    let header = option::of("x-[a-z]{1,5}".prop_map(|name| name.parse().unwrap()));
     let statuses = vec(
         (100u16..400, 400u16..600).prop_map(|(from, to)| StatusRange { from, to }),
         0..3,
@@ -65,7 +85,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     let codes = prop::sample::subsequence(GrpcCode::ALL.to_vec(), 0..4);
     (
         0u32..=100,
-        (statuses, codes),
+        (statuses, codes, header, after),
         any::<[bool; 4]>(),
         methods,
         duration(),
@@ -77,7 +97,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         .prop_map(
             |(
                 attempts,
-                (statuses, grpc_codes),
+                (statuses, grpc_codes, response_header, retry_after),
                 on,
                 methods,
                 base,
@@ -90,6 +110,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
                     attempts,
                     statuses,
                     grpc_codes,
+                    response_header,
                     conditions: Conditions {
                         connect_failure: on[0],
                         reset: on[1],
@@ -97,7 +118,13 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
                         refused_stream: on[3],
                     },
                     methods,
-                    backoff: Backoff { base, max, jitter },
+                    backoff: Backoff {
+                        base,
+                        max,
+                        jitter,
+                        jitter_min: max,
+                    },
+                    retry_after,
                     budget: Budget {
                         percent,
                         min_per_second: least,
@@ -269,13 +296,19 @@ fn any_destination() -> impl Strategy<Value = Destination> {
         sourced(algorithm),
         sourced(duration()),
         breakers::limits(),
+        sourced(option::of(duration())),
+        sourced(option::of(duration())),
     )
         .prop_map(
-            |(connect_timeout, algorithm, pool_idle, limits)| BackendSettings {
-                connect_timeout,
-                algorithm,
-                pool_idle,
-                limits,
+            |(connect_timeout, algorithm, pool_idle, limits, tcp_idle, max_connection_age)| {
+                BackendSettings {
+                    connect_timeout,
+                    algorithm,
+                    pool_idle,
+                    limits,
+                    tcp_idle,
+                    max_connection_age,
+                }
             },
         );
     let backends = vec((protocol(), settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {

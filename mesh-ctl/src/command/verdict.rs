@@ -82,11 +82,15 @@ impl Outcome {
         let settings = [
             "requestTimeout",
             "perTryTimeout",
+            "streamIdle",
+            "maxStreamDuration",
+            "propagateDeadline",
             "retry",
             "connectTimeout",
             "algorithm",
             "poolIdle",
             "limits",
+            "maxConnectionAge",
         ];
         let settings = settings.iter().filter_map(|name| {
             let setting = value[*name]["value"].as_str()?;

@@ -303,6 +303,8 @@ fn backend(held: &Backend) -> Value {
         "name": held.name,
         "connectTimeout": sourced(&settings.connect_timeout, |value| json!(value.as_secs_f64())),
         "poolIdle": sourced(&settings.pool_idle, |value| json!(value.as_secs_f64())),
+        "tcpIdle": sourced(&settings.tcp_idle, seconds),
+        "maxConnectionAge": sourced(&settings.max_connection_age, seconds),
         "loadBalancing": sourced(&settings.algorithm, |value| json!(match value {
             Algorithm::PeakEwma => "PeakEWMA",
             Algorithm::RoundRobin => "RoundRobin",
@@ -337,24 +339,41 @@ fn endpoint(held: &Endpoint) -> Value {
 }
 
 fn timeouts(held: &ExchangeTimeouts) -> Value {
-    let seconds =
-        |value: &Option<std::time::Duration>| json!(value.map(|value| value.as_secs_f64()));
     json!({
         "request": sourced(&held.request, seconds),
         "perTry": sourced(&held.per_try, seconds),
+        "streamIdle": sourced(&held.stream_idle, seconds),
+        "maxStreamDuration": sourced(&held.max_stream_duration, seconds),
+        "propagateDeadline": sourced(&held.propagate_deadline, |told| json!(told)),
     })
+}
+
+#[expect(clippy::ref_option, reason = "sourced hands out references")]
+fn seconds(value: &Option<std::time::Duration>) -> Value {
+    json!(value.map(|value| value.as_secs_f64()))
 }
 
 fn retry(held: &Sourced<RetryPolicy>) -> Value {
     sourced(held, |policy| {
+        let codes: Vec<&str> = policy.grpc_codes.iter().map(|code| code.as_str()).collect();
         json!({
             "attempts": policy.attempts,
             "statuses": policy.statuses.iter().map(|range| [range.from, range.to]).collect::<Vec<_>>(),
             "connectFailure": policy.conditions.connect_failure,
             "reset": policy.conditions.reset,
+            "refusedStream": policy.conditions.refused_stream,
             "perTryTimeout": policy.conditions.per_try_timeout,
+            "grpcCodes": Some(codes.join(" ")).filter(|codes| !codes.is_empty()),
+            "responseHeader": policy.response_header,
             "methods": format!("{:?}", policy.methods),
+            "backoffBase": policy.backoff.base.as_secs_f64(),
+            "backoffMax": policy.backoff.max.as_secs_f64(),
+            "jitter": policy.backoff.jitter.as_str(),
+            "jitterMin": policy.backoff.jitter_min.as_secs_f64(),
+            "retryAfter": format!("{:?}", policy.retry_after),
             "budgetPercent": policy.budget.percent,
+            "budgetMinPerSecond": policy.budget.min_per_second,
+            "budgetWindow": policy.budget.window.as_secs_f64(),
             "maxBodyBytes": policy.max_body_bytes,
         })
     })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
+use mesh_api::decide::deadline;
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
@@ -38,6 +39,8 @@ pub struct Reached {
     started: Instant,
     /// Of a connection that is not shared.
     place: Option<Place>,
+    /// When such a one carries no further exchange.
+    ends: Option<Instant>,
     outstanding: Outstanding,
 }
 
@@ -113,6 +116,8 @@ pub(super) struct Kept {
     /// Boxed, since it moves with each exchange.
     connection: Box<Connection<Stream>>,
     pub(super) place: Place,
+    /// When it carries no further exchange.
+    pub(super) ends: Option<Instant>,
 }
 
 impl IdleCheck for Kept {
@@ -202,18 +207,18 @@ impl Context {
         // The app's latency: a handshake says nothing of it.
         let mut started = now;
         // What is rare is boxed: every exchange holds the room that this takes.
-        let (leg, place) = if version == Version::Http2 {
+        let (leg, place, ends) = if version == Version::Http2 {
             let dial = async || self.dial_shared(group, index).await;
             let stream = Box::pin(self.streams.open(&key, dial)).await?;
             started = Instant::now();
-            (Upstream::Http2(Box::new(stream)), None)
+            (Upstream::Http2(Box::new(stream)), None, None)
         } else {
             let pooled = if fresh {
                 None
             } else {
                 self.checkout(&key, now)
             };
-            let Kept { connection, place } = if let Some(kept) = pooled {
+            let kept = if let Some(kept) = pooled {
                 kept
             } else {
                 let reuse = (!fresh).then_some(&key);
@@ -221,7 +226,11 @@ impl Context {
                 started = Instant::now();
                 dialled
             };
-            (Upstream::Http1(connection), Some(place))
+            (
+                Upstream::Http1(kept.connection),
+                Some(kept.place),
+                kept.ends,
+            )
         };
         Ok(Reached {
             leg,
@@ -231,16 +240,22 @@ impl Context {
             key,
             started,
             place,
+            ends,
             outstanding,
         })
     }
 
     async fn dial_shared(&self, group: &Group, index: usize) -> Result<Dialled, Error> {
-        let Kept { connection, place } = self.dial(group, index, Hint::Http2, None).await?;
+        let Kept {
+            connection,
+            place,
+            ends,
+        } = self.dial(group, index, Hint::Http2, None).await?;
         let settings = &group.backend().settings;
         Ok(Dialled {
             stream: connection.into_inner().0,
             place,
+            ends,
             idle: settings.pool_idle.value,
             limit: settings.connect_timeout.value,
         })
@@ -274,10 +289,13 @@ impl Context {
             .dialer
             .dial(endpoint, credentials.as_ref(), Some(hint), limit)
             .await;
+        let age = backend.settings.max_connection_age.value;
+        let age = age.map(|limit| self.with_random(|random| deadline::age(limit, random)));
         dialled
             .map(|stream| Kept {
                 connection: Box::new(Connection::new(stream)),
                 place,
+                ends: age.and_then(|age| started.checked_add(age)),
             })
             .map_err(|error| {
                 let kind = kind_of(&error);
@@ -350,16 +368,25 @@ impl Context {
         if !reuse || !connection.is_clean() || self.shared.drain.is_draining() {
             return;
         }
+        let now = Instant::now();
+        let mut idle = reached.group.backend().settings.pool_idle.value;
+        if let Some(ends) = reached.ends {
+            idle = idle.min(ends.saturating_duration_since(now));
+            if idle.is_zero() {
+                return;
+            }
+        }
         let wanted = (place.limit().waiting() > 0).then(|| Arc::clone(place.limit()));
         if wanted.is_some() && place.is_wanted_elsewhere(self.index) {
             return;
         }
         place.rest(self.index);
-        let idle = reached.group.backend().settings.pool_idle.value;
-        let kept = Kept { connection, place };
-        self.pool
-            .borrow_mut()
-            .checkin(reached.key, kept, idle, Instant::now());
+        let kept = Kept {
+            connection,
+            place,
+            ends: reached.ends,
+        };
+        self.pool.borrow_mut().checkin(reached.key, kept, idle, now);
         if let Some(limit) = wanted {
             limit.ring();
         }
@@ -371,6 +398,7 @@ impl Context {
             let dialled = Dialled {
                 stream: connection.into_inner().0,
                 place,
+                ends: reached.ends,
                 idle: reached.group.backend().settings.pool_idle.value,
                 limit: reached.group.backend().settings.connect_timeout.value,
             };

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ::h2::Reason;
+use mesh_api::decide::pushback::Pushback;
 use mesh_api::decide::retry::{self, Verdict};
 use mesh_api::decide::{Abort, deadline, fault};
 use mesh_api::model::fault::AbortAnswer;
@@ -46,7 +47,7 @@ pub(super) async fn abort(
     let rule = abort.rule;
     outcome.rule = rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.note_fault(context, [abort.delay.is_some(), true, false]);
-    let limit = deadline::request(abort.timeouts, plan::asked(head));
+    let limit = deadline::request(abort.timeouts, plan::asked(head, scope, started).0);
     let end = limit.and_then(|limit| started.checked_add(limit));
     let waiting = async {
         if let Some(delay) = abort.delay {
@@ -84,6 +85,9 @@ fn again(context: &Context, head: &RequestHead, abort: &Abort<'_>, tries: u32) -
         endpoint_left: false,
         body_replayable: true,
         budget_left: true,
+        waited: Duration::ZERO,
+        pushback: Pushback::Silent,
+        time_left: None,
     };
     match context.with_random(|random| retry::verdict(&question, random)) {
         Verdict::Again { wait, .. } => Some(wait),

@@ -221,8 +221,10 @@ async fn exchange(context: &Rc<Context>, leg: &mut CopyLeg, copy: &Copy) -> Resu
         response_headers: [&UNCHANGED; 2],
         cors: None,
         deadline: None,
+        stream_end: None,
+        stream_idle: None,
+        told: None,
         per_try: None,
-        grpc_deadline: None,
         retry: &ONCE,
         version: plan::upstream_version(backend, backend.protocol, &copy.head),
         injected: Injected::default(),
@@ -245,7 +247,7 @@ async fn exchange(context: &Rc<Context>, leg: &mut CopyLeg, copy: &Copy) -> Resu
     let bodies = (Body::new(response.framing()), framing);
     let mut bytes = 0;
     let relayed =
-        relay::exchange_bodies(leg, &mut reached.leg, &mut body, bodies, &mut bytes).await?;
+        relay::exchange_bodies(leg, &mut reached.leg, &mut body, bodies, &mut bytes, None).await?;
     let reuse = relayed.upstream_complete && response.keep_alive();
     context.give_back(reached, reuse);
     Ok(())

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
@@ -17,13 +17,13 @@ use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::UnknownDestinations;
-use mesh_api::model::policy::{DEFAULTS, MutualTls, RetryPolicy};
+use mesh_api::model::policy::{DEFAULTS, ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{DestinationTable, Known, Snapshot};
 
 use super::{Receiving, Scope};
-use crate::attempt::Plan;
+use crate::attempt::{Plan, Telling};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{RequestHead, Version};
@@ -214,11 +214,12 @@ impl Sources<'_> {
         scope: &Scope,
         started: Instant,
     ) -> Planned<'_> {
-        let asked = asked(head);
+        let (asked, telling) = asked(head, scope, started);
         let table = match &self.toward {
             Toward::Backend(backend) => {
                 let plan = self.direct(context.group(backend), head, scope, started);
-                return Planned::Forward(plan.within(asked, asked));
+                let bounds = deadline::bounds(&UNLIMITED, asked);
+                return Planned::Forward(plan.within(&bounds, telling));
             }
             Toward::Destination(table) => table,
         };
@@ -242,10 +243,10 @@ impl Sources<'_> {
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
             Step::Done(Decision::Forward(forward)) => {
-                let limit = deadline::request(forward.timeouts, asked);
+                let bounds = deadline::bounds(forward.timeouts, asked);
                 let group = context.group(forward.backend);
                 let plan = self.plan(*forward, group, head, started);
-                Planned::Forward(plan.within(limit, asked))
+                Planned::Forward(plan.within(&bounds, telling))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
             Step::Done(Decision::Abort(abort)) => Planned::Abort(abort),
@@ -274,7 +275,9 @@ impl Sources<'_> {
             response_headers: forward.response_headers,
             cors: forward.cors,
             deadline: None,
-            grpc_deadline: None,
+            stream_end: None,
+            stream_idle: forward.timeouts.stream_idle.value,
+            told: None,
             per_try: forward.timeouts.per_try.value,
             retry: &forward.retry.value,
             version: upstream_version(forward.backend, forward.backend.protocol, head),
@@ -310,7 +313,9 @@ impl Sources<'_> {
             response_headers: [&UNCHANGED; 2],
             cors: None,
             deadline: None,
-            grpc_deadline: None,
+            stream_end: None,
+            stream_idle: None,
+            told: None,
             per_try: None,
             retry,
             version,
@@ -333,12 +338,33 @@ fn own_entry(context: &Context) -> Option<Arc<Inbound>> {
     context.with_snapshot(|snapshot| snapshot.inbound.get(workload).cloned())
 }
 
-/// The time that a gRPC caller gives to its call. Others that use the field (gRPC-Web) would not
-/// understand the answer: they are left to the app.
-pub(super) fn asked(head: &RequestHead) -> Option<Duration> {
+/// The time that the caller gives, from the exchange's start on, and how the next hop is told of it. Others
+/// than gRPC that use its field (gRPC-Web) would not understand the answer: they are left to the app.
+pub(super) fn asked(
+    head: &RequestHead,
+    scope: &Scope,
+    started: Instant,
+) -> (Option<Duration>, Telling) {
     let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
-    let given = head.field("grpc-timeout").filter(|_| is_call);
-    given.and_then(deadline::asked)
+    let call = head.field("grpc-timeout").filter(|_| is_call);
+    let call = call.and_then(deadline::asked);
+    let given = head.field(deadline::FIELD).and_then(|value| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        deadline::given(
+            value,
+            now.unwrap_or_default().saturating_sub(started.elapsed()),
+        )
+    });
+    let telling = match scope {
+        _ if is_call => Telling::Grpc,
+        Scope::Receiving(_) => Telling::Stamp,
+        Scope::Calling(_) | Scope::ForwardProxy => Telling::Left,
+    };
+    let nearer = match (call, given) {
+        (Some(call), Some(given)) => Some(call.min(given)),
+        (call, given) => call.or(given),
+    };
+    (nearer, telling)
 }
 
 /// What to speak to the endpoints of `backend`.
@@ -364,5 +390,7 @@ static LOCAL_RETRY: std::sync::LazyLock<RetryPolicy> = std::sync::LazyLock::new(
     attempts: 1,
     ..RetryPolicy::default()
 });
+static UNLIMITED: std::sync::LazyLock<ExchangeTimeouts> =
+    std::sync::LazyLock::new(ExchangeTimeouts::default);
 static OUTSIDE_RETRY: std::sync::LazyLock<RetryPolicy> =
     std::sync::LazyLock::new(RetryPolicy::default);

@@ -83,6 +83,7 @@ pub(super) async fn relay(
         body,
         bodies,
         &mut outcome.bytes_out,
+        plan.stream_idle,
     )
     .await?;
     let reuse = relayed.upstream_complete && response.keep_alive();
@@ -132,14 +133,22 @@ async fn switch(
     Ok(Next::Close)
 }
 
-/// Carries bytes both ways after a 101, for as long as both ends want.
+/// Carries bytes both ways after a 101, for as long as both ends want and the plan lets them.
 pub(super) async fn carry(
     downstream: &mut impl Downstream,
     mut reached: Reached,
+    plan: &Plan<'_>,
     outcome: &mut Outcome,
 ) -> Result<Next, Error> {
     let mut carried = Carried::default();
-    let copied = relay::exchange_bytes(downstream, &mut reached.leg, &mut carried).await;
+    let leg = &mut reached.leg;
+    let copying = relay::exchange_bytes(downstream, leg, &mut carried, plan.stream_idle);
+    let copied = match plan.stream_end {
+        None => copying.await,
+        Some(end) => Box::pin(tokio::time::timeout_at(end.into(), copying))
+            .await
+            .unwrap_or_else(|_| Err(Error::upstream(Kind::MaxStreamDuration))),
+    };
     outcome.bytes_in += carried.sent;
     outcome.bytes_out += carried.received;
     if copied.is_err() {
@@ -182,7 +191,7 @@ pub(super) async fn refuse(
     tracing::debug!(%error, source, "exchange failed");
     // What a try before the last may have done is not undone by the last one's failing to connect.
     let kind = match error.kind {
-        kind if kind.is_unsent() && outcome.tries.may_have_arrived => Kind::Reset,
+        kind if kind.is_unsent() && outcome.tries.arrived > 0 => Kind::Reset,
         kind => kind,
     };
     outcome.reason = Some(kind.reason());
@@ -217,7 +226,10 @@ pub(super) async fn refuse(
 /// The code that a stream is reset with: what happened to the other leg's, or to the peer itself.
 fn code_of(error: &Error) -> Reason {
     match error.kind {
-        Kind::DownstreamGone | Kind::RequestTimeout => Reason::CANCEL,
+        Kind::DownstreamGone
+        | Kind::RequestTimeout
+        | Kind::IdleTimeout
+        | Kind::MaxStreamDuration => Reason::CANCEL,
         _ => h2::reason_of(error),
     }
 }

@@ -56,12 +56,13 @@ enum State {
 pub(crate) async fn connect<T>(
     io: T,
     idle: Duration,
+    ends: Option<std::time::Instant>,
 ) -> io::Result<(Rc<Connection>, impl Future<Output = ()> + use<T>)>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let (sender, frames) = start(Metered::client(io), ENDS).await.map_err(broken)?;
-    let connection = Connection::new(sender, idle);
+    let connection = Connection::new(sender, idle, ends);
     let driving = Rc::clone(&connection).drive(frames);
     Ok((connection, driving))
 }

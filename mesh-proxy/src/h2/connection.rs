@@ -26,6 +26,7 @@ pub(crate) struct Connection {
     streams: Cell<usize>,
     unused_since: Cell<Instant>,
     idle: Duration,
+    ends: Option<std::time::Instant>,
     /// Streams given up so soon that the peer may not have taken them yet, in order.
     leaving: RefCell<VecDeque<(Instant, Box<dyn Any>)>>,
     left: Notify,
@@ -51,13 +52,18 @@ pub(crate) struct Reserved {
 }
 
 impl Connection {
-    /// A connection that closes after `idle` without a stream.
-    pub(crate) fn new(sender: SendRequest<Bytes>, idle: Duration) -> Rc<Self> {
+    /// A connection that closes after `idle` without a stream, and takes none from `ends` on.
+    pub(crate) fn new(
+        sender: SendRequest<Bytes>,
+        idle: Duration,
+        ends: Option<std::time::Instant>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             sender: RefCell::new(Some(sender)),
             streams: Cell::new(0),
             unused_since: Cell::new(Instant::now()),
             idle,
+            ends,
             leaving: RefCell::default(),
             left: Notify::new(),
         })
@@ -129,7 +135,12 @@ impl Pooled for Connection {
     }
 
     fn retire_idle(&self) {
-        if self.streams.get() == 0 && self.unused_since.get().elapsed() >= self.idle {
+        let is_old = self
+            .ends
+            .is_some_and(|ends| Instant::now().into_std() >= ends);
+        let is_unused =
+            || self.streams.get() == 0 && self.unused_since.get().elapsed() >= self.idle;
+        if is_old || is_unused() {
             self.retire();
         }
     }

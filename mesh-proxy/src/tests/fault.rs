@@ -87,7 +87,7 @@ fn a_delay_counts_towards_the_requests_timeout() {
 #[test]
 fn an_abort_is_retried_by_the_same_proxy_only_if_asked() {
     let app = App::ok();
-    let retry = ", retry: { attempts: 9, \"on\": { status: [\"503\"] } }";
+    let retry = ", retry: { attempts: 9, retryOn: { status: [\"503\"] } }";
     let mesh = Mesh::start(
         &[app.address],
         &policy("abort: { percent: 50, status: 503 }", retry),

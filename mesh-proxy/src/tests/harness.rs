@@ -387,6 +387,11 @@ impl App {
         String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
     }
 
+    /// Connections taken since the last [`App::hang_up`].
+    pub(super) fn connections(&self) -> usize {
+        self.open.lock().unwrap().len()
+    }
+
     /// Closes every connection.
     pub(super) fn hang_up(&self) {
         for stream in self.open.lock().unwrap().drain(..) {

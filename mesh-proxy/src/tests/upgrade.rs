@@ -6,10 +6,10 @@ use std::thread;
 
 use super::harness::{App, Mesh};
 
-const ASK: &str = "GET /feed HTTP/1.1\r\nhost: catalog\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
+pub(super) const ASK: &str = "GET /feed HTTP/1.1\r\nhost: catalog\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n";
 
 /// Answers 101 and sends back what it gets; with its first bytes in the segment of the head.
-fn echo() -> SocketAddr {
+pub(super) fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

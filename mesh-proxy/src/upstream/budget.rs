@@ -40,6 +40,15 @@ impl RetryBudget {
         self.slot(now).exchanges.fetch_add(1, Relaxed);
     }
 
+    /// Counts an exchange that failed as a retry: it repeats another's, made before it came here.
+    pub fn repeated(&self, now: Instant) {
+        let slot = self.slot(now);
+        // It was counted as an exchange at its start, in this slot or one before.
+        let less = |count: u32| count.checked_sub(1);
+        slot.exchanges.fetch_update(Relaxed, Relaxed, less).ok();
+        slot.retries.fetch_add(budget::REPEATED, Relaxed);
+    }
+
     /// Takes a retry from the budget, if one is left.
     pub fn retry(&self, now: Instant) -> bool {
         let slot = self.slot(now);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use tokio::task::JoinSet;
@@ -41,6 +41,8 @@ pub struct Dialled {
     pub place: Place,
     /// Time without a stream after which it is closed.
     pub idle: Duration,
+    /// When it takes no more streams, and closes once those it has end.
+    pub ends: Option<Instant>,
     /// Time allowed to start HTTP/2.
     pub limit: Duration,
 }
@@ -84,13 +86,14 @@ impl Shared {
             stream,
             place,
             idle,
+            ends,
             limit,
         } = dialled;
         let failed = |error: std::io::Error| Failure {
             kind: Kind::ConnectFailed,
             reason: error.to_string(),
         };
-        let starting = tokio::time::timeout(limit, Box::pin(client::connect(stream, idle)));
+        let starting = tokio::time::timeout(limit, Box::pin(client::connect(stream, idle, ends)));
         let started = starting.await.map_err(|_| Failure {
             kind: Kind::ConnectTimeout,
             reason: "HTTP/2 did not start in time".to_owned(),

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::decide::connection::{self, ConnectionDecision, ConnectionFacts};
 use crate::decide::explanation::outcome::{
-    Endpoint, Setting, connect_retry_text, debug, endpoints, percent, refusal_text, setting,
+    Endpoint, Setting, connect_retry_text, debug, duration, endpoints, percent, refusal_text,
+    setting,
 };
 use crate::decide::explanation::{RulePlace, breaker, text};
 use crate::snapshot::{ConnectionTable, DestinationTable};
@@ -70,6 +71,8 @@ pub enum ConnectionResult {
         retry: Setting,
         /// Time to connect.
         connect_timeout: Setting,
+        /// Time without a byte after which it is closed.
+        idle: Setting,
         /// How an endpoint is chosen.
         algorithm: Setting,
         /// What may be in flight at a time.
@@ -135,6 +138,7 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                 backend: forward.backend.name.to_string(),
                 retry: setting(forward.retry, connect_retry_text),
                 connect_timeout: setting(&settings.connect_timeout, debug),
+                idle: setting(&settings.tcp_idle, duration),
                 algorithm: setting(&settings.algorithm, debug),
                 limits: setting(&settings.limits, breaker::limits_text),
                 endpoints: endpoints(&forward.backend.endpoints),
@@ -214,6 +218,7 @@ impl Display for ConnectionOutcome {
                 backend,
                 retry,
                 connect_timeout,
+                idle,
                 algorithm,
                 limits,
                 endpoints,
@@ -222,6 +227,7 @@ impl Display for ConnectionOutcome {
                 let settings = [
                     ("retry", retry),
                     ("connect timeout", connect_timeout),
+                    ("idle", idle),
                     ("algorithm", algorithm),
                     ("limits", limits),
                 ];

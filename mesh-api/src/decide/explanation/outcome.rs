@@ -13,7 +13,7 @@ use crate::decide::{
 };
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
-use crate::model::policy::{Algorithm, RetryMethods, RetryPolicy};
+use crate::model::policy::{Algorithm, Backoff, RetryAfter, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
 use crate::snapshot::{DestinationTable, FaultTable, RuleTable};
 
@@ -93,6 +93,12 @@ pub struct Forward {
     pub request_timeout: Setting,
     /// For one try, to the response's head.
     pub per_try_timeout: Setting,
+    /// Between two bytes.
+    pub stream_idle: Setting,
+    /// For all of it, what it is upgraded to included.
+    pub max_stream_duration: Setting,
+    /// Whether the next hop is told of the request's timeout.
+    pub propagate_deadline: Setting,
     /// Retries.
     pub retry: Setting,
     /// Time to connect.
@@ -103,6 +109,8 @@ pub struct Forward {
     pub pool_idle: Setting,
     /// What may be in flight at a time.
     pub limits: Setting,
+    /// Age from which on a pooled connection carries no further exchange.
+    pub max_connection_age: Setting,
     /// Where it may go.
     pub endpoints: Vec<Endpoint>,
 }
@@ -222,8 +230,6 @@ fn forwarded(
     fields: Fields<'_>,
 ) -> Result {
     let settings = &forward.backend.settings;
-    let duration =
-        |value: &Option<Duration>| value.map_or_else(|| "none".to_owned(), |value| debug(&value));
     let changed = change::fields(&forward.request_headers, bytes(fields));
     let host = forward.host.map(crate::name::Hostname::as_str);
     Result::Forward(Box::new(Forward {
@@ -238,6 +244,9 @@ fn forwarded(
         request_timeout: request_timeout(forward, fields)
             .unwrap_or_else(|| setting(&forward.timeouts.request, duration)),
         per_try_timeout: setting(&forward.timeouts.per_try, duration),
+        stream_idle: setting(&forward.timeouts.stream_idle, duration),
+        max_stream_duration: setting(&forward.timeouts.max_stream_duration, duration),
+        propagate_deadline: setting(&forward.timeouts.propagate_deadline, debug),
         retry: setting(forward.retry, retry_text),
         connect_timeout: setting(&settings.connect_timeout, debug),
         algorithm: setting(&settings.algorithm, |algorithm| match algorithm {
@@ -246,19 +255,31 @@ fn forwarded(
         }),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),
+        max_connection_age: setting(&settings.max_connection_age, duration),
         endpoints: endpoints(&forward.backend.endpoints),
     }))
 }
 
-/// The caller's own limit, where it is less than the policy's.
+/// A limit as text.
+#[expect(clippy::ref_option, reason = "settings hand out references")]
+pub(super) fn duration(value: &Option<Duration>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| debug(&value))
+}
+
+/// The caller's own limit, where it is less than the policy's. One that is a point in time is not told:
+/// here is no clock.
 fn request_timeout(forward: &crate::decide::Forward<'_>, fields: Fields<'_>) -> Option<Setting> {
-    let mut given = fields.0.iter();
-    let given = given.find(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout"))?;
+    let mut own = ["grpc-timeout", deadline::FIELD].into_iter();
+    let (name, given) = own.find_map(|own| {
+        let mut given = fields.0.iter();
+        let given = given.find(|(name, _)| name.eq_ignore_ascii_case(own));
+        given.map(|given| (own, given))
+    })?;
     let asked = deadline::asked(given.1.as_bytes())?;
     let least = deadline::request(forward.timeouts, Some(asked))?;
     (forward.timeouts.request.value != Some(least)).then(|| Setting {
         value: debug(&least),
-        origin: "grpc-timeout of the request".to_owned(),
+        origin: format!("{name} of the request"),
     })
 }
 
@@ -431,11 +452,21 @@ pub(super) fn connect_retry_text(policy: &RetryPolicy) -> String {
         return "none".to_owned();
     }
     format!(
-        "{} more on connect failure; backoff {} to {}",
+        "{} more on connect failure; {}",
         policy.attempts,
-        debug(&policy.backoff.base),
-        debug(&policy.backoff.max),
+        backoff_text(&policy.backoff),
     )
+}
+
+fn backoff_text(backoff: &Backoff) -> String {
+    let (base, max) = (debug(&backoff.base), debug(&backoff.max));
+    let jitter = backoff.jitter.as_str();
+    let least = if backoff.jitter_min.is_zero() {
+        String::new()
+    } else {
+        format!(", at least {:?}", backoff.jitter_min)
+    };
+    format!("backoff {base} to {max}, {jitter} jitter{least}")
 }
 
 fn retry_text(policy: &RetryPolicy) -> String {
@@ -458,6 +489,12 @@ fn retry_text(policy: &RetryPolicy) -> String {
         }
     }));
     on.extend(policy.grpc_codes.iter().map(ToString::to_string));
+    on.extend(
+        policy
+            .response_header
+            .iter()
+            .map(|name| format!("response header {name}")),
+    );
     if policy.attempts == 0 || on.is_empty() {
         return "none".to_owned();
     }
@@ -468,11 +505,14 @@ fn retry_text(policy: &RetryPolicy) -> String {
         RetryMethods::Listed(listed) => listed.join(" "),
     };
     format!(
-        "{} more on {}; {methods} methods; backoff {} to {}; budget {} % or {}/s",
+        "{} more on {}; {methods} methods; {}; {}; budget {} % or {}/s",
         policy.attempts,
         on.join(", "),
-        debug(&policy.backoff.base),
-        debug(&policy.backoff.max),
+        backoff_text(&policy.backoff),
+        match policy.retry_after {
+            RetryAfter::Respect => "Retry-After respected",
+            RetryAfter::Ignore => "Retry-After ignored",
+        },
         policy.budget.percent,
         policy.budget.min_per_second,
     )

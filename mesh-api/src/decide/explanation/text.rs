@@ -139,13 +139,17 @@ impl Display for Forward {
         }
         list(f, &self.response_headers)?;
         pairs(f, self.cors.as_deref().unwrap_or_default())?;
-        let settings: [(&str, &Setting); 6] = [
+        let settings: [(&str, &Setting); 10] = [
             ("request timeout", &self.request_timeout),
             ("per-try timeout", &self.per_try_timeout),
+            ("stream idle", &self.stream_idle),
+            ("max stream duration", &self.max_stream_duration),
+            ("propagate deadline", &self.propagate_deadline),
             ("retry", &self.retry),
             ("connect timeout", &self.connect_timeout),
             ("algorithm", &self.algorithm),
             ("pool idle", &self.pool_idle),
+            ("max connection age", &self.max_connection_age),
         ];
         self::settings(f, &settings)?;
         self::settings(f, &[("limits", &self.limits)])?;

@@ -169,7 +169,7 @@ fn a_grpc_route_stands_before_an_http_route() {
 
 #[test]
 fn policies_reach_rules_of_calls() {
-    let policy = "\n---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: { name: p, namespace: demo }\nspec:\n  targetRefs: [{ group: gateway.networking.k8s.io, kind: GRPCRoute, name: r, sectionName: q }]\n  timeout: { request: 3s, perTry: 1s }\n  retry: { attempts: 4, on: { grpc: [UNAVAILABLE, ABORTED], conditions: [ConnectFailure, RefusedStream] } }\n";
+    let policy = "\n---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: { name: p, namespace: demo }\nspec:\n  targetRefs: [{ group: gateway.networking.k8s.io, kind: GRPCRoute, name: r, sectionName: q }]\n  timeout: { request: 3s, perTry: 1s }\n  retry: { attempts: 4, retryOn: { grpc: [UNAVAILABLE, ABORTED], conditions: [ConnectFailure, RefusedStream] } }\n";
     let catalog = with(&[&route("[{ name: q }, { name: other }]"), policy].concat());
     let seen = seen(&catalog, "demo/catalog:80", "demo");
     let [first, second] = &seen.routes[0].rules[..] else {
@@ -198,8 +198,8 @@ fn policies_reach_rules_of_calls() {
     assert_eq!(
         texts,
         [
-            "spec.retry.on.grpc[0]: \"OK\" is not a gRPC code that means failure (such as UNAVAILABLE)",
-            "spec.retry.on.grpc[1]: \"Unavailable\" is not a gRPC code that means failure (such as UNAVAILABLE)",
+            "spec.retry.retryOn.grpc[0]: \"OK\" is not a gRPC code that means failure (such as UNAVAILABLE)",
+            "spec.retry.retryOn.grpc[1]: \"Unavailable\" is not a gRPC code that means failure (such as UNAVAILABLE)",
         ]
     );
 }

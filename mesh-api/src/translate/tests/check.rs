@@ -159,7 +159,7 @@ fn all_faults_come_at_once() {
 fn what_does_not_work_yet_is_refused_by_name() {
     assert_eq!(
         policy(
-            "timeout: { request: 1s, perTry: 500ms, connect: 1s, idle: 1m }, retry: { attempts: 1, on: { status: [\"502-504\"], conditions: [Reset] }, methods: [PUT], budget: { percent: 50 } }, loadBalancing: { algorithm: RoundRobin }"
+            "timeout: { request: 1s, perTry: 500ms, connect: 1s, idle: 1m }, retry: { attempts: 1, retryOn: { status: [\"502-504\"], conditions: [Reset] }, methods: [PUT], budget: { percent: 50 } }, loadBalancing: { algorithm: RoundRobin }"
         ),
         [""; 0]
     );
@@ -168,20 +168,6 @@ fn what_does_not_work_yet_is_refused_by_name() {
         ("stickiness: {}", "stickiness"),
         ("outlierDetection: {}", "outlierDetection"),
         ("healthCheck: {}", "healthCheck"),
-        ("timeout: { streamIdle: 1s }", "timeout.streamIdle"),
-        (
-            "timeout: { propagateDeadline: true }",
-            "timeout.propagateDeadline",
-        ),
-        (
-            "retry: { on: { responseHeader: x } }",
-            "retry.on.responseHeader",
-        ),
-        (
-            "retry: { backoff: { jitter: Decorrelated } }",
-            "retry.backoff.jitter",
-        ),
-        ("retry: { retryAfter: Respect }", "retry.retryAfter"),
         (
             "loadBalancing: { algorithm: Maglev }",
             "loadBalancing.algorithm",
@@ -229,6 +215,68 @@ fn absurd_limits_are_refused_at_their_field() {
     ] {
         let found = policy(&format!("limits: {{ {limits} }}"));
         assert_eq!(found, [format!("spec.limits.{expected}")]);
+    }
+}
+
+#[test]
+fn timeouts_are_checked() {
+    for section in [
+        "streamIdle: 1s, maxStreamDuration: 1h, maxConnectionAge: 10m, propagateDeadline: true",
+        "streamIdle: 0s, maxStreamDuration: 0s, maxConnectionAge: 0s, propagateDeadline: false",
+    ] {
+        assert_eq!(policy(&format!("timeout: {{ {section} }}")), [""; 0]);
+    }
+    for field in ["streamIdle", "maxStreamDuration", "maxConnectionAge"] {
+        let found = policy(&format!("timeout: {{ {field}: 1d }}"));
+        let expected =
+            format!("spec.timeout.{field}: \"1d\" is not a duration (such as 250ms, 10s or 1h30m)");
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
+fn retries_are_checked() {
+    for sections in [
+        "retry: { retryOn: { responseHeader: x-retry-me, status: [\"500\"] }, retryAfter: Ignore }",
+        "retry: { backoff: { jitter: Decorrelated, base: 10ms, max: 10s }, retryAfter: Respect }",
+        "retry: { backoff: { jitterMin: 25ms } }",
+        "retry: { backoff: { jitter: Equal, base: 1s, max: 1s, jitterMin: 800ms } }",
+        "retry: { backoff: { jitter: None, jitterMin: 0s } }",
+    ] {
+        assert_eq!(policy(sections), [""; 0], "{sections}");
+    }
+    for (section, expected) in [
+        (
+            "on: { status: [\"503\"] }",
+            "on: is called retryOn: kubectl, as YAML 1.1, reads a bare `on` as `true`",
+        ),
+        (
+            "\"true\": { status: [\"503\"] }",
+            "on: is called retryOn: kubectl, as YAML 1.1, reads a bare `on` as `true`",
+        ),
+        (
+            "retryOn: { responseHeader: X-Retry }",
+            "retryOn.responseHeader: \"X-Retry\" is not a header name in lower case",
+        ),
+        (
+            "backoff: { jitterMin: 26ms }",
+            "backoff.jitterMin: is longer than base",
+        ),
+        (
+            "backoff: { jitter: None, jitterMin: 1ms }",
+            "backoff.jitterMin: means nothing where jitter is None",
+        ),
+        (
+            "backoff: { jitter: Decorrelated, jitterMin: 1ms }",
+            "backoff.jitterMin: means nothing: Decorrelated never waits less than base",
+        ),
+        (
+            "backoff: { base: 1s, max: 1ms }",
+            "backoff.max: is shorter than base",
+        ),
+    ] {
+        let found = policy(&format!("retry: {{ {section} }}"));
+        assert_eq!(found, [format!("spec.retry.{expected}")]);
     }
 }
 

@@ -247,10 +247,10 @@ fn policies_reach_routes_of_connections() {
             "spec.timeout.connect: applies to a Service or a Namespace, not to a route; spec.timeout.request: is about requests, which a TCPRoute does not see",
         ),
         (
-            "retry: { methods: Any, on: { status: [\"503\"], conditions: [Reset] } }",
-            "spec.retry.on.status: is about requests, which a TCPRoute does not see; spec.retry.on.conditions: is about requests, which a TCPRoute does not see; spec.retry.methods: is about requests, which a TCPRoute does not see",
+            "retry: { methods: Any, retryOn: { status: [\"503\"], conditions: [Reset] } }",
+            "spec.retry.retryOn.status: is about requests, which a TCPRoute does not see; spec.retry.retryOn.conditions: is about requests, which a TCPRoute does not see; spec.retry.methods: is about requests, which a TCPRoute does not see",
         ),
-        ("retry: { on: { conditions: [ConnectFailure] } }", ""),
+        ("retry: { retryOn: { conditions: [ConnectFailure] } }", ""),
     ] {
         let read = manifest::read("p.yaml", &policy("TCPRoute", body));
         let faults = faults(&read.resources[0].resource);

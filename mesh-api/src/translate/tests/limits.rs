@@ -36,7 +36,7 @@ fn policy(statuses: usize, methods: usize) -> String {
     let letter = |at: usize| char::from(b'A' + u8::try_from(at % 26).unwrap());
     let methods = list(methods, |at| format!("M{}{}", letter(at / 26), letter(at)));
     format!(
-        "\n---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ name: p, namespace: demo }}\nspec: {{ targetRefs: [{{ kind: Service, name: catalog }}], retry: {{ on: {{ status: [{statuses}] }}, methods: [{methods}] }} }}\n"
+        "\n---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ name: p, namespace: demo }}\nspec: {{ targetRefs: [{{ kind: Service, name: catalog }}], retry: {{ retryOn: {{ status: [{statuses}] }}, methods: [{methods}] }} }}\n"
     )
 }
 
@@ -54,7 +54,7 @@ fn what_is_accepted_can_be_decoded() {
         (
             "TrafficPolicy demo/p",
             policy(65, 1),
-            "spec.retry.on.status",
+            "spec.retry.retryOn.status",
         ),
         ("TrafficPolicy demo/p", policy(1, 65), "spec.retry.methods"),
     ] {

@@ -74,8 +74,11 @@ fn setting(scope: &str, name: &str, value: &Value) -> Value {
 }
 
 fn value_text(setting: &str, value: &Value) -> String {
-    let is_time =
-        setting.starts_with("timeout") || matches!(setting, "connectTimeout" | "poolIdle");
+    let is_time = setting.starts_with("timeout")
+        || matches!(
+            setting,
+            "connectTimeout" | "poolIdle" | "tcpIdle" | "maxConnectionAge"
+        );
     match value {
         Value::Null => "none".to_owned(),
         Value::Number(_) if is_time => super::tables::seconds(value),
