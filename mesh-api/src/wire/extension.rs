@@ -45,7 +45,7 @@ pub(super) fn read_narrowing(from: &wire::Narrowing, faults: &mut Faults) -> Opt
 fn read_cookie(from: &wire::CookieMatch, faults: &mut Faults) -> Option<CookieMatch> {
     if from.name.is_empty() || from.name.len() > MAX_TEXT {
         faults.field("name", |f| {
-            f.refuse(format!("has not 1 to {MAX_TEXT} bytes"))
+            f.refuse(format!("has not 1 to {MAX_TEXT} bytes"));
         });
     }
     Some(CookieMatch {
@@ -194,7 +194,7 @@ pub(super) fn read_answer(
     let has_room = status.is_none_or(DirectResponse::may_have_body) || from.body.is_empty();
     if from.body.len() > DirectResponse::MAX_BODY || !has_room {
         faults.field("body", |f| {
-            f.refuse("is larger than an answer of the status may be")
+            f.refuse("is larger than an answer of the status may be");
         });
     }
     let content_type = read::text("contentType", &from.content_type, faults);

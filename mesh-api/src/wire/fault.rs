@@ -166,7 +166,7 @@ fn read_delay(from: &wire::DelayFault, faults: &mut Faults) -> Option<Delay> {
     };
     if least > time.longest() || time.longest() > Fault::MAX_DELAY {
         faults.field("time", |f| {
-            f.refuse("is longer than 1h, or its least above its most")
+            f.refuse("is longer than 1h, or its least above its most");
         });
         return None;
     }

@@ -229,7 +229,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     Action::Redirect(_) if of_calls => rule(&[], &[]).action,
                     other => other,
                 };
-                let action = if index % 7 == 0 {
+                let action = if index.is_multiple_of(7) {
                     extension::answer(index)
                 } else {
                     action

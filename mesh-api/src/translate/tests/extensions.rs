@@ -26,7 +26,8 @@ spec: { status: 503, body: "closed for maintenance" }
 
 /// A route of `catalog` with these rules, one a line.
 fn with_rules(rules: &str) -> Catalog {
-    let rules: String = rules.lines().map(|rule| format!("  - {rule}\n")).collect();
+    let rules: Vec<String> = rules.lines().map(|rule| format!("  - {rule}\n")).collect();
+    let rules = rules.concat();
     catalog(&format!(
         "{BASE}{EXTENSIONS}---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: r, namespace: demo }}\nspec:\n  parentRefs: [{{ group: \"\", kind: Service, name: catalog, port: 80 }}]\n  rules:\n{rules}"
     ))

@@ -102,7 +102,7 @@ fn only_faults_that_the_request_meets_are_told() {
         "delay 10ms to 1s of 12.5 %, 1000 bytes/s of 100 % {}",
         origin(0)
     );
-    assert_eq!(told(&yaml, "GET /a", &[]), [shop.clone()]);
+    assert_eq!(told(&yaml, "GET /a", &[]), std::slice::from_ref(&shop));
     assert_eq!(told(&yaml, "POST /a", &[]), [first.clone(), shop.clone()]);
     assert_eq!(told(&yaml, "GET /", &[("x-chaos", "yes")]), [first, shop]);
 }

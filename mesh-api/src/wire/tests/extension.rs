@@ -20,7 +20,7 @@ pub(super) fn narrowings(number: u32) -> Vec<Narrowing> {
     };
     let one = |at: u32| Narrowing {
         name: format!("demo/n{at}").parse().unwrap(),
-        cookie: (at % 2 == 0).then(|| CookieMatch {
+        cookie: at.is_multiple_of(2).then(|| CookieMatch {
             name: "beta".into(),
             value: value.clone(),
         }),
@@ -43,9 +43,9 @@ pub(super) fn cors(number: u32) -> Option<Cors> {
         ),
     };
     let origins = ["*", "https://*.example:8443", "http://a"];
-    (number % 2 == 0).then(|| Cors {
+    number.is_multiple_of(2).then(|| Cors {
         origins: origins.map(|text| text.parse().unwrap()).into(),
-        credentials: number % 3 == 0,
+        credentials: number.is_multiple_of(3),
         methods: Allowed::Listed(vec!["PUT".into()]),
         headers: names(number % 4),
         expose: names(number % 3),
@@ -54,7 +54,7 @@ pub(super) fn cors(number: u32) -> Option<Cors> {
 }
 
 pub(super) fn answer(number: u32) -> Action {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let reason = format!("RouteMatch demo/r{number} not found");
         return Action::Broken { reason };
     }
@@ -107,14 +107,14 @@ pub(super) fn faults(number: u32) -> Sourced<Vec<Fault>> {
 }
 
 pub(super) fn rewrite(number: u32) -> Option<Rewrite> {
-    (number % 2 == 0).then(|| Rewrite {
+    number.is_multiple_of(2).then(|| Rewrite {
         hostname: Some("own.example".parse().unwrap()),
         path: None,
     })
 }
 
 pub(super) fn redirect(number: u32) -> Option<Redirect> {
-    (number % 3 == 0).then(|| Redirect {
+    number.is_multiple_of(3).then(|| Redirect {
         scheme: None,
         hostname: Some("else.example".parse().unwrap()),
         path: None,
@@ -124,7 +124,7 @@ pub(super) fn redirect(number: u32) -> Option<Redirect> {
 }
 
 pub(super) fn mirrors(number: u32) -> Vec<Mirror> {
-    let target = if number % 2 == 0 {
+    let target = if number.is_multiple_of(2) {
         Target::Backend(number % 3)
     } else {
         let reason = "Service demo/x not found".into();
@@ -139,8 +139,8 @@ pub(super) fn mirrors(number: u32) -> Vec<Mirror> {
 
 pub(super) fn mirroring(number: u32) -> Sourced<Mirroring> {
     Sourced::default_value(Mirroring {
-        status: number % 2 == 0,
-        body_hash: number % 3 == 0,
+        status: number.is_multiple_of(2),
+        body_hash: number.is_multiple_of(3),
         max_concurrent: 1 + number % 100,
         ..Mirroring::default()
     })
