@@ -127,6 +127,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "page",
             "yaml",
             "guide",
+            "binomial",
             "figure",
             "process",
             "tool",
