@@ -16,7 +16,7 @@ const IDLE: u64 = 1000;
 /// Time for buffers to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Time for the memory of a burst to be given back, and how much of what was there before may stay.
-const BACK: Duration = Duration::from_secs(60);
+const BACK: Duration = Duration::from_mins(1);
 const STAYS: u64 = 10;
 /// Bytes of the stream that stalls.
 const STALLED: usize = 200 * 1024 * 1024;

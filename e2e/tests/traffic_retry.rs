@@ -42,7 +42,7 @@ async fn connection_faults_repeat_no_post() -> anyhow::Result<()> {
 #[tokio::test]
 #[ignore = "takes minutes: cargo xtask prove connection_faults"]
 async fn prove_connection_faults_repeat_no_post() -> anyhow::Result<()> {
-    timeout(Duration::from_mins(60), faults(100_000)).await?
+    timeout(Duration::from_hours(1), faults(100_000)).await?
 }
 
 /// Requests per second: fewer where the mesh is not built for speed.

@@ -140,7 +140,7 @@ async fn lateness(
             let error = error.context("the mesh did not answer")?;
             ensure!(error.to_str()?.contains(reason), "{error:?}");
             ensure!(took >= LIMIT, "fired after {took:?}");
-            anyhow::Ok(took - LIMIT)
+            anyhow::Ok(took.saturating_sub(LIMIT))
         });
     }
     sorted(asked).await
@@ -169,7 +169,7 @@ async fn idle(address: SocketAddr, count: u32) -> anyhow::Result<Vec<Duration>> 
             drop(stream.read(&mut [0; 1]).await);
             let took = begun.elapsed();
             ensure!(took >= LIMIT, "closed after {took:?}");
-            anyhow::Ok(took - LIMIT)
+            anyhow::Ok(took.saturating_sub(LIMIT))
         });
     }
     sorted(asked).await

@@ -24,6 +24,10 @@ use crate::resource::{Kind, Labels};
 
 /// A checked resource.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives between a check and the index, which keeps each kind by itself"
+)]
 pub(super) enum Checked {
     /// Mesh-wide settings.
     Mesh(Box<CheckedMesh>),

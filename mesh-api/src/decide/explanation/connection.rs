@@ -61,6 +61,10 @@ pub struct ConnectionOutcome {
 /// What happens to a connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each question of a person"
+)]
 pub enum ConnectionResult {
     /// It goes to a backend.
     #[serde(rename_all = "camelCase")]

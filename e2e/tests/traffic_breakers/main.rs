@@ -1,11 +1,8 @@
 //! Circuit breakers: full backends refuse exactly what is too much, failing endpoints are taken out, and
 //! both come back.
 
-#[path = "traffic_breakers/app.rs"]
 mod app;
-#[path = "traffic_breakers/client.rs"]
 mod client;
-#[path = "traffic_breakers/limits.rs"]
 mod limits;
 
 use std::time::Duration;
