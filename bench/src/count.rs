@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use fastrand::Rng;
-use mesh_api::decide::balance::{self, Members, Standing, Weights};
+use mesh_api::decide::balance::{self, Choice, Members, Standing, Weights};
 use mesh_api::decide::{self, Caller, Decision, Request, Step};
 use mesh_api::explain::Silent;
 use mesh_api::manifest;
@@ -126,6 +126,8 @@ fn decide(times: u64, rules: u32) -> anyhow::Result<()> {
             caller: Caller {
                 namespace: &table.consumer,
                 labels: None,
+                service_account: None,
+                address: None,
             },
         };
         let step = decide::request(&table, black_box(&request), &mut random, &mut Silent);
@@ -182,6 +184,10 @@ impl Members for Healthy {
     fn load(&self, index: usize) -> f64 {
         f64::from(u32::try_from(index).unwrap_or(u32::MAX))
     }
+
+    fn outstanding(&self, index: usize) -> u64 {
+        index as u64
+    }
 }
 
 fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
@@ -190,8 +196,12 @@ fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
     let mut random = Rng::with_seed(1);
     let mut random = Dice(&mut random);
     for turn in 0..times {
-        let (weights, place) = (black_box(&weights), (turn, &mut room));
-        let at = balance::choose(Algorithm::PeakEwma, weights, &Healthy, place, &mut random);
+        let choice = Choice {
+            algorithm: Algorithm::PeakEwma,
+            weights: black_box(&weights),
+            key: None,
+        };
+        let at = balance::choose(&choice, &Healthy, (turn, &mut room), &mut random);
         black_box(at.context("none picked")?);
     }
     Ok(())

@@ -83,6 +83,8 @@ fn decide(
         caller: Caller {
             namespace: &consumer,
             labels: None,
+            service_account: None,
+            address: None,
         },
     };
     Ok(explain(&table, &request, fields))

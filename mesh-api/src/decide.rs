@@ -5,6 +5,7 @@
 //! then [`balance`] picks an endpoint and [`retry`] says whether to try again. May use everything
 //! above it; does no I/O.
 
+pub mod affinity;
 pub mod attempt_count;
 pub mod authorise;
 pub mod balance;
@@ -30,14 +31,18 @@ pub mod target;
 pub mod version;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use affinity::Affinity;
 pub use connection::connection;
 pub use cors::CorsField;
 
+use crate::decide::affinity::Keys;
+use crate::decide::balance::rendezvous::{self, Share};
 use crate::explain::{Note, Recorder};
-use crate::model::backend::Backend;
+use crate::model::affinity::{KeySource, Scope, Stickiness};
 use crate::model::fault::AbortAnswer;
 use crate::model::mirror::Mirroring;
 use crate::model::narrowing::Labels;
@@ -46,8 +51,8 @@ use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
 use crate::model::route::{
     Action, DirectResponse, HeaderChanges, Redirect, Rewrite, Rule, Target, WeightedBackend,
 };
-use crate::name::{Hostname, Namespace};
-use crate::snapshot::{DestinationTable, MatchTable, RuleTable};
+use crate::name::{Hostname, Name, Namespace};
+use crate::snapshot::{BackendTable, DestinationTable, MatchTable, RuleTable, hash};
 
 /// A source of random numbers; the caller owns the seed.
 pub trait Random {
@@ -90,6 +95,10 @@ pub struct Caller<'a> {
     /// What it carries. `None` where that is not known, and where no rule of the destination asks:
     /// see [`DestinationTable::reads_labels`].
     pub labels: Option<&'a Labels>,
+    /// Its service account, where that is known.
+    pub service_account: Option<&'a Name>,
+    /// Its address, where that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// The next step: a decision, or a question only the shell can answer.
@@ -148,7 +157,11 @@ pub struct Forward<'s> {
     /// The rule that matched; `None` where the destination has no routes.
     pub rule: Option<&'s Arc<RuleTable>>,
     /// The backend chosen.
-    pub backend: &'s Arc<Backend>,
+    pub backend: &'s Arc<BackendTable>,
+    /// What keeps its user, if anything does.
+    pub stickiness: Option<&'s Sourced<Stickiness>>,
+    /// What keeps it on an endpoint, and what the client is given for that.
+    pub affinity: Affinity,
     /// Changes to the request's head: the rule's, then the backend's.
     pub request_headers: [&'s HeaderChanges; 2],
     /// Changes to the response's head: the backend's, then the rule's.
@@ -174,7 +187,7 @@ pub struct Forward<'s> {
 #[derive(Clone, Debug)]
 pub struct Mirrors<'s> {
     /// Where they go; empty for most requests.
-    pub backends: Vec<&'s Arc<Backend>>,
+    pub backends: Vec<&'s Arc<BackendTable>>,
     /// How they are made.
     pub settings: &'s Mirroring,
 }
@@ -252,20 +265,36 @@ pub fn request<'s>(
         Ok(injected) => injected,
         Err(abort) => return Step::Done(Decision::Abort(abort)),
     };
+    let mut keys = Keys::new(request);
     let found = match found {
+        Found::Plain => {
+            let settle = |backend: &BackendTable| {
+                let sticky = value_of(destination.stickiness.as_ref());
+                let sticky = sticky.filter(|sticky| sticky.scope == Scope::Endpoint);
+                let sticky = sticky.map(|sticky| (sticky, keys.find_or_make(by(sticky), random)));
+                keys.settle(backend, sticky, random)
+            };
+            return Step::Done(forward_plain(destination, injected, settle));
+        }
         Found::Decided(decision) => return Step::Done(decision),
-        Found::Plain => return Step::Done(forward_plain(destination, injected)),
         Found::Match(found) => found,
     };
-    let weights = found.backends.iter().map(|backend| backend.weight);
-    let chosen = choose(found.table.rule.total_weight, weights, random);
+    let rule = &found.table.rule;
+    let sticky = value_of(rule.rule.stickiness.as_ref());
+    let sticky = sticky.map(|sticky| (sticky, keys.find_or_make(by(sticky), random)));
+    let kept = sticky.and_then(|(_, key)| keep(destination, found.backends, key?));
+    let chosen = kept.or_else(|| {
+        let weights = found.backends.iter().map(|backend| backend.weight);
+        choose(rule.total_weight, weights, random)
+    });
     let Some(chosen) = chosen.and_then(|at| found.backends.get(at)) else {
-        return Step::Done(refuse(Some(&found.table.rule), Refusal::NoBackend));
+        return Step::Done(refuse(Some(rule), Refusal::NoBackend));
     };
     recorder.note(&|| Note::Chose {
         backend: backend_name(destination, &chosen.target),
     });
-    let mut decision = assemble(destination, &found, (chosen, injected), request);
+    let settle = |backend: &BackendTable| keys.settle(backend, sticky, random);
+    let mut decision = assemble(destination, &found, (chosen, injected), request, settle);
     let rule = &found.table.rule.rule;
     if let Decision::Forward(forward) = &mut decision
         && !rule.mirrors.is_empty()
@@ -293,7 +322,8 @@ fn mirrors<'s>(
 }
 
 /// Every decision that [`request`] may come to, with the place of the backend in the rule's list:
-/// one for each backend with a weight, or a single one, without a place, where no choice is made.
+/// one for each backend with a weight, or a single one, without a place, where no choice is made. Where a key makes the
+/// choice, that one alone. A cookie that would be made is not.
 pub fn outcomes<'s>(
     destination: &'s DestinationTable,
     request: &Request<'_>,
@@ -301,22 +331,61 @@ pub fn outcomes<'s>(
 ) -> Vec<(Option<usize>, Decision<'s>)> {
     let injected = Injected::default();
     let found = match find(destination, request, recorder) {
+        Found::Plain => {
+            let sticky = value_of(destination.stickiness.as_ref());
+            let sticky = sticky.map(|sticky| (sticky, affinity::key(by(sticky), request)));
+            let settle = |backend: &BackendTable| affinity::known(request, backend, sticky);
+            return vec![(None, forward_plain(destination, injected, settle))];
+        }
         Found::Decided(decision) => return vec![(None, decision)],
-        Found::Plain => return vec![(None, forward_plain(destination, injected))],
         Found::Match(found) => found,
     };
-    if found.table.rule.total_weight == 0 {
-        let refusal = refuse(Some(&found.table.rule), Refusal::NoBackend);
-        return vec![(None, refusal)];
+    let rule = &found.table.rule;
+    if rule.total_weight == 0 {
+        return vec![(None, refuse(Some(rule), Refusal::NoBackend))];
     }
+    let sticky = value_of(rule.rule.stickiness.as_ref());
+    let sticky = sticky.map(|sticky| (sticky, affinity::key(by(sticky), request)));
+    let kept = sticky.and_then(|(_, key)| keep(destination, found.backends, key?));
     let weighted = found.backends.iter().enumerate();
-    let possible = weighted.filter(|(_, backend)| backend.weight > 0);
+    let possible = weighted.filter(|(at, backend)| match kept {
+        Some(kept) => *at == kept,
+        None => backend.weight > 0,
+    });
+    let settle = |backend: &BackendTable| affinity::known(request, backend, sticky);
     possible
         .map(|(at, chosen)| {
-            let chosen = (chosen, injected);
-            (Some(at), assemble(destination, &found, chosen, request))
+            let decision = assemble(destination, &found, (chosen, injected), request, settle);
+            (Some(at), decision)
         })
         .collect()
+}
+
+fn value_of(from: Option<&Sourced<Stickiness>>) -> Option<&Stickiness> {
+    from.map(|found| &found.value)
+}
+
+fn by(sticky: &Stickiness) -> &[KeySource] {
+    std::slice::from_ref(&sticky.by)
+}
+
+/// The place of the backend that a key belongs to.
+fn keep(destination: &DestinationTable, backends: &[WeightedBackend], key: u64) -> Option<usize> {
+    let share = |(at, backend): (usize, &WeightedBackend)| {
+        let seed = match backend_of(destination, &backend.target) {
+            Ok(found) => found.seed,
+            Err(Refusal::BrokenBackend(reason)) => hash::key(reason.as_bytes()),
+            Err(_) => 0,
+        };
+        // A backend that is named again has a share of its own.
+        let before = backends.iter().take(at);
+        let again = before.filter(|other| other.target == backend.target);
+        Share {
+            seed: seed.wrapping_add(again.count() as u64),
+            weight: backend.weight,
+        }
+    };
+    rendezvous::choose(key, backends.iter().enumerate().map(share))
 }
 
 enum Found<'s> {
@@ -433,7 +502,7 @@ fn choose(
 fn backend_of<'s>(
     destination: &'s DestinationTable,
     target: &'s Target,
-) -> Result<&'s Arc<Backend>, Refusal<'s>> {
+) -> Result<&'s Arc<BackendTable>, Refusal<'s>> {
     let index = match target {
         Target::Broken { reason } => return Err(Refusal::BrokenBackend(reason.into())),
         Target::Backend(index) => usize::try_from(*index).ok(),
@@ -448,6 +517,7 @@ fn assemble<'s>(
     found: &Match<'s>,
     (chosen, injected): (&'s WeightedBackend, Injected),
     request: &Request<'_>,
+    settle: impl FnOnce(&BackendTable) -> Affinity,
 ) -> Decision<'s> {
     let rule = &found.table.rule;
     if let Some(redirect) = &chosen.redirect {
@@ -465,6 +535,8 @@ fn assemble<'s>(
     Decision::Forward(Box::new(Forward {
         rule: Some(rule),
         backend,
+        stickiness: rule.rule.stickiness.as_ref(),
+        affinity: settle(backend),
         request_headers: [&rule.rule.request_headers, &chosen.request_headers],
         response_headers: [&chosen.response_headers, &rule.rule.response_headers],
         target: path.and_then(|path| rewrite::target(path, found.table, request)),
@@ -482,13 +554,19 @@ fn cors_of(rule: &RuleTable, request: &Request<'_>) -> Option<Vec<CorsField>> {
     Some(cors::actual(cors, request))
 }
 
-fn forward_plain(destination: &DestinationTable, injected: Injected) -> Decision<'_> {
+fn forward_plain(
+    destination: &DestinationTable,
+    injected: Injected,
+    settle: impl FnOnce(&BackendTable) -> Affinity,
+) -> Decision<'_> {
     let Some(backend) = destination.backends.first() else {
         return refuse(None, Refusal::NoBackend);
     };
     Decision::Forward(Box::new(Forward {
         rule: None,
         backend,
+        stickiness: destination.stickiness.as_ref(),
+        affinity: settle(backend),
         request_headers: [&NO_CHANGES, &NO_CHANGES],
         response_headers: [&NO_CHANGES, &NO_CHANGES],
         target: None,

@@ -56,7 +56,12 @@
 //!     path: &target.path,
 //!     query: target.query,
 //!     headers: &fields,
-//!     caller: Caller { namespace: &table.consumer, labels: None },
+//!     caller: Caller {
+//!         namespace: &table.consumer,
+//!         labels: None,
+//!         service_account: None,
+//!         address: None,
+//!     },
 //! };
 //! let explained = explain(&table, &request, fields);
 //! assert!(matches!(

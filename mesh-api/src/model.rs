@@ -3,6 +3,7 @@
 //! Every field is of a checked type, so nothing that reads the model checks again. Entries (the unit
 //! on the wire) are built from these types; see [`entry`]. May use `error` and `name`.
 
+pub mod affinity;
 pub mod authorization;
 pub mod backend;
 pub mod breaker;

@@ -95,6 +95,15 @@ checked_text!(
     HeaderValue, is_header_value, "a header value (visible ASCII, inner spaces and tabs, at most 4096 bytes)"
 );
 
+checked_text!(
+    /// A cookie's name: a token (RFC 6265 section 4.1.1).
+    CookieName, is_cookie_name, "a cookie's name (letters, digits and !#$%&'*+-.^_`|~, at most 64)"
+);
+checked_text!(
+    /// The path that a cookie is for (RFC 6265 section 4.1.2.4).
+    CookiePath, is_cookie_path, "a cookie's path (/, then visible ASCII without ';', at most 256)"
+);
+
 fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())
@@ -115,6 +124,16 @@ fn is_trust_domain(text: &str) -> bool {
     let inner =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_');
     (1..=255).contains(&text.len()) && text.bytes().all(inner)
+}
+
+fn is_cookie_name(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(token)
+}
+
+fn is_cookie_path(text: &str) -> bool {
+    let inner = |b: u8| matches!(b, 0x21..=0x7e) && b != b';';
+    text.starts_with('/') && text.len() <= 256 && text.bytes().all(inner)
 }
 
 fn is_header_name(text: &str) -> bool {

@@ -3,6 +3,7 @@
 //! Nothing here is checked beyond its shape; meaning is given by `translate`. May use `error` and
 //! `name`.
 
+pub mod affinity;
 pub mod authorization;
 pub mod breaker;
 pub mod duration;

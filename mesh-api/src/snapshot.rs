@@ -3,17 +3,23 @@
 //! A change of endpoints compiles no route: [`DestinationTable::compile`] reuses what did not
 //! change, and [`Snapshot::apply`] shares every entry it does not touch. May use `model` and `name`.
 
+pub mod backend;
 pub mod connections;
 pub mod faults;
+pub mod hash;
+pub mod maglev;
 pub mod paths;
+pub mod ring;
 pub mod routing;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
 use crate::error::{Faults, Invalid};
+use crate::model::affinity::{Scope, Stickiness};
 use crate::model::backend::Backend;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::entry::{Entry, EntryName};
@@ -21,8 +27,10 @@ use crate::model::inbound::Inbound;
 use crate::model::mesh::MeshFacts;
 use crate::model::origin::Sourced;
 use crate::model::policy::{ExchangeTimeouts, RetryPolicy};
+use crate::model::route::{Action, Target};
 use crate::name::{DestinationName, Namespace, ObjectName};
 
+pub use backend::{BackendTable, KeyTable};
 pub use connections::{ConnectionTable, ConnectionTables};
 pub use faults::FaultTable;
 pub use routing::{Expressions, MatchTable, RouteTable, RoutingTable, RuleTable};
@@ -206,7 +214,7 @@ pub struct DestinationTable {
     /// Its connection routes by server name.
     pub connections: Arc<ConnectionTables>,
     /// Backends; the first is the destination's own. Never empty.
-    pub backends: Vec<Arc<Backend>>,
+    pub backends: Vec<Arc<BackendTable>>,
     /// Timeouts where no rule says otherwise.
     pub timeouts: ExchangeTimeouts,
     /// Retries where no rule says otherwise.
@@ -217,6 +225,8 @@ pub struct DestinationTable {
     pub own_faults: Option<u32>,
     /// A rule or a fault asks for labels of the caller.
     pub reads_labels: bool,
+    /// What keeps a user on an endpoint where no rule says otherwise.
+    pub stickiness: Option<Sourced<Stickiness>>,
 }
 
 impl DestinationTable {
@@ -250,8 +260,11 @@ impl DestinationTable {
         let injected: Vec<_> = lists
             .map(|list| FaultTable::compile(list, &mut faults))
             .collect();
-        let backends = destination.backends.into_iter();
-        let backends = backends.map(|backend| share(backend, previous)).collect();
+        let sticky = sticky(destination.stickiness.as_ref(), routing.as_deref());
+        let backends = destination.backends.into_iter().enumerate();
+        let backends = backends
+            .map(|(at, backend)| share(backend, sticky.contains(&at), previous))
+            .collect();
         match routing {
             Some(routing) if faults.is_empty() => Ok(Self {
                 reads_labels: routing.reads_labels || injected.iter().any(FaultTable::reads_labels),
@@ -266,6 +279,7 @@ impl DestinationTable {
                 backends,
                 timeouts: destination.timeouts,
                 retry: destination.retry,
+                stickiness: destination.stickiness,
             }),
             _ => Err(faults.into_vec()),
         }
@@ -280,11 +294,12 @@ impl DestinationTable {
             addresses: self.addresses.clone(),
             routes: self.routing.routes(),
             connection_routes: self.connections.routes(),
-            backends: self.backends.iter().map(|b| (**b).clone()).collect(),
+            backends: self.backends.iter().map(|b| b.backend.clone()).collect(),
             timeouts: self.timeouts.clone(),
             retry: self.retry.clone(),
             faults: self.faults.iter().map(|list| list.faults.clone()).collect(),
             own_faults: self.own_faults,
+            stickiness: self.stickiness.clone(),
         }
     }
 
@@ -294,11 +309,36 @@ impl DestinationTable {
     }
 }
 
-fn share(backend: Backend, previous: Option<&DestinationTable>) -> Arc<Backend> {
+/// The places of backends whose endpoints keep their users by a rule.
+fn sticky(
+    destination: Option<&Sourced<Stickiness>>,
+    routing: Option<&RoutingTable>,
+) -> BTreeSet<usize> {
+    let keeps = |stickiness: Option<&Sourced<Stickiness>>| {
+        stickiness.is_some_and(|found| found.value.scope == Scope::Endpoint)
+    };
+    let routes = routing.into_iter().flat_map(|routing| &routing.routes);
+    let rules = routes.flat_map(|route| &route.rules);
+    let rules = rules.filter(|table| keeps(table.rule.stickiness.as_ref()));
+    let targets = rules.flat_map(|table| match &table.rule.action {
+        Action::Forward { backends, .. } => backends.as_slice(),
+        Action::Redirect(_) | Action::Respond(_) | Action::Broken { .. } => &[],
+    });
+    let places = targets.filter_map(|backend| match backend.target {
+        Target::Backend(index) => usize::try_from(index).ok(),
+        Target::Broken { .. } => None,
+    });
+    places.chain(keeps(destination).then_some(0)).collect()
+}
+
+fn share(backend: Backend, sticky: bool, previous: Option<&DestinationTable>) -> Arc<BackendTable> {
     let mut held = previous.iter().flat_map(|table| &table.backends);
-    match held.find(|held| held.name == backend.name && ***held == backend) {
+    let is_same = |held: &&Arc<BackendTable>| {
+        held.backend.name == backend.name && held.is_sticky == sticky && held.backend == backend
+    };
+    match held.find(is_same) {
         Some(held) => Arc::clone(held),
-        None => Arc::new(backend),
+        None => Arc::new(BackendTable::new(backend, sticky)),
     }
 }
 

@@ -7,6 +7,7 @@ mod backend;
 mod catalog;
 mod check;
 mod check_authorization;
+mod check_balance;
 mod check_breaker;
 mod check_connection;
 mod check_cors;

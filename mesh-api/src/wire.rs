@@ -9,6 +9,7 @@ pub mod features;
 pub mod generated;
 
 mod address;
+mod affinity;
 mod authorization;
 mod backend;
 mod breaker;

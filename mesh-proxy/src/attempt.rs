@@ -14,12 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mesh_api::decide::deadline::{Bounds, Ending};
 use mesh_api::decide::pushback::{self, Pushback};
 use mesh_api::decide::retry::{self, Failure, Verdict};
-use mesh_api::decide::{CorsField, Injected, Mirrors, attempt_count, grpc};
-use mesh_api::model::backend::Backend;
+use mesh_api::decide::{Affinity, CorsField, Injected, Mirrors, affinity, attempt_count, grpc};
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
-use mesh_api::snapshot::RuleTable;
+use mesh_api::snapshot::{BackendTable, RuleTable};
 
 use self::own::{Own, Words};
 use crate::context::{Context, Reached};
@@ -37,6 +36,8 @@ pub struct Plan<'s> {
     pub rule: Option<&'s Arc<RuleTable>>,
     /// Where to.
     pub group: Rc<Group>,
+    /// What keeps its user on an endpoint, and what the client is given for that.
+    pub affinity: Affinity,
     /// Path and query to send.
     pub target: Cow<'s, str>,
     /// Host to send.
@@ -280,7 +281,7 @@ async fn try_once(
 ) -> Result<Answer, Error> {
     let now = Instant::now();
     plan.check_time(|| now)?;
-    let index = context.pick(&plan.group, &tries.endpoints, now);
+    let index = context.pick(&plan.group, plan.affinity.endpoint, &tries.endpoints, now);
     let endpoints = &plan.group.backend().endpoints;
     let endpoint = index.and_then(|index| Some((index, endpoints.get(index)?)));
     let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
@@ -342,15 +343,16 @@ async fn try_once(
 /// The last try's.
 pub async fn connect(
     context: &Rc<Context>,
-    backend: &Arc<Backend>,
+    backend: &Arc<BackendTable>,
     hint: Hint,
     policy: Option<&RetryPolicy>,
     tries: &mut Tries,
 ) -> Result<Reached, Error> {
     let group = context.group(backend);
     let mut waited = Duration::ZERO;
+    let key = affinity::of_connection(backend, &context.caller());
     loop {
-        let index = context.pick(&group, &tries.endpoints, Instant::now());
+        let index = context.pick(&group, key, &tries.endpoints, Instant::now());
         let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));
         let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         tries.count += 1;

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mesh_api::decide::Caller;
 use mesh_api::error::{Faults, Invalid};
 use mesh_api::name::{Name, ObjectName};
 use mesh_api::pod::Probes;
@@ -115,6 +116,16 @@ pub enum BootstrapError {
 }
 
 impl Bootstrap {
+    /// Its workload as a caller, whose labels its configuration knows.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            namespace: &self.workload.namespace,
+            labels: None,
+            service_account: Some(&self.service_account),
+            address: Some(self.address),
+        }
+    }
+
     /// A bootstrap with defaults, and every folder and socket under `folder`.
     pub fn new(
         workload: ObjectName,

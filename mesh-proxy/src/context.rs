@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use foldhash::HashMap;
-use mesh_api::decide::Random;
 use mesh_api::decide::authorise::{self, Denial};
+use mesh_api::decide::{Caller, Random};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::policy::Budget;
 use mesh_api::name::{DestinationName, Identity, Port, TrustDomain};
-use mesh_api::snapshot::Snapshot;
+use mesh_api::snapshot::{BackendTable, Snapshot};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -222,13 +222,18 @@ impl Context {
         }
     }
 
+    /// Who calls: the local workload.
+    pub fn caller(&self) -> Caller<'_> {
+        self.shared.bootstrap.caller()
+    }
+
     /// Runs `decide` with this worker's random numbers.
     pub fn with_random<R>(&self, decide: impl FnOnce(&mut dyn Random) -> R) -> R {
         decide(&mut Dice(&mut self.random.borrow_mut()))
     }
 
     /// What this worker holds of `backend`.
-    pub fn group(&self, backend: &Arc<Backend>) -> Rc<Group> {
+    pub fn group(&self, backend: &Arc<BackendTable>) -> Rc<Group> {
         self.upstream.borrow_mut().group(backend)
     }
 

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use h2::Reason;
 use mesh_api::decide::Injected;
-use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
+use mesh_api::snapshot::BackendTable;
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
@@ -68,7 +68,7 @@ pub struct Receiving {
     /// What the app says it speaks there.
     pub protocol: Protocol,
     /// The app, as a backend of one endpoint.
-    pub backend: Arc<Backend>,
+    pub backend: Arc<BackendTable>,
     /// The peer, if it proved who it is.
     pub peer: Option<Identity>,
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use mesh_api::model::backend::Backend;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::name::{DestinationName, Identity, ObjectName};
+use mesh_api::snapshot::BackendTable;
 use tokio::io::AsyncWrite;
 
 use crate::attempt::{self, Tries};
@@ -58,7 +58,7 @@ pub struct Facts {
 /// What came of one, for its record.
 #[derive(Default)]
 struct Outcome {
-    backend: Option<Arc<Backend>>,
+    backend: Option<Arc<BackendTable>>,
     endpoint: Option<SocketAddr>,
     attempts: u32,
     reached: bool,
@@ -85,7 +85,7 @@ impl Facts {
 /// Where one cannot be connected to, others are tried as `policy` has it.
 pub async fn connect<T>(
     context: &Rc<Context>,
-    backend: &Arc<Backend>,
+    backend: &Arc<BackendTable>,
     policy: Option<&RetryPolicy>,
     passage: Passage<T>,
 ) where

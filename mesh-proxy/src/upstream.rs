@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::decide::Random;
-use mesh_api::decide::balance::{self, Candidate, Standing};
-use mesh_api::model::backend::Backend;
+use mesh_api::decide::balance::{self, Candidate, Choice, Standing};
+use mesh_api::snapshot::BackendTable;
 
 pub use self::budget::RetryBudget;
 pub use self::connect::{ConnectError, Dialer};
@@ -60,7 +60,6 @@ pub struct Upstream {
     /// By where the backend lies in memory, which it does not leave while its group is kept.
     groups: HashMap<usize, Rc<Group>>,
     seen: u64,
-    turn: u64,
     random: fastrand::Rng,
     /// Kept between picks, so that one allocates nothing.
     room: Vec<Candidate>,
@@ -76,7 +75,6 @@ impl Upstream {
             },
             groups: HashMap::new(),
             seen: 0,
-            turn: 0,
             random: fastrand::Rng::with_seed(seed),
             room: Vec::new(),
         }
@@ -88,7 +86,7 @@ impl Upstream {
     }
 
     /// What the worker holds of `backend`.
-    pub fn group(&mut self, backend: &Arc<Backend>) -> Rc<Group> {
+    pub fn group(&mut self, backend: &Arc<BackendTable>) -> Rc<Group> {
         self.forget_gone();
         let place = Arc::as_ptr(backend) as usize;
         if let Some(group) = self.groups.get(&place) {
@@ -97,7 +95,7 @@ impl Upstream {
         if self.groups.len() >= MAX_GROUPS {
             self.evict();
         }
-        let group = Rc::new(Group::new(Arc::clone(backend)));
+        let group = Rc::new(Group::new(Arc::clone(backend), self.random.u64(..)));
         if self.groups.len() < MAX_GROUPS {
             self.groups.insert(place, Rc::clone(&group));
         }
@@ -110,19 +108,31 @@ impl Upstream {
     }
 
     /// Chooses an endpoint of a backend for an attempt, by the rules of [`balance::choose`]: its index.
-    pub fn pick(&mut self, group: &Group, tried: &[SocketAddr], now: Instant) -> Option<usize> {
-        let turn = self.turn;
-        self.turn = turn.wrapping_add(1);
+    pub fn pick(
+        &mut self,
+        group: &Group,
+        key: Option<u64>,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Option<usize> {
         let members = Members {
             book: &self.book,
             group,
             tried,
             now,
         };
-        let algorithm = group.backend.settings.algorithm.value;
-        let place = (turn, &mut self.room);
-        let dice = &mut Dice(&mut self.random);
-        balance::choose(algorithm, &group.weights, &members, place, dice)
+        let keys = if group.goes_by_key {
+            group.backend.keys.as_ref()
+        } else {
+            None
+        };
+        let choice = Choice {
+            algorithm: group.algorithm,
+            weights: &group.weights,
+            key: keys.zip(key),
+        };
+        let place = (group.next_turn(), &mut self.room);
+        balance::choose(&choice, &members, place, &mut Dice(&mut self.random))
     }
 
     /// Whether an endpoint is left that was neither tried nor failed to be connected to lately.
@@ -238,6 +248,10 @@ impl balance::Members for Members<'_> {
 
     fn load(&self, index: usize) -> f64 {
         self.book.known(self.group, index).load(self.now)
+    }
+
+    fn outstanding(&self, index: usize) -> u64 {
+        self.book.known(self.group, index).state.outstanding()
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use mesh_api::model::mirror::Mirroring;
 use mesh_api::model::policy::{
-    Algorithm, BackendSettings, DEFAULTS, ExchangeTimeouts, Jitter, MutualTls, RetryMethods,
-    RetryPolicy,
+    BackendSettings, DEFAULTS, ExchangeTimeouts, Jitter, MutualTls, RetryMethods, RetryPolicy,
 };
 
 const CALLER: &str = "the dialled Service";
@@ -79,7 +78,7 @@ fn times() -> Vec<Row> {
         ),
         (
             "load balancing",
-            algorithm(backend.algorithm.value).to_owned(),
+            backend.algorithm.value.as_str().to_owned(),
             BACKEND,
         ),
         (
@@ -239,13 +238,6 @@ fn retries(retry: &RetryPolicy) -> Vec<Row> {
             CALLER,
         ),
     ]
-}
-
-fn algorithm(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::PeakEwma => "peak EWMA",
-        Algorithm::RoundRobin => "round robin",
-    }
 }
 
 /// In its largest whole unit.

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use crate::decide::{Random, Refusal, Step, backend_name, backend_of, choose};
 use crate::explain::{Note, Recorder};
-use crate::model::backend::Backend;
 use crate::model::connection::ConnectionBackend;
 use crate::model::origin::Sourced;
 use crate::model::policy::RetryPolicy;
-use crate::snapshot::{ConnectionTable, DestinationTable};
+use crate::snapshot::{BackendTable, ConnectionTable, DestinationTable};
 
 /// What is known of a connection before it is forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub struct ForwardConnection<'s> {
     /// The route that took it; `None` where the destination has no connection routes.
     pub route: Option<&'s Arc<ConnectionTable>>,
     /// The backend chosen; its settings say how long to connect.
-    pub backend: &'s Arc<Backend>,
+    pub backend: &'s Arc<BackendTable>,
     /// How often another endpoint is tried: see [`retry`](crate::decide::retry), which takes a failed
     /// connect as [`Failure::Unsent`](crate::decide::retry::Failure::Unsent).
     pub retry: &'s Sourced<RetryPolicy>,

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod connection;
+mod kept;
 mod outcome;
 mod text;
 
@@ -136,9 +137,10 @@ pub fn explain(
         match_index: table.index,
         conditions: conditions(table),
     });
+    let count = decided.len();
     let outcomes = decided
         .into_iter()
-        .map(|(at, decision)| outcome::describe(at, &decision, &request, fields))
+        .map(|(at, decision)| outcome::describe((at, count), &decision, &request, fields))
         .collect();
     Explanation {
         destination: destination.name.to_string(),

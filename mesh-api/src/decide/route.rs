@@ -239,7 +239,7 @@ fn fits(condition: &TextMatch, regex: Option<&Option<Regex>>, value: Option<&[u8
 }
 
 /// The value of all fields of a name; it allocates only where there are several.
-fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>> {
+pub(super) fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>> {
     let mut value: Option<Cow<'a, [u8]>> = None;
     headers.each(name, &mut |next| match &mut value {
         None => value = Some(Cow::Borrowed(next)),
@@ -253,7 +253,7 @@ fn joined<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<Cow<'a, [u8]>
 }
 
 /// The first value of a query parameter; one without `=` is empty.
-fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+pub(super) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
     let mut pairs = query?
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));

@@ -1,12 +1,13 @@
 //! Requests and what is decided on them.
 
+mod affinity;
 mod calls;
 mod paths;
 
 use super::explanation::{Explanation, Fields, Result as Outcome, explain};
 use super::*;
 use crate::explain::{Silent, Trace};
-use crate::model::backend::{Endpoint, Transport};
+use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::destination::{Destination, Protocol};
 use crate::model::grpc::CallMatch;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
@@ -101,6 +102,7 @@ pub(crate) fn rule(matches: &[&str], weights: &[(u32, u32)]) -> Rule {
         faults: None,
         mirrors: Vec::new(),
         mirroring: Sourced::default(),
+        stickiness: None,
     }
 }
 
@@ -155,6 +157,7 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
         retry: Sourced::default(),
         faults: Vec::new(),
         own_faults: None,
+        stickiness: None,
     }
 }
 
@@ -182,6 +185,8 @@ pub(crate) fn with_request<T>(
         caller: Caller {
             namespace: &"demo".parse().unwrap(),
             labels: None,
+            service_account: None,
+            address: None,
         },
     };
     check(&request, fields)

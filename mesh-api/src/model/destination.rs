@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::model::affinity::Stickiness;
 use crate::model::backend::Backend;
 use crate::model::connection::ConnectionRoute;
 use crate::model::fault::Fault;
@@ -36,6 +37,8 @@ pub struct Destination {
     pub faults: Vec<Sourced<Vec<Fault>>>,
     /// Which of them is in force where no rule decides; `None` injects nothing.
     pub own_faults: Option<u32>,
+    /// What keeps a user on an endpoint where no rule says otherwise.
+    pub stickiness: Option<Sourced<Stickiness>>,
 }
 
 /// What is spoken on a port (`appProtocol`, then port-name prefixes, then detection).

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::affinity::KeySource;
 use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
@@ -207,8 +208,35 @@ pub enum Algorithm {
     /// Two random choices, the one with less expected delay (peak EWMA of latency × outstanding).
     #[default]
     PeakEwma,
+    /// Two random choices, the one with fewer exchanges outstanding.
+    LeastRequest,
     /// In turn.
     RoundRobin,
+    /// Any, by weight.
+    Random,
+    /// By a hash ring.
+    RingHash,
+    /// By a Maglev table.
+    Maglev,
+}
+
+impl Algorithm {
+    /// As a policy says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PeakEwma => "PeakEwma",
+            Self::LeastRequest => "LeastRequest",
+            Self::RoundRobin => "RoundRobin",
+            Self::Random => "Random",
+            Self::RingHash => "RingHash",
+            Self::Maglev => "Maglev",
+        }
+    }
+
+    /// Whether a key of the request picks the endpoint.
+    pub fn goes_by_key(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
 }
 
 /// Settings of a backend: how its endpoints are reached.
@@ -218,6 +246,8 @@ pub struct BackendSettings {
     pub connect_timeout: Sourced<Duration>,
     /// How an endpoint is chosen.
     pub algorithm: Sourced<Algorithm>,
+    /// What of a request picks the endpoint, of algorithms that go by it: the first that is present.
+    pub hash_on: Sourced<Vec<KeySource>>,
     /// Idle time after which a pooled HTTP connection is closed.
     pub pool_idle: Sourced<Duration>,
     /// Bounds on what is in flight.
@@ -233,6 +263,7 @@ impl Default for BackendSettings {
         Self {
             connect_timeout: Sourced::default_value(DEFAULTS.connect_timeout),
             algorithm: Sourced::default(),
+            hash_on: Sourced::default(),
             pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
             limits: Sourced::default(),
             tcp_idle: Sourced::default(),

@@ -2,6 +2,7 @@
 //!
 //! A gRPC call is a request for the path `/service/method`, so that one decision serves both.
 
+use crate::model::affinity::Stickiness;
 use crate::model::cors::Cors;
 use crate::model::mirror::{Mirror, Mirroring};
 use crate::model::narrowing::Narrowing;
@@ -72,6 +73,8 @@ pub struct Rule {
     pub mirrors: Vec<Mirror>,
     /// How copies are made, where there are any.
     pub mirroring: Sourced<Mirroring>,
+    /// What keeps a user on one of the backends; `None`: nothing does.
+    pub stickiness: Option<Sourced<Stickiness>>,
 }
 
 /// What a rule does.

@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::resource::affinity::{KeyField, StickinessSection};
 use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
 use crate::resource::fault::{FaultField, MirrorField};
@@ -31,7 +32,7 @@ pub struct TrafficPolicySpec {
     pub load_balancing: Option<LoadBalancingSection>,
     /// Keeps a user on a backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stickiness: Option<serde_json::Value>,
+    pub stickiness: Option<StickinessSection>,
     /// Bounds on what is in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSection>,
@@ -82,7 +83,7 @@ pub struct TrafficSections {
     pub load_balancing: Option<LoadBalancingSection>,
     /// Keeps a user on a backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stickiness: Option<serde_json::Value>,
+    pub stickiness: Option<StickinessSection>,
     /// Bounds on what is in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSection>,
@@ -278,9 +279,11 @@ pub struct LoadBalancingSection {
     /// `PeakEwma` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<AlgorithmField>,
-    /// What of the request picks the endpoint.
+    /// What of the request picks the endpoint, with `RingHash` and `Maglev`, which need it: the first that is
+    /// present; any endpoint where none is. At most 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash_on: Option<serde_json::Value>,
+    #[schemars(length(min = 1, max = 8))]
+    pub hash_on: Option<Vec<KeyField>>,
     /// How long a new endpoint gets less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Duration>,
@@ -296,14 +299,14 @@ pub struct LoadBalancingSection {
 pub enum AlgorithmField {
     /// Two random choices, the one with less expected delay.
     PeakEwma,
-    /// The one with fewer requests in flight.
+    /// Two random choices, the one with fewer requests in flight.
     LeastRequest,
     /// In turn.
     RoundRobin,
-    /// Any.
+    /// Any, by weight.
     Random,
-    /// By a hash ring.
+    /// By `hashOn` and a hash ring.
     RingHash,
-    /// By a Maglev table.
+    /// By `hashOn` and a Maglev table.
     Maglev,
 }

@@ -211,6 +211,7 @@ fn refuse_request_settings(policy: &TrafficPolicy, kind: Kind, faults: &mut Faul
         (&["retry", "maxBodyBytes"], retry.max_body_bytes.is_some()),
         (&["fault"], policy.spec.fault.is_some()),
         (&["mirror"], policy.spec.mirror.is_some()),
+        (&["stickiness"], policy.spec.stickiness.is_some()),
     ] {
         if is_set {
             refuse_at(path, &reason, faults);

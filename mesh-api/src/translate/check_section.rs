@@ -6,17 +6,16 @@ use std::time::Duration;
 use crate::error::Faults;
 use crate::model::grpc::GrpcCode;
 use crate::model::policy::{
-    Algorithm, Backoff, Budget, Conditions, Jitter, RetryAfter, RetryMethods, RetryPolicy,
-    StatusRange,
+    Backoff, Budget, Conditions, Jitter, RetryAfter, RetryMethods, RetryPolicy, StatusRange,
 };
 use crate::name::HeaderName;
 use crate::resource::duration::Duration as DurationField;
 use crate::resource::traffic::{
-    AlgorithmField, BackoffField, BudgetField, JitterField, LoadBalancingSection,
-    RetryAfter as RetryAfterField, RetryCondition, RetryMethodsField, RetryOn, RetrySection,
-    TimeoutSection, TrafficSections,
+    BackoffField, BudgetField, JitterField, RetryAfter as RetryAfterField, RetryCondition,
+    RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
 use crate::translate::check::not_yet;
+use crate::translate::check_balance;
 use crate::translate::check_breaker;
 use crate::translate::check_fault::faults_of;
 use crate::translate::check_mirror;
@@ -51,8 +50,15 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         retry: retry
             .as_ref()
             .map(|section| faults.field("retry", |faults| retries(section, faults))),
-        algorithm: load_balancing.as_ref().map(|section| {
-            faults.field("loadBalancing", |faults| load_balancing_of(section, faults))
+        load_balancing: load_balancing.as_ref().map(|section| {
+            faults.field("loadBalancing", |faults| {
+                check_balance::load_balancing(section, faults)
+            })
+        }),
+        stickiness: stickiness.as_ref().and_then(|section| {
+            faults.field("stickiness", |faults| {
+                check_balance::stickiness(section, faults)
+            })
         }),
         limits: limits
             .as_ref()
@@ -65,7 +71,6 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
             .map(|section| faults.field("mirror", |faults| check_mirror::section(section, faults))),
     };
     for (field, section) in [
-        ("stickiness", stickiness),
         ("outlierDetection", outlier_detection),
         ("healthCheck", health_check),
     ] {
@@ -347,21 +352,5 @@ fn budget(field: Option<&BudgetField>, faults: &mut Faults) -> Budget {
             .unwrap_or(default.percent),
         min_per_second: field.min_per_second.unwrap_or(default.min_per_second),
         window: positive("window", field.window.as_ref(), faults).unwrap_or(default.window),
-    }
-}
-
-fn load_balancing_of(section: &LoadBalancingSection, faults: &mut Faults) -> Algorithm {
-    not_yet(faults, "hashOn", section.hash_on.is_some());
-    not_yet(faults, "slowStart", section.slow_start.is_some());
-    not_yet(faults, "locality", section.locality.is_some());
-    match section.algorithm {
-        None | Some(AlgorithmField::PeakEwma) => Algorithm::PeakEwma,
-        Some(AlgorithmField::RoundRobin) => Algorithm::RoundRobin,
-        Some(other) => {
-            faults.field("algorithm", |faults| {
-                faults.refuse(format!("{other:?} is not supported yet"));
-            });
-            Algorithm::PeakEwma
-        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::civil::Date;
 
+use crate::model::affinity::{KeySource, Stickiness};
 use crate::model::authorization::{Action, AuthorizationRule};
 use crate::model::breaker::Limits;
 use crate::model::cors::Cors;
@@ -336,14 +337,25 @@ pub(super) struct Sections {
     pub(super) timeout: Option<Timeouts>,
     /// Retries, every field filled in.
     pub(super) retry: Option<RetryPolicy>,
-    /// How an endpoint is chosen.
-    pub(super) algorithm: Option<Algorithm>,
+    /// How an endpoint is chosen, every field filled in.
+    pub(super) load_balancing: Option<LoadBalancing>,
+    /// What keeps a user on a backend.
+    pub(super) stickiness: Option<Stickiness>,
     /// Bounds on what is in flight.
     pub(super) limits: Option<Limits>,
     /// Injected faults.
     pub(super) fault: Option<Vec<Fault>>,
     /// How copies are made.
     pub(super) mirror: Option<Mirroring>,
+}
+
+/// The `loadBalancing` section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct LoadBalancing {
+    /// By what.
+    pub(super) algorithm: Algorithm,
+    /// What of a request picks the endpoint.
+    pub(super) hash_on: Vec<KeySource>,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

@@ -64,6 +64,7 @@ pub(super) fn destination(
             .filter(|list| !list.value.is_empty())
             .into_iter()
             .collect(),
+        stickiness: None,
     })
 }
 

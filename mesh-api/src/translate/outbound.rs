@@ -61,6 +61,7 @@ pub(super) fn destination(
         retry,
         faults: closure.faults,
         own_faults,
+        stickiness: settings::stickiness(view.index, name, port, None),
     })
 }
 
@@ -192,6 +193,7 @@ impl<'v, 'a> Closure<'v, 'a> {
                     share: mirror.share,
                 })
                 .collect(),
+            stickiness: settings::stickiness(self.view.index, &self.name, port, Some(&at)),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Of two policies at one level the older wins, then the first by name; the other is `Conflicted`.
 
+use crate::model::affinity::Stickiness;
 use crate::model::fault::Fault;
 use crate::model::mirror::Mirroring;
 use crate::model::origin::{Origin, Sourced};
@@ -21,16 +22,18 @@ pub(super) enum Section {
     Limits,
     Fault,
     Mirror,
+    Stickiness,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Timeout,
         Self::Retry,
         Self::LoadBalancing,
         Self::Limits,
         Self::Fault,
         Self::Mirror,
+        Self::Stickiness,
     ];
 
     pub(super) fn field(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Section {
             Self::Limits => "limits",
             Self::Fault => "fault",
             Self::Mirror => "mirror",
+            Self::Stickiness => "stickiness",
         }
     }
 
@@ -48,7 +52,8 @@ impl Section {
         match self {
             Self::Timeout => sections.timeout.is_some(),
             Self::Retry => sections.retry.is_some(),
-            Self::LoadBalancing => sections.algorithm.is_some(),
+            Self::LoadBalancing => sections.load_balancing.is_some(),
+            Self::Stickiness => sections.stickiness.is_some(),
             Self::Limits => sections.limits.is_some(),
             Self::Fault => sections.fault.is_some(),
             Self::Mirror => sections.mirror.is_some(),
@@ -114,9 +119,14 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
         }
     }
     if let Some(found) = find(index, levels, Section::LoadBalancing)
-        && let Some(algorithm) = found.sections.algorithm
+        && let Some(section) = &found.sections.load_balancing
     {
-        settings.algorithm = Sourced::new(algorithm, found.origin("loadBalancing.algorithm"));
+        settings.algorithm =
+            Sourced::new(section.algorithm, found.origin("loadBalancing.algorithm"));
+        if !section.hash_on.is_empty() {
+            let hash_on = section.hash_on.clone();
+            settings.hash_on = Sourced::new(hash_on, found.origin("loadBalancing.hashOn"));
+        }
     }
     if let Some(found) = find(index, levels, Section::Limits)
         && let Some(limits) = found.sections.limits
@@ -153,6 +163,20 @@ pub(super) fn exchange(
         }
     }
     (timeouts, retry)
+}
+
+/// What keeps users of a destination, for a rule or where no rule matched.
+pub(super) fn stickiness(
+    index: &Index,
+    name: &DestinationName,
+    port: &ServicePort,
+    rule: Option<&RuleAt<'_>>,
+) -> Option<Sourced<Stickiness>> {
+    let mut levels = rule.map_or_else(Vec::new, route_levels);
+    levels.extend(service_levels(name, port));
+    let found = find(index, &levels, Section::Stickiness)?;
+    let stickiness = found.sections.stickiness.clone()?;
+    Some(Sourced::new(stickiness, found.origin("stickiness")))
 }
 
 /// The timeouts and retries of exchanges with an endpoint that is no Service's.

@@ -5,22 +5,18 @@ use std::time::Duration;
 use crate::error::Faults;
 use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::destination::Protocol;
-use crate::model::policy::{Algorithm, BackendSettings};
+use crate::model::policy::BackendSettings;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{breaker, destination, read};
+use crate::wire::{affinity, breaker, destination, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
-    let algorithm = match settings.algorithm.value {
-        Algorithm::PeakEwma => wire::Algorithm::PeakEwma,
-        Algorithm::RoundRobin => wire::Algorithm::RoundRobin,
-    };
     wire::Backend {
         name: from.name.to_string(),
         connect_timeout_nanos: read::nanos(settings.connect_timeout.value),
         connect_timeout_origin: read::write_origin(&settings.connect_timeout.origin),
-        algorithm: algorithm.into(),
+        algorithm: affinity::write_algorithm(settings.algorithm.value).into(),
         algorithm_origin: read::write_origin(&settings.algorithm.origin),
         pool_idle_nanos: read::nanos(settings.pool_idle.value),
         pool_idle_origin: read::write_origin(&settings.pool_idle.origin),
@@ -31,6 +27,13 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         endpoints: from.endpoints.iter().map(write_endpoint).collect(),
         protocol: destination::write_protocol(from.protocol).into(),
         limits: breaker::write_limits(&settings.limits),
+        hash_on: settings
+            .hash_on
+            .value
+            .iter()
+            .map(affinity::write_source)
+            .collect(),
+        hash_on_origin: read::write_origin(&settings.hash_on.origin),
     }
 }
 
@@ -39,13 +42,17 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
     let connect = duration("connectTimeout", from.connect_timeout_nanos, faults);
     let origin = from.connect_timeout_origin.as_ref();
     let connect_timeout = read::sourced(connect, "connectTimeoutOrigin", origin, faults);
-    let algorithm = read::choice("algorithm", from.algorithm, faults, |value| match value {
-        wire::Algorithm::Unspecified => None,
-        wire::Algorithm::PeakEwma => Some(Algorithm::PeakEwma),
-        wire::Algorithm::RoundRobin => Some(Algorithm::RoundRobin),
-    });
+    let algorithm = read::choice(
+        "algorithm",
+        from.algorithm,
+        faults,
+        affinity::read_algorithm,
+    );
     let origin = from.algorithm_origin.as_ref();
     let algorithm = read::sourced(algorithm, "algorithmOrigin", origin, faults);
+    let hash_on = affinity::read_sources("hashOn", &from.hash_on, faults);
+    let origin = from.hash_on_origin.as_ref();
+    let hash_on = read::sourced(hash_on, "hashOnOrigin", origin, faults);
     let idle = duration("poolIdle", from.pool_idle_nanos, faults);
     let pool_idle = read::sourced(
         idle,
@@ -82,6 +89,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         settings: BackendSettings {
             connect_timeout: connect_timeout?,
             algorithm: algorithm?,
+            hash_on: hash_on?,
             pool_idle: pool_idle?,
             limits: limits?,
             tcp_idle: tcp_idle?,

@@ -6,7 +6,7 @@ use crate::error::Faults;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::path::{PathMatch, TextMatch};
 use crate::wire::generated as wire;
-use crate::wire::{backend, connection, fault, policy, read, route};
+use crate::wire::{affinity, backend, connection, fault, policy, read, route};
 
 pub(super) fn write(from: &Destination) -> wire::Destination {
     wire::Destination {
@@ -25,6 +25,7 @@ pub(super) fn write(from: &Destination) -> wire::Destination {
         retry: Some(policy::write_retry(&from.retry)),
         faults: from.faults.iter().map(fault::write).collect(),
         own_faults: from.own_faults,
+        stickiness: affinity::write(from.stickiness.as_ref()),
     }
 }
 
@@ -60,6 +61,7 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
     let timeouts = policy::read_timeouts(from.timeouts.as_ref(), faults);
     let retry = policy::read_retry(from.retry.as_ref(), faults);
     let injected = read::list("faults", &from.faults, MAX_LISTS, faults, fault::read);
+    let stickiness = affinity::read(from.stickiness.as_ref(), faults);
     let read = Destination {
         name: name?,
         consumer: consumer?,
@@ -72,6 +74,7 @@ pub(super) fn read(from: &wire::Destination, faults: &mut Faults) -> Option<Dest
         retry: retry?,
         faults: injected?,
         own_faults: from.own_faults,
+        stickiness: stickiness?,
     };
     check_faults(&read, faults);
     check_backends(&read, faults);

@@ -24,17 +24,22 @@ pub const KNOWN: &[&str] = &[
     GRPC_ROUTE,
     HTTP_ROUTE,
     INBOUND,
+    LEAST_REQUEST,
     LIMITS,
+    MAGLEV,
     MIRROR,
     PEAK_EWMA,
+    RANDOM,
     REDIRECT,
     REGULAR_EXPRESSION,
     RETRY_HEADER,
     RETRY_JITTER,
     RETRY_POLICY,
     REWRITE,
+    RING_HASH,
     ROUND_ROBIN,
     ROUTE_MATCH,
+    STICKINESS,
     STREAM_TIMEOUT,
     TCP_IDLE,
     TCP_ROUTE,
@@ -54,17 +59,22 @@ const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
 const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
+const LEAST_REQUEST: &str = "least-request";
 const LIMITS: &str = "limits";
+const MAGLEV: &str = "maglev";
 const MIRROR: &str = "mirror";
 const PEAK_EWMA: &str = "peak-ewma";
+const RANDOM: &str = "random";
 const REDIRECT: &str = "redirect";
 const REGULAR_EXPRESSION: &str = "regular-expression";
 const RETRY_HEADER: &str = "retry-header";
 const RETRY_JITTER: &str = "retry-jitter";
 const RETRY_POLICY: &str = "retry-policy";
 const REWRITE: &str = "rewrite";
+const RING_HASH: &str = "ring-hash";
 const ROUND_ROBIN: &str = "round-robin";
 const ROUTE_MATCH: &str = "route-match";
+const STICKINESS: &str = "stickiness";
 const STREAM_TIMEOUT: &str = "stream-timeout";
 const TCP_IDLE: &str = "tcp-idle";
 const TCP_ROUTE: &str = "tcp-route";
@@ -95,10 +105,15 @@ pub fn missing_features(features: &[String]) -> Vec<String> {
 
 fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>) {
     needed.extend(retry(&destination.retry.value));
+    needed.extend(destination.stickiness.as_ref().map(|_| STICKINESS));
     for backend in &destination.backends {
         needed.insert(match backend.settings.algorithm.value {
             Algorithm::PeakEwma => PEAK_EWMA,
+            Algorithm::LeastRequest => LEAST_REQUEST,
             Algorithm::RoundRobin => ROUND_ROBIN,
+            Algorithm::Random => RANDOM,
+            Algorithm::RingHash => RING_HASH,
+            Algorithm::Maglev => MAGLEV,
         });
         let settings = &backend.settings;
         needed.extend(settings.max_connection_age.value.map(|_| CONNECTION_AGE));
@@ -127,6 +142,7 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
 }
 
 fn of_rule(rule: &Rule, needed: &mut BTreeSet<&'static str>) {
+    needed.extend(rule.stickiness.as_ref().map(|_| STICKINESS));
     match &rule.action {
         Action::Redirect(_) => {
             needed.insert(REDIRECT);

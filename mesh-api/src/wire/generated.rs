@@ -311,6 +311,8 @@ pub struct Destination {
     /// in force where no rule decides
     #[prost(uint32, optional, tag = "21")]
     pub own_faults: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "30")]
+    pub stickiness: ::core::option::Option<Stickiness>,
 }
 /// Faults that are injected, and the field that lists them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -447,6 +449,9 @@ pub struct Rule {
     /// absent: the defaults
     #[prost(message, optional, tag = "26")]
     pub mirroring: ::core::option::Option<Mirroring>,
+    /// absent: nothing keeps a user
+    #[prost(message, optional, tag = "30")]
+    pub stickiness: ::core::option::Option<Stickiness>,
     #[prost(oneof = "rule::Action", tags = "6, 7, 22, 23")]
     pub action: ::core::option::Option<rule::Action>,
 }
@@ -832,6 +837,56 @@ pub struct StatusRange {
     #[prost(uint32, tag = "2")]
     pub to: u32,
 }
+/// A part of a request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeySource {
+    #[prost(oneof = "key_source::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<key_source::Kind>,
+}
+/// Nested message and enum types in `KeySource`.
+pub mod key_source {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(string, tag = "1")]
+        Header(::prost::alloc::string::String),
+        #[prost(message, tag = "2")]
+        Cookie(super::Cookie),
+        #[prost(string, tag = "3")]
+        Query(::prost::alloc::string::String),
+        #[prost(enumeration = "super::CallerPart", tag = "4")]
+        Caller(i32),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cookie {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// absent: none is made
+    #[prost(message, optional, tag = "2")]
+    pub issue: ::core::option::Option<CookieTerms>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CookieTerms {
+    #[prost(uint64, optional, tag = "1")]
+    pub ttl_seconds: ::core::option::Option<u64>,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(enumeration = "SameSite", tag = "3")]
+    pub same_site: i32,
+    #[prost(bool, tag = "4")]
+    pub secure: bool,
+}
+/// What keeps a user on a backend of a rule.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stickiness {
+    #[prost(message, optional, tag = "1")]
+    pub by: ::core::option::Option<KeySource>,
+    /// on an endpoint as well
+    #[prost(bool, tag = "2")]
+    pub endpoints: bool,
+    #[prost(message, optional, tag = "3")]
+    pub origin: ::core::option::Option<Origin>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Backend {
     #[prost(string, tag = "1")]
@@ -864,6 +919,10 @@ pub struct Backend {
     /// absent: the defaults
     #[prost(message, optional, tag = "20")]
     pub limits: ::core::option::Option<Limits>,
+    #[prost(message, repeated, tag = "30")]
+    pub hash_on: ::prost::alloc::vec::Vec<KeySource>,
+    #[prost(message, optional, tag = "31")]
+    pub hash_on_origin: ::core::option::Option<Origin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -1148,6 +1207,10 @@ pub enum Algorithm {
     Unspecified = 0,
     PeakEwma = 1,
     RoundRobin = 2,
+    LeastRequest = 3,
+    Random = 4,
+    RingHash = 5,
+    Maglev = 6,
 }
 impl Algorithm {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1159,6 +1222,10 @@ impl Algorithm {
             Self::Unspecified => "ALGORITHM_UNSPECIFIED",
             Self::PeakEwma => "ALGORITHM_PEAK_EWMA",
             Self::RoundRobin => "ALGORITHM_ROUND_ROBIN",
+            Self::LeastRequest => "ALGORITHM_LEAST_REQUEST",
+            Self::Random => "ALGORITHM_RANDOM",
+            Self::RingHash => "ALGORITHM_RING_HASH",
+            Self::Maglev => "ALGORITHM_MAGLEV",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1167,6 +1234,71 @@ impl Algorithm {
             "ALGORITHM_UNSPECIFIED" => Some(Self::Unspecified),
             "ALGORITHM_PEAK_EWMA" => Some(Self::PeakEwma),
             "ALGORITHM_ROUND_ROBIN" => Some(Self::RoundRobin),
+            "ALGORITHM_LEAST_REQUEST" => Some(Self::LeastRequest),
+            "ALGORITHM_RANDOM" => Some(Self::Random),
+            "ALGORITHM_RING_HASH" => Some(Self::RingHash),
+            "ALGORITHM_MAGLEV" => Some(Self::Maglev),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CallerPart {
+    Unspecified = 0,
+    Address = 1,
+    Identity = 2,
+}
+impl CallerPart {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CALLER_PART_UNSPECIFIED",
+            Self::Address => "CALLER_PART_ADDRESS",
+            Self::Identity => "CALLER_PART_IDENTITY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CALLER_PART_UNSPECIFIED" => Some(Self::Unspecified),
+            "CALLER_PART_ADDRESS" => Some(Self::Address),
+            "CALLER_PART_IDENTITY" => Some(Self::Identity),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SameSite {
+    Unspecified = 0,
+    Strict = 1,
+    Lax = 2,
+    None = 3,
+}
+impl SameSite {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SAME_SITE_UNSPECIFIED",
+            Self::Strict => "SAME_SITE_STRICT",
+            Self::Lax => "SAME_SITE_LAX",
+            Self::None => "SAME_SITE_NONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SAME_SITE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SAME_SITE_STRICT" => Some(Self::Strict),
+            "SAME_SITE_LAX" => Some(Self::Lax),
+            "SAME_SITE_NONE" => Some(Self::None),
             _ => None,
         }
     }

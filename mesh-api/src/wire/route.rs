@@ -10,7 +10,7 @@ use crate::name::{HeaderName, HeaderValue, Port};
 use crate::wire::conditions::{self, MAX_TEXT, is_path};
 use crate::wire::generated as wire;
 use crate::wire::generated::{path_rewrite, rule, weighted_backend};
-use crate::wire::{extension, mirror, policy, read};
+use crate::wire::{affinity, extension, mirror, policy, read};
 
 pub(super) fn write(from: &Route) -> wire::Route {
     let kind = match from.kind {
@@ -73,6 +73,7 @@ fn write_rule(from: &Rule) -> wire::Rule {
         faults: from.faults,
         mirrors: from.mirrors.iter().map(mirror::write).collect(),
         mirroring: mirror::write_settings(&from.mirroring),
+        stickiness: affinity::write(from.stickiness.as_ref()),
     }
 }
 
@@ -120,6 +121,7 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         mirror::read(one, backends, f)
     });
     let mirroring = mirror::read_settings(from.mirroring.as_ref(), faults);
+    let stickiness = affinity::read(from.stickiness.as_ref(), faults);
     let rule = Rule {
         name: name?,
         index: from.index,
@@ -134,6 +136,7 @@ fn read_rule(from: &wire::Rule, backends: usize, faults: &mut Faults) -> Option<
         faults: from.faults,
         mirrors: mirrors?,
         mirroring: mirroring?,
+        stickiness: stickiness?,
     };
     check_prefix_rewrite(&rule, faults);
     Some(rule)

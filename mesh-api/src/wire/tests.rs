@@ -1,5 +1,6 @@
 //! Entries there and back, and noise.
 
+mod affinity;
 mod breakers;
 mod extension;
 mod faults;
@@ -216,10 +217,22 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         changes(),
         action,
         timeouts(),
-        sourced(retry()),
+        (
+            sourced(retry()),
+            option::of(sourced(affinity::stickiness())),
+        ),
     )
         .prop_map(
-            |(name, index, matches, request_headers, response_headers, action, timeouts, retry)| {
+            |(
+                name,
+                index,
+                matches,
+                request_headers,
+                response_headers,
+                action,
+                timeouts,
+                (retry, stickiness),
+            )| {
                 let of_calls = matches.iter().any(|text| text.starts_with("call"));
                 let action = match action {
                     Action::Forward { backends, rewrite } => Action::Forward {
@@ -247,6 +260,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     faults: (index % 3 > 0).then_some(index % 2),
                     mirrors: extension::mirrors(index),
                     mirroring: extension::mirroring(index),
+                    stickiness,
                     ..rule(&matches, &[])
                 }
             },
@@ -290,20 +304,29 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 }
 
 fn any_destination() -> impl Strategy<Value = Destination> {
-    let algorithm = prop_oneof![Just(Algorithm::PeakEwma), Just(Algorithm::RoundRobin)];
     let settings = (
         sourced(duration()),
-        sourced(algorithm),
+        sourced(affinity::algorithm()),
+        sourced(vec(affinity::source(), 0..3)),
         sourced(duration()),
         breakers::limits(),
         sourced(option::of(duration())),
         sourced(option::of(duration())),
     )
         .prop_map(
-            |(connect_timeout, algorithm, pool_idle, limits, tcp_idle, max_connection_age)| {
+            |(
+                connect_timeout,
+                algorithm,
+                hash_on,
+                pool_idle,
+                limits,
+                tcp_idle,
+                max_connection_age,
+            )| {
                 BackendSettings {
                     connect_timeout,
                     algorithm,
+                    hash_on,
                     pool_idle,
                     limits,
                     tcp_idle,
@@ -346,10 +369,21 @@ fn any_destination() -> impl Strategy<Value = Destination> {
         connection_routes,
         backends,
         timeouts(),
-        sourced(retry()),
+        (
+            sourced(retry()),
+            option::of(sourced(affinity::stickiness())),
+        ),
     )
         .prop_map(
-            |(protocol, addresses, routes, connection_routes, backends, timeouts, retry)| {
+            |(
+                protocol,
+                addresses,
+                routes,
+                connection_routes,
+                backends,
+                timeouts,
+                (retry, stickiness),
+            )| {
                 Destination {
                     protocol,
                     addresses,
@@ -360,6 +394,7 @@ fn any_destination() -> impl Strategy<Value = Destination> {
                     retry,
                     faults: vec![extension::faults(2), extension::faults(3)],
                     own_faults: Some(1),
+                    stickiness,
                     ..destination(Vec::new())
                 }
             },

@@ -120,6 +120,8 @@ impl Report {
             let caller = Caller {
                 namespace: consumer,
                 labels: None,
+                service_account: None,
+                address: None,
             };
             let verdict = |catalog: &Catalog| sides(decide(catalog, caller, &asked));
             let (before, after) = (verdict(old), verdict(new));

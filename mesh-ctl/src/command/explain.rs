@@ -153,9 +153,12 @@ impl Asked {
 
 /// A workload as a caller. Of one that is not among the resources only the namespace is known.
 pub(crate) fn caller<'a>(catalog: &'a Catalog, from: &'a ObjectName) -> Caller<'a> {
+    let known = catalog.workload(from);
     Caller {
         namespace: &from.namespace,
-        labels: catalog.workload(from).map(|workload| &workload.labels),
+        labels: known.map(|workload| &workload.labels),
+        service_account: known.map(|workload| &workload.service_account),
+        address: known.and_then(|workload| workload.addresses.first().copied()),
     }
 }
 

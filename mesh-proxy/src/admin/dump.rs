@@ -10,7 +10,7 @@ use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
 use mesh_api::model::narrowing::Narrowing;
 use mesh_api::model::origin::Sourced;
 use mesh_api::model::path::PathMatch;
-use mesh_api::model::policy::{Algorithm, ExchangeTimeouts, MutualTls, RetryPolicy};
+use mesh_api::model::policy::{ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::{
     Action, HeaderChanges, PathRewrite, Redirect, Rewrite, Route, RouteMatch, Rule, Target,
     WeightedBackend,
@@ -305,10 +305,7 @@ fn backend(held: &Backend) -> Value {
         "poolIdle": sourced(&settings.pool_idle, |value| json!(value.as_secs_f64())),
         "tcpIdle": sourced(&settings.tcp_idle, seconds),
         "maxConnectionAge": sourced(&settings.max_connection_age, seconds),
-        "loadBalancing": sourced(&settings.algorithm, |value| json!(match value {
-            Algorithm::PeakEwma => "PeakEWMA",
-            Algorithm::RoundRobin => "RoundRobin",
-        })),
+        "loadBalancing": sourced(&settings.algorithm, |value| json!(value.as_str())),
         "limits": sourced(&settings.limits, limits),
         "endpoints": held.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
     })

@@ -139,6 +139,7 @@ fn explain(
             .map(|(n, v)| (n.as_str(), v.as_str()))
             .collect(),
     };
+    let own = snapshot.inbound.get(workload);
     let request = Request {
         method: &question.method,
         scheme: &question.scheme,
@@ -149,7 +150,9 @@ fn explain(
         headers: &Fields(&fields),
         caller: Caller {
             namespace: &workload.namespace,
-            labels: snapshot.inbound.get(workload).map(|own| &own.labels),
+            labels: own.map(|own| &own.labels),
+            service_account: own.map(|own| &own.identity.service_account),
+            address: own.and_then(|own| own.addresses.first().copied()),
         },
     };
     let explanation = explanation::explain(table, &request, Fields(&fields));

@@ -74,6 +74,7 @@ fn batch() -> Batch {
         retry: Sourced::default_value(RetryPolicy::default()),
         faults: Vec::new(),
         own_faults: None,
+        stickiness: None,
     };
     let facts = MeshFacts {
         trust_domain: "mesh.test".parse().unwrap(),

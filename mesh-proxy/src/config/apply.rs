@@ -210,6 +210,7 @@ mod tests {
             ),
             faults: Vec::new(),
             own_faults: None,
+            stickiness: None,
         };
         let encoded = wire::encode(&Entry::Destination(destination));
         VersionedEntry {

@@ -11,6 +11,7 @@ use mesh_api::decide::deadline;
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
+use mesh_api::snapshot::BackendTable;
 
 use super::Context;
 use super::room::Room;
@@ -58,7 +59,7 @@ impl Reached {
     }
 
     /// The backend it was reached for.
-    pub fn backend(&self) -> &Arc<Backend> {
+    pub fn backend(&self) -> &Arc<BackendTable> {
         self.group.backend()
     }
 
@@ -128,14 +129,20 @@ impl IdleCheck for Kept {
 }
 
 impl Context {
-    /// Chooses an endpoint of a backend at `now`; one already `tried` only where there is no other.
-    pub fn pick(&self, group: &Group, tried: &[SocketAddr], now: Instant) -> Option<usize> {
+    /// Chooses an endpoint of a backend at `now`, by the hash of a `key` where one is to; one already `tried` only where there is no other.
+    pub fn pick(
+        &self,
+        group: &Group,
+        key: Option<u64>,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Option<usize> {
         let mut upstream = self.upstream.borrow_mut();
-        upstream.pick(group, tried, now).or_else(|| {
+        upstream.pick(group, key, tried, now).or_else(|| {
             if tried.is_empty() {
                 None
             } else {
-                upstream.pick(group, &[], now)
+                upstream.pick(group, key, &[], now)
             }
         })
     }
@@ -313,7 +320,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::reach`].
-    pub async fn reach_app(&self, backend: &Arc<Backend>) -> Result<Reached, Error> {
+    pub async fn reach_app(&self, backend: &Arc<BackendTable>) -> Result<Reached, Error> {
         let group = self.group(backend);
         let spoken = (Version::Http11, false);
         self.reach(&group, 0, spoken, Instant::now()).await
@@ -410,7 +417,7 @@ impl Context {
     ///
     /// # Errors
     /// The host does not resolve.
-    pub async fn resolve_outside(&self, host: &str, port: u16) -> Result<Arc<Backend>, Error> {
+    pub async fn resolve_outside(&self, host: &str, port: u16) -> Result<Arc<BackendTable>, Error> {
         let failed = |error: io::Error| Error::upstream(Kind::ConnectFailed).because(error);
         let addresses = tokio::net::lookup_host((host, port))
             .await
@@ -418,7 +425,7 @@ impl Context {
         let name = outside_name().ok_or_else(|| Error::internal(Kind::BadConfiguration))?;
         let mut backend = plain_backend(name, addresses);
         if let Some(backend) = Arc::get_mut(&mut backend) {
-            backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
+            backend.backend.settings.connect_timeout = Sourced::default_value(OUTSIDE_CONNECT);
         }
         Ok(backend)
     }
@@ -440,7 +447,7 @@ fn outside_name() -> Option<DestinationName> {
 pub fn plain_backend(
     name: DestinationName,
     addresses: impl IntoIterator<Item = SocketAddr>,
-) -> Arc<Backend> {
+) -> Arc<BackendTable> {
     let endpoint = |address| Endpoint {
         address,
         workload: None,
@@ -450,12 +457,12 @@ pub fn plain_backend(
     };
     let endpoints = addresses.into_iter().map(endpoint).collect();
     let settings = mesh_api::model::policy::BackendSettings::default();
-    Arc::new(Backend {
+    Arc::new(BackendTable::from(Backend {
         name,
         protocol: mesh_api::model::destination::Protocol::Http,
         settings,
         endpoints,
-    })
+    }))
 }
 
 fn kind_of(error: &ConnectError) -> Kind {

@@ -14,13 +14,14 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use mesh_api::decide::Affinity;
 use mesh_api::decide::mirror::{self, ContentHash, MARK, Seen};
 use mesh_api::decide::{Injected, Mirrors};
-use mesh_api::model::backend::Backend;
 use mesh_api::model::mirror::Mirroring;
 use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::name::DestinationName;
+use mesh_api::snapshot::BackendTable;
 use mesh_api::snapshot::RuleTable;
 
 use super::{plan, respond};
@@ -99,7 +100,7 @@ struct Copy {
     host: String,
     rule: Option<Arc<RuleTable>>,
     mark: HeaderChanges,
-    backend: Arc<Backend>,
+    backend: Arc<BackendTable>,
     feed: Rc<Feed>,
     pair: Rc<Pair>,
     _place: Place,
@@ -214,6 +215,7 @@ async fn exchange(context: &Rc<Context>, leg: &mut CopyLeg, copy: &Copy) -> Resu
     let plan = Plan {
         rule: None,
         group: context.group(backend),
+        affinity: Affinity::default(),
         started: Instant::now(),
         target: Cow::Borrowed(&copy.target),
         host: Cow::Borrowed(&copy.host),

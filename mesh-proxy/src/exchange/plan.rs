@@ -9,7 +9,7 @@ use mesh_api::decide::destination::{self, Resolution};
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::decide::{
-    self, Abort, Caller, Decision, Forward, Injected, Mirrors, Request, Respond, Step,
+    self, Abort, Affinity, Caller, Decision, Forward, Injected, Mirrors, Request, Respond, Step,
 };
 use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
@@ -20,7 +20,7 @@ use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::{DestinationTable, Known, Snapshot};
+use mesh_api::snapshot::{BackendTable, DestinationTable, Known, Snapshot};
 
 use super::{Receiving, Scope};
 use crate::attempt::{Plan, Telling};
@@ -47,7 +47,7 @@ enum Toward {
     /// A destination of the mesh.
     Destination(Arc<DestinationTable>),
     /// The local app, or an address outside the mesh: one backend, no rules.
-    Backend(Arc<Backend>),
+    Backend(Arc<BackendTable>),
 }
 
 /// What was decided.
@@ -235,8 +235,8 @@ impl Sources<'_> {
             query: self.target.query,
             headers: head,
             caller: Caller {
-                namespace: &table.consumer,
                 labels,
+                ..context.caller()
             },
         };
         let step =
@@ -264,6 +264,7 @@ impl Sources<'_> {
         Plan {
             rule: forward.rule,
             group,
+            affinity: forward.affinity,
             started,
             target: forward
                 .target
@@ -306,6 +307,7 @@ impl Sources<'_> {
         Plan {
             rule: None,
             group,
+            affinity: Affinity::default(),
             started,
             target: self.path_and_query(),
             host: Cow::Borrowed(&self.host),

@@ -66,10 +66,11 @@ pub(super) async fn relay(
     };
     let close = close || framing == Framing::UntilClose;
     let append = connection_field(head, close);
+    let given = given(append, plan);
     let changes = ResponseChanges {
         changes: plan.response_headers,
         framing,
-        append,
+        append: given.as_deref().unwrap_or(append),
         strip,
     };
     match &plan.cors {
@@ -155,6 +156,20 @@ pub(super) async fn carry(
         reached.leg.reset();
     }
     copied.map(|()| Next::Close)
+}
+
+/// The fields `append` and the cookies that were made for the client, where there are any.
+fn given<'p>(
+    append: &[(&'static str, &'static str)],
+    plan: &'p Plan<'_>,
+) -> Option<Vec<(&'p str, &'p str)>> {
+    let cookies = &plan.affinity.cookies;
+    let set = || {
+        cookies
+            .iter()
+            .map(|cookie| ("set-cookie", cookie.set.as_str()))
+    };
+    (!cookies.is_empty()).then(|| append.iter().copied().chain(set()).collect())
 }
 
 /// What an HTTP/1.0 or an ending connection is told.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::balance::{self, Weights};
-use mesh_api::model::backend::Backend;
-use mesh_api::model::policy::Budget;
+use mesh_api::model::policy::{Algorithm, Budget};
 use mesh_api::name::DestinationName;
+use mesh_api::snapshot::BackendTable;
 
 use super::budget::RetryBudget;
 use super::limit::Limits;
@@ -28,8 +28,14 @@ const FIRST_LATENCY: f64 = 0.001;
 /// A backend and what belongs to it.
 #[derive(Debug)]
 pub struct Group {
-    pub(super) backend: Arc<Backend>,
+    pub(super) backend: Arc<BackendTable>,
     pub(super) weights: Weights,
+    /// How an endpoint is picked.
+    pub(super) algorithm: Algorithm,
+    /// Whether a key may pick it.
+    pub(super) goes_by_key: bool,
+    /// Picks of it, from a number of its own on.
+    turn: Cell<u64>,
     members: Vec<Member>,
     limits: OnceCell<Arc<Limits>>,
     /// The budget asked for last, with its settings.
@@ -54,12 +60,16 @@ pub(super) struct Known {
 }
 
 impl Group {
-    pub(super) fn new(backend: Arc<Backend>) -> Self {
+    /// Of `backend`, whose turns begin at `turn`.
+    pub(super) fn new(backend: Arc<BackendTable>, turn: u64) -> Self {
         let weights = Weights::new(backend.endpoints.iter().map(|endpoint| endpoint.weight));
         let member = |_: &_| Member::default();
         Self {
             members: backend.endpoints.iter().map(member).collect(),
             weights,
+            algorithm: backend.settings.algorithm.value,
+            goes_by_key: backend.keys.is_some(),
+            turn: Cell::new(turn),
             backend,
             limits: OnceCell::new(),
             budget: RefCell::new(None),
@@ -67,8 +77,15 @@ impl Group {
         }
     }
 
+    /// The number of the next pick.
+    pub(super) fn next_turn(&self) -> u64 {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+
     /// The backend.
-    pub fn backend(&self) -> &Arc<Backend> {
+    pub fn backend(&self) -> &Arc<BackendTable> {
         &self.backend
     }
 

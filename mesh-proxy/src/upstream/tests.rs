@@ -2,14 +2,14 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use mesh_api::model::backend::{Endpoint, Transport};
+use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::policy::{BackendSettings, Budget};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 
-fn backend(count: u16) -> Arc<Backend> {
+fn backend(count: u16) -> Arc<BackendTable> {
     let endpoint = |n| Endpoint {
         address: (Ipv4Addr::LOCALHOST, 1000 + n).into(),
         workload: None,
@@ -17,28 +17,35 @@ fn backend(count: u16) -> Arc<Backend> {
         weight: 100,
         stale: false,
     };
-    Arc::new(Backend {
+    Arc::new(BackendTable::from(Backend {
         name: "demo/shop:80".parse().unwrap(),
         protocol: mesh_api::model::destination::Protocol::Http,
         settings: BackendSettings::default(),
         endpoints: (0..count).map(endpoint).collect(),
-    })
+    }))
+}
+
+/// Another version of a backend.
+fn changed(from: &BackendTable, change: impl FnOnce(&mut Backend)) -> Arc<BackendTable> {
+    let mut backend = from.backend.clone();
+    change(&mut backend);
+    Arc::new(backend.into())
 }
 
 /// Picks, by the worker's group of the backend.
 fn pick(
     upstream: &mut Upstream,
-    backend: &Arc<Backend>,
+    backend: &Arc<BackendTable>,
     tried: &[SocketAddr],
     now: Instant,
 ) -> Option<usize> {
     let group = upstream.group(backend);
-    upstream.pick(&group, tried, now)
+    upstream.pick(&group, None, tried, now)
 }
 
 fn observe(
     upstream: &mut Upstream,
-    (backend, index): (&Arc<Backend>, usize),
+    (backend, index): (&Arc<BackendTable>, usize),
     outcome: AttemptOutcome,
     latency: Duration,
     now: Instant,
@@ -49,7 +56,7 @@ fn observe(
 
 fn has_untried(
     upstream: &mut Upstream,
-    backend: &Arc<Backend>,
+    backend: &Arc<BackendTable>,
     tried: &[SocketAddr],
     now: Instant,
 ) -> bool {
@@ -136,7 +143,7 @@ fn those_that_failed_beyond_the_ejected_half_come_last() {
 #[test]
 fn picks_avoid_the_tried_the_slow_and_the_stale() {
     let start = Instant::now();
-    let (mut upstream, mut backend) = (upstream(start), backend(3));
+    let (mut upstream, backend) = (upstream(start), backend(3));
     let address = |backend: &Backend, n: usize| backend.endpoints[n].address;
     let tried = [address(&backend, 0), address(&backend, 1)];
     assert!((0..20).all(|_| pick(&mut upstream, &backend, &tried, start) == Some(2)));
@@ -160,9 +167,10 @@ fn picks_avoid_the_tried_the_slow_and_the_stale() {
         .count();
     assert!(again > 0, "a slow endpoint is tried again after a while");
     // Another version of it: what is known of its endpoints stays.
-    let endpoints = &mut Arc::make_mut(&mut backend).endpoints;
-    endpoints[0].stale = true;
-    endpoints[1].stale = true;
+    let backend = changed(&backend, |backend| {
+        backend.endpoints[0].stale = true;
+        backend.endpoints[1].stale = true;
+    });
     assert!((0..20).all(|_| pick(&mut upstream, &backend, &[], start) == Some(2)));
     let fresh = [address(&backend, 2)];
     let picked = pick(&mut upstream, &backend, &fresh, start);
@@ -296,8 +304,7 @@ fn ejection_is_not_heeded_where_nothing_else_is_left() {
     let (mut upstream, two) = (upstream(start), backend(2));
     let outcome = AttemptOutcome::ConnectFailed;
     observe(&mut upstream, (&two, 0), outcome, seconds(0), start);
-    let mut one = backend(2);
-    Arc::make_mut(&mut one).endpoints.truncate(1);
+    let one = changed(&backend(2), |backend| backend.endpoints.truncate(1));
     assert_eq!(pick(&mut upstream, &two, &[], start), Some(1));
     assert_eq!(
         pick(&mut upstream, &one, &[], start),

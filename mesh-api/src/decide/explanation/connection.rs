@@ -145,7 +145,7 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                 idle: setting(&settings.tcp_idle, duration),
                 algorithm: setting(&settings.algorithm, debug),
                 limits: setting(&settings.limits, breaker::limits_text),
-                endpoints: endpoints(&forward.backend.endpoints),
+                endpoints: endpoints(forward.backend, None),
             };
             (forward.route, result)
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::decide::explanation::{Fields, breaker, bytes};
+use crate::decide::explanation::{Fields, breaker, bytes, kept};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
     Abort, CorsField, Decision, Refusal, Request, Respond, backend_name, change, deadline, fault,
@@ -13,9 +13,9 @@ use crate::decide::{
 };
 use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
-use crate::model::policy::{Algorithm, Backoff, RetryAfter, RetryMethods, RetryPolicy};
+use crate::model::policy::{Backoff, RetryAfter, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
-use crate::snapshot::{DestinationTable, FaultTable, RuleTable};
+use crate::snapshot::{BackendTable, DestinationTable, FaultTable, RuleTable};
 
 /// A possible outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,6 +105,15 @@ pub struct Forward {
     pub connect_timeout: Setting,
     /// How an endpoint is chosen.
     pub algorithm: Setting,
+    /// What keeps a user on a backend or an endpoint, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stickiness: Option<Setting>,
+    /// What of a request picks the endpoint, of algorithms that go by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<Setting>,
+    /// What of this request keeps it together with others: the source that was present, or what is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<String>,
     /// Idle time after which a pooled connection is closed.
     pub pool_idle: Setting,
     /// What may be in flight at a time.
@@ -170,8 +179,9 @@ pub struct Endpoint {
     pub percent: f64,
 }
 
+/// Describes one of the `outcomes` of a request.
 pub(super) fn describe(
-    at: Option<usize>,
+    (at, outcomes): (Option<usize>, usize),
     decision: &Decision<'_>,
     request: &Request<'_>,
     fields: Fields<'_>,
@@ -181,13 +191,17 @@ pub(super) fn describe(
         Decision::Forward(forward) => (forward.rule, forwarded(forward, request, fields)),
         Decision::Respond(respond) => (respond.rule, responded(respond, fields)),
     };
-    let weight = at.zip(rule).and_then(|(at, rule)| match &rule.rule.action {
-        Action::Forward { backends, .. } => {
-            let weight = u64::from(backends.get(at)?.weight);
-            Some(percent(weight, rule.total_weight))
-        }
-        Action::Redirect(_) | Action::Respond(_) | Action::Broken { .. } => None,
-    });
+    // A key may leave no choice.
+    let weight = at
+        .filter(|_| outcomes > 1)
+        .zip(rule)
+        .and_then(|(at, rule)| match &rule.rule.action {
+            Action::Forward { backends, .. } => {
+                let weight = u64::from(backends.get(at)?.weight);
+                Some(percent(weight, rule.total_weight))
+            }
+            Action::Redirect(_) | Action::Respond(_) | Action::Broken { .. } => None,
+        });
     Outcome {
         percent: weight.unwrap_or(100.0),
         backend_ref: at,
@@ -249,14 +263,16 @@ fn forwarded(
         propagate_deadline: setting(&forward.timeouts.propagate_deadline, debug),
         retry: setting(forward.retry, retry_text),
         connect_timeout: setting(&settings.connect_timeout, debug),
-        algorithm: setting(&settings.algorithm, |algorithm| match algorithm {
-            Algorithm::PeakEwma => "PeakEwma".to_owned(),
-            Algorithm::RoundRobin => "RoundRobin".to_owned(),
+        algorithm: setting(&settings.algorithm, |algorithm| {
+            algorithm.as_str().to_owned()
         }),
+        stickiness: forward.stickiness.map(kept::stickiness),
+        hash_on: kept::hash_on(settings),
+        kept_by: kept::by(forward, request),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),
         max_connection_age: setting(&settings.max_connection_age, duration),
-        endpoints: endpoints(&forward.backend.endpoints),
+        endpoints: endpoints(forward.backend, forward.affinity.endpoint),
     }))
 }
 
@@ -422,13 +438,21 @@ fn changes(from: &HeaderChanges) -> Vec<Change> {
     set.chain(add).chain(remove).collect()
 }
 
-pub(super) fn endpoints(from: &[backend::Endpoint]) -> Vec<Endpoint> {
+/// The endpoints with their chances; one has them all where a key leads to it.
+pub(super) fn endpoints(backend: &BackendTable, key: Option<u64>) -> Vec<Endpoint> {
+    let from = &backend.endpoints;
     let all_stale = from.iter().all(|endpoint| endpoint.stale);
+    let is_usable = |endpoint: &backend::Endpoint| all_stale || !endpoint.stale;
+    let led = backend.keys.as_ref().zip(key).and_then(|(keys, key)| {
+        let at = keys.find(key, |at| from.get(*at).is_some_and(is_usable))?;
+        from.get(at)
+    });
     let weight = |endpoint: &backend::Endpoint| {
-        if endpoint.stale && !all_stale {
-            0
-        } else {
+        let is_led = led.is_none_or(|led| led.address == endpoint.address);
+        if is_led && is_usable(endpoint) {
             u64::from(endpoint.weight)
+        } else {
+            0
         }
     };
     let total = from.iter().map(weight).sum();

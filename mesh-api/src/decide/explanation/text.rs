@@ -153,6 +153,15 @@ impl Display for Forward {
         ];
         self::settings(f, &settings)?;
         self::settings(f, &[("limits", &self.limits)])?;
+        let kept = [("stickiness", &self.stickiness), ("hash on", &self.hash_on)];
+        for (name, setting) in kept {
+            if let Some(setting) = setting {
+                self::settings(f, &[(name, setting)])?;
+            }
+        }
+        if let Some(kept_by) = &self.kept_by {
+            writeln!(f, "  kept by: {kept_by}")?;
+        }
         endpoints(f, &self.endpoints)
     }
 }

@@ -156,6 +156,65 @@ fn all_faults_come_at_once() {
 }
 
 #[test]
+fn what_keeps_users_is_checked() {
+    for good in [
+        "loadBalancing: { algorithm: LeastRequest }",
+        "loadBalancing: { algorithm: Random }",
+        "loadBalancing: { algorithm: RingHash, hashOn: [{ header: X-User }, { query: u }, { sourceIP: {} }] }",
+        "loadBalancing: { algorithm: Maglev, hashOn: [{ cookie: { name: s, ttl: 1h, path: /a } }, { identity: {} }] }",
+        "stickiness: { by: { cookie: { name: c, issue: Never } } }",
+        "stickiness: { by: { header: x-user }, scope: Endpoint }",
+        "stickiness: { by: { cookie: { name: c, sameSite: None, secure: true } }, scope: Backend }",
+    ] {
+        assert_eq!(policy(good), [""; 0], "{good}");
+    }
+    for (sections, fault) in [
+        (
+            "loadBalancing: { algorithm: Maglev }",
+            "spec.loadBalancing.hashOn: is needed: Maglev goes by a key of the request",
+        ),
+        (
+            "loadBalancing: { hashOn: [{ header: x }] }",
+            "spec.loadBalancing.hashOn: is for RingHash and Maglev: PeakEwma goes by no key",
+        ),
+        (
+            "loadBalancing: { algorithm: RingHash, hashOn: [{ header: x, query: y }] }",
+            "spec.loadBalancing.hashOn[0]: sets one of header, cookie, query, sourceIP and identity",
+        ),
+        (
+            "stickiness: { by: {} }",
+            "spec.stickiness.by: sets one of header, cookie, query, sourceIP and identity",
+        ),
+        (
+            "stickiness: { by: { cookie: { name: \"a b\" } } }",
+            "spec.stickiness.by.cookie.name: \"a b\" is not a cookie's name (letters, digits and !#$%&'*+-.^_`|~, at most 64)",
+        ),
+        (
+            "stickiness: { by: { cookie: { name: a, path: \"/;x\" } } }",
+            "spec.stickiness.by.cookie.path: \"/;x\" is not a cookie's path (/, then visible ASCII without ';', at most 256)",
+        ),
+        (
+            "stickiness: { by: { cookie: { name: a, ttl: 500ms } } }",
+            "spec.stickiness.by.cookie.ttl: is not in whole seconds",
+        ),
+        (
+            "stickiness: { by: { cookie: { name: a, sameSite: None } } }",
+            "spec.stickiness.by.cookie.sameSite: None needs secure: true, or browsers drop the cookie",
+        ),
+        (
+            "stickiness: { by: { cookie: { name: a, issue: Never, secure: true } } }",
+            "spec.stickiness.by.cookie.secure: is of a cookie that is made, and issue is Never",
+        ),
+        (
+            "stickiness: { by: { query: \"\" } }",
+            "spec.stickiness.by.query: has not 1 to 256 bytes",
+        ),
+    ] {
+        assert_eq!(policy(sections), [fault], "{sections}");
+    }
+}
+
+#[test]
 fn what_does_not_work_yet_is_refused_by_name() {
     assert_eq!(
         policy(
@@ -165,14 +224,13 @@ fn what_does_not_work_yet_is_refused_by_name() {
     );
     for (sections, path) in [
         ("limits: { adaptive: {} }", "limits.adaptive"),
-        ("stickiness: {}", "stickiness"),
         ("outlierDetection: {}", "outlierDetection"),
         ("healthCheck: {}", "healthCheck"),
         (
-            "loadBalancing: { algorithm: Maglev }",
-            "loadBalancing.algorithm",
+            "loadBalancing: { slowStart: 30s }",
+            "loadBalancing.slowStart",
         ),
-        ("loadBalancing: { hashOn: [] }", "loadBalancing.hashOn"),
+        ("loadBalancing: { locality: {} }", "loadBalancing.locality"),
     ] {
         let found = policy(sections);
         assert_eq!(found.len(), 1, "{found:?}");

@@ -60,6 +60,8 @@ fn told(catalog: &Catalog, app: &str, line: &str, fields: &[(&str, &str)]) -> St
         caller: Caller {
             namespace: &consumer,
             labels: Some(&labels),
+            service_account: None,
+            address: None,
         },
     };
     explain(&table, &request, Fields(fields)).to_string()

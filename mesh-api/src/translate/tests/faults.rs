@@ -31,6 +31,8 @@ fn told(yaml: &str, line: &str, fields: &[(&str, &str)]) -> Vec<String> {
         caller: Caller {
             namespace: &consumer,
             labels: Some(&labels),
+            service_account: None,
+            address: None,
         },
     };
     let text = explain(&table, &request, Fields(fields)).to_string();

@@ -28,6 +28,8 @@ fn with_table<T>(yaml: &str, look: impl FnOnce(&DestinationTable, &Request<'_>) 
         caller: Caller {
             namespace: &consumer,
             labels: None,
+            service_account: None,
+            address: None,
         },
     };
     look(&table, &request)
