@@ -56,11 +56,12 @@ async fn chain(leaf: &Backend, forwards: &'static [&'static str]) -> anyhow::Res
     let mut manifests = String::new();
     for name in ["first", "second", "leaf"] {
         manifests += &service(name, 80, "http");
-        manifests += &format!(
+        let policy = format!(
             "---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {{ name: {name}, namespace: e2e }}\n\
              spec:\n  targetRefs: [{{ kind: Service, name: {name} }}]\n  retry: {{ retryOn: {{ status: [\"503\"] }}, \
              budget: {{ percent: 20, window: {WINDOW}s }} }}\n"
         );
+        manifests.push_str(&policy);
     }
     let [to_first, to_second, to_leaf] = [free_address()?, free_address()?, free_address()?];
     let app = |next| Relay {

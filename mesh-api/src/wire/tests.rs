@@ -303,8 +303,8 @@ fn protocol() -> impl Strategy<Value = Protocol> {
     ])
 }
 
-fn any_destination() -> impl Strategy<Value = Destination> {
-    let settings = (
+fn settings() -> impl Strategy<Value = BackendSettings> {
+    (
         sourced(duration()),
         sourced(affinity::algorithm()),
         sourced(vec(affinity::source(), 0..3)),
@@ -333,8 +333,11 @@ fn any_destination() -> impl Strategy<Value = Destination> {
                     max_connection_age,
                 }
             },
-        );
-    let backends = vec((protocol(), settings, vec(endpoint(), 0..4)), 3).prop_map(|backends| {
+        )
+}
+
+fn any_destination() -> impl Strategy<Value = Destination> {
+    let backends = vec((protocol(), settings(), vec(endpoint(), 0..4)), 3).prop_map(|backends| {
         let named = ["catalog", "v1", "v2"].iter().zip(backends);
         named
             .map(|(name, (protocol, settings, endpoints))| Backend {

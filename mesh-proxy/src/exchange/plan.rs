@@ -51,6 +51,10 @@ enum Toward {
 }
 
 /// What was decided.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every one is the largest, and a box for each request would cost more"
+)]
 pub(super) enum Planned<'s> {
     Forward(Plan<'s>),
     Respond(Respond<'s>),
