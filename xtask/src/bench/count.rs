@@ -29,11 +29,12 @@ const fn budget(piece: &'static str, instructions: u64, allocations: u64) -> Bud
     }
 }
 
-/// A quarter above what was counted when they were set.
+/// About a quarter above what was counted when they were set; for "decide", a tenth: the steps for faults, mirrors,
+/// narrowings and keys that are not configured took 190 of its 916, and are to give some back.
 const BUDGETS: [Budget; 7] = [
     budget("head", 11_100, 1),
     budget("splice", 1_150, 0),
-    budget("decide", 900, 1),
+    budget("decide", 1_000, 1),
     budget("decide-among1000", 1_950, 1),
     budget("pick", 190, 0),
     budget("pick-among10000", 190, 0),
