@@ -14,6 +14,7 @@ mod check;
 mod connections;
 mod extensions;
 mod faults;
+mod hostile;
 mod limits;
 mod mirrors;
 mod parents;
