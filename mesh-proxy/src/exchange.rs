@@ -309,8 +309,9 @@ where
                     Next::Close
                 }
             };
-            if let Next::Abort(reason) = next {
-                stream.reset(reason);
+            match next {
+                Next::Abort(reason) => stream.reset(reason),
+                Next::KeepAlive | Next::Close => stream.finish().await,
             }
         }
     };

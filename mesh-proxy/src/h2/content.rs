@@ -36,6 +36,11 @@ impl Incoming {
         }
     }
 
+    /// Whether the peer's end came.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended) || self.receive.is_end_stream()
+    }
+
     /// The next part; `None` at the end. What was taken, the peer may send again: the caller takes
     /// no more than the other side takes from it.
     pub(super) fn poll_part(
@@ -125,6 +130,11 @@ impl Outgoing {
         if !std::mem::replace(&mut self.closed, true) {
             self.end = Some(End::Plain);
         }
+    }
+
+    /// True once the end was queued.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The head itself ended the stream.

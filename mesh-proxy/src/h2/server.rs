@@ -1,6 +1,6 @@
 //! The end that takes requests: each stream of a peer's connection is handed to a handler.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -30,7 +30,9 @@ const PENDING_RESETS: usize = 100;
 
 /// Requests in hand, those that the peer reset meanwhile among them.
 const MAX_HANDLERS: usize = 8 * MAX_STREAMS as usize;
-/// How long the end of a refused connection may take.
+/// Most bytes of a request's content that are thrown away after its response.
+const DISCARDED: usize = 64 * 1024;
+/// How long the end of a refused connection may take, or of a request that was answered before.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Empty SETTINGS, then GOAWAY: no stream was processed, `PROTOCOL_ERROR`.
 const REFUSAL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
@@ -234,6 +236,28 @@ impl ServerStream {
             Some(send) => send.poll_reset(task),
         };
         reset.map(drop)
+    }
+
+    /// Lets go of it once the exchange is over. Where the response ended before the request did, what the peer
+    /// still sends is thrown away for a while: a reset, even one without an error, is a failure to many a
+    /// client, however whole the response is (curl 7.88).
+    pub async fn finish(mut self) {
+        if self.outgoing.is_closed() && !self.incoming.is_ended() {
+            let discarding = timeout(LAST_WORDS, self.discard());
+            // What is longer, or too slow, is reset.
+            drop(Box::pin(discarding).await);
+        }
+    }
+
+    async fn discard(&mut self) {
+        let mut room = DISCARDED;
+        while let Ok(Some(part)) = poll_fn(|task| self.poll_part(task)).await {
+            let BodyPart::Data(data) = part else { continue };
+            match room.checked_sub(data.len()) {
+                Some(left) => room = left,
+                None => return,
+            }
+        }
     }
 
     /// Ends it as an error.

@@ -283,6 +283,38 @@ fn a_request_that_no_rule_of_http_allows_is_refused_with_words() {
     });
 }
 
+#[test]
+fn content_that_comes_after_the_answer_is_taken_within_a_bound() {
+    let app = App::start(Behaviour::Echo);
+    let mesh = Mesh::start_speaking(&[app.address], "appProtocol: http2", "");
+    run(async {
+        let (sender, _tasks) = connect(&mesh).await;
+        for (parts, reset) in [(3, None), (70, Some(::h2::Reason::NO_ERROR))] {
+            let mut sender = sender.clone().ready().await.unwrap();
+            let (response, mut send) = sender.send_request(request("/../.."), false).unwrap();
+            let answer = response.await.unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+            for part in 0..parts {
+                let content = Bytes::from_static(&[0; 1024]);
+                // Only content within the bound ends; what was reset takes no more.
+                drop(send.send_data(content, part + 1 == parts && reset.is_none()));
+                tokio::task::yield_now().await;
+            }
+            let seen = tokio::time::timeout(
+                Duration::from_secs(1),
+                poll_fn(|task| send.poll_reset(task)),
+            );
+            assert_eq!(seen.await.ok().map(Result::unwrap), reset, "{parts}");
+        }
+        let (mut sender, _tasks) = connect(&mesh).await;
+        let (response, mut send) = sender.send_request(request("/../.."), false).unwrap();
+        response.await.unwrap();
+        // Nothing more comes, and no end.
+        let seen = poll_fn(|task| send.poll_reset(task)).await;
+        assert_eq!(seen.unwrap(), ::h2::Reason::NO_ERROR);
+    });
+}
+
 /// Waits for all, side by side.
 async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = all.map(Box::pin).map(Some).collect();
