@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mesh_api::decide::deadline::{Bounds, Ending};
+use mesh_api::decide::deadline::{Bounds, Ending, Telling};
 use mesh_api::decide::pushback::{self, Pushback};
 use mesh_api::decide::retry::{self, Failure, Verdict};
 use mesh_api::decide::{Affinity, CorsField, Injected, Mirrors, affinity, attempt_count, grpc};
@@ -95,17 +95,6 @@ impl Plan<'_> {
             _ => Ok(()),
         }
     }
-}
-
-/// How the next hop is told of a deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
-    /// By `grpc-timeout`.
-    Grpc,
-    /// As time left, to another hop.
-    Left,
-    /// As a point in time, to the app of this host.
-    Stamp,
 }
 
 /// A response whose head came.

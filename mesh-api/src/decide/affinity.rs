@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::decide::{Caller, Random, Request, cookie, route};
 use crate::model::affinity::{CookieTerms, KeySource, Scope, Stickiness};
+use crate::model::origin::Sourced;
 use crate::name::CookieName;
 use crate::snapshot::{BackendTable, hash};
 
@@ -34,6 +35,8 @@ pub(super) type Sticky<'s> = Option<(&'s Stickiness, Option<u64>)>;
 /// Looks keys up, and makes cookies where none is present. Made for one request.
 pub(super) struct Keys<'r, 'a> {
     request: &'r Request<'a>,
+    /// Whether a cookie that is not there is made.
+    makes: bool,
     cookies: Vec<MadeCookie>,
 }
 
@@ -41,19 +44,37 @@ impl<'r, 'a> Keys<'r, 'a> {
     pub(super) fn new(request: &'r Request<'a>) -> Self {
         Self {
             request,
+            makes: true,
             cookies: Vec::new(),
         }
     }
 
-    /// The hash of the key by the first of `sources` that is present, or of a cookie that is made.
-    pub(super) fn find_or_make(
+    /// As [`Self::new`], of the keys that are there: no cookie is made, and nothing drawn.
+    pub(super) fn present(request: &'r Request<'a>) -> Self {
+        Self {
+            request,
+            makes: false,
+            cookies: Vec::new(),
+        }
+    }
+
+    /// The rule that keeps the user, with the key it goes by.
+    pub(super) fn of<'s>(
         &mut self,
-        sources: &[KeySource],
+        sticky: Option<&'s Sourced<Stickiness>>,
         random: &mut dyn Random,
-    ) -> Option<u64> {
+    ) -> Sticky<'s> {
+        let sticky = &sticky?.value;
+        let by = std::slice::from_ref(&sticky.by);
+        Some((sticky, self.find_or_make(by, random)))
+    }
+
+    /// The hash of the key by the first of `sources` that is present, or of a cookie that is made.
+    fn find_or_make(&mut self, sources: &[KeySource], random: &mut dyn Random) -> Option<u64> {
         let found = key(sources, self.request);
         found.or_else(|| {
-            let (name, terms) = sources.iter().find_map(|source| match source {
+            let mut sources = self.makes.then_some(sources)?.iter();
+            let (name, terms) = sources.find_map(|source| match source {
                 KeySource::Cookie(cookie) => Some((&cookie.name, cookie.issue.as_ref()?)),
                 _ => None,
             })?;
@@ -91,17 +112,6 @@ impl<'r, 'a> Keys<'r, 'a> {
             endpoint,
             cookies: self.cookies,
         }
-    }
-}
-
-/// As [`Keys::settle`], without a cookie that is not there yet.
-pub(super) fn known(request: &Request<'_>, backend: &BackendTable, sticky: Sticky<'_>) -> Affinity {
-    let sources = &backend.settings.hash_on.value;
-    let of_backend = || key(sources, request);
-    let endpoint = backend.keys.as_ref();
-    Affinity {
-        endpoint: endpoint.and_then(|_| of_endpoint(sticky).or_else(of_backend)),
-        cookies: Vec::new(),
     }
 }
 

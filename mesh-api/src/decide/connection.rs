@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::decide::{Random, Refusal, Step, backend_name, backend_of, choose};
+use crate::decide::choose::{backend_name, backend_of, by_weight};
+use crate::decide::{Random, Refusal, Step};
 use crate::explain::{Note, Recorder};
 use crate::model::connection::ConnectionBackend;
 use crate::model::origin::Sourced;
@@ -62,7 +63,7 @@ pub fn connection<'s>(
     };
     let backends = &route.route.rule.backends;
     let weights = backends.iter().map(|backend| backend.weight);
-    let chosen = choose(route.total_weight, weights, random);
+    let chosen = by_weight(route.total_weight, weights, random);
     let Some(chosen) = chosen.and_then(|at| backends.get(at)) else {
         return Step::Done(refuse(Some(route), Refusal::NoBackend));
     };

@@ -114,6 +114,47 @@ pub fn bounds(timeouts: &ExchangeTimeouts, asked: Option<Duration>) -> Bounds {
     }
 }
 
+/// How the next hop is told of a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By `grpc-timeout`.
+    Grpc,
+    /// By [`FIELD`], as time left, to another hop.
+    Left,
+    /// By [`FIELD`], as a point in time, to the app of this host.
+    Stamp,
+}
+
+/// What a request says of the time its caller waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'r> {
+    /// Whether it is a call of gRPC. Others that use its field (gRPC-Web) would not understand the answer:
+    /// they are left to the app.
+    pub is_call: bool,
+    /// Its `grpc-timeout`.
+    pub grpc_timeout: Option<&'r [u8]>,
+    /// Its [`FIELD`].
+    pub field: Option<&'r [u8]>,
+}
+
+/// The time that the caller gives, by whichever of its fields is nearer, and how the next hop is told of it:
+/// the app of this host if `to_app`. `now` is asked only where it counts: the time since the epoch.
+pub fn heard(
+    said: Said<'_>,
+    to_app: bool,
+    now: impl FnOnce() -> Duration,
+) -> (Option<Duration>, Telling) {
+    let call = said.grpc_timeout.filter(|_| said.is_call).and_then(asked);
+    let field = said.field.and_then(|value| given(value, now()));
+    let nearer = call.into_iter().chain(field).min();
+    let telling = match (said.is_call, to_app) {
+        (true, _) => Telling::Grpc,
+        (false, true) => Telling::Stamp,
+        (false, false) => Telling::Left,
+    };
+    (nearer, telling)
+}
+
 /// How long a connection may last whose longest age is `limit`: up to a tenth less, so that connections
 /// made together do not end together.
 pub fn age(limit: Duration, random: &mut dyn Random) -> Duration {
@@ -335,6 +376,59 @@ mod tests {
         let stamp = stamp(Duration::from_micros(250_999), now);
         assert_eq!(stamp.as_str(), "1764347000373");
         assert_eq!(super::stamp(Duration::MAX, now).as_str(), "999999999999999");
+    }
+
+    #[test]
+    fn the_nearer_of_two_fields_counts_and_calls_are_told_their_own_way() {
+        let at = || Duration::from_secs(1_764_347_000);
+        for (is_call, grpc, field, to_app, left, telling) in [
+            (true, Some("250m"), None, true, Some(250), Telling::Grpc),
+            (
+                true,
+                Some("250m"),
+                Some("1S"),
+                false,
+                Some(250),
+                Telling::Grpc,
+            ),
+            (
+                true,
+                Some("2S"),
+                Some("1S"),
+                false,
+                Some(1000),
+                Telling::Grpc,
+            ),
+            (true, None, None, true, None, Telling::Grpc),
+            (false, Some("250m"), None, true, None, Telling::Stamp),
+            (
+                false,
+                Some("250m"),
+                Some("1S"),
+                false,
+                Some(1000),
+                Telling::Left,
+            ),
+            (
+                false,
+                None,
+                Some("1764347000040"),
+                true,
+                Some(40),
+                Telling::Stamp,
+            ),
+            (false, None, None, false, None, Telling::Left),
+        ] {
+            let said = Said {
+                is_call,
+                grpc_timeout: grpc.map(str::as_bytes),
+                field: field.map(str::as_bytes),
+            };
+            let expected = (left.map(Duration::from_millis), telling);
+            assert_eq!(heard(said, to_app, at), expected, "{said:?}");
+        }
+        let unasked = heard(Said::default(), true, || unreachable!("no clock is read"));
+        assert_eq!(unasked, (None, Telling::Stamp));
     }
 
     #[test]

@@ -71,6 +71,21 @@ impl<'a> Question<'a> {
             time_left: None,
         }
     }
+
+    /// A request that failed before anything was sent, as a policy injects it: no budget is asked.
+    pub fn injected(
+        policy: &'a RetryPolicy,
+        (method, has_idempotency_key): (&'a str, bool),
+        failure: Failure,
+        tries: u32,
+    ) -> Self {
+        Self {
+            method,
+            has_idempotency_key,
+            failure,
+            ..Self::connect(policy, tries, false)
+        }
+    }
 }
 
 /// How a try failed.

@@ -10,10 +10,11 @@ use crate::explain::{Silent, Trace};
 use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::destination::{Destination, Protocol};
 use crate::model::grpc::CallMatch;
+use crate::model::origin::Sourced;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
-use crate::model::policy::BackendSettings;
+use crate::model::policy::{BackendSettings, ExchangeTimeouts};
 use crate::model::route::{
-    HeaderMatch, PathRewrite, QueryMatch, Route, RouteKind, RouteMatch, Rule,
+    HeaderMatch, PathRewrite, QueryMatch, Route, RouteKind, RouteMatch, Rule, Target,
 };
 
 /// A small generator (splitmix64) with a fixed seed.

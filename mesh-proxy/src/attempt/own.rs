@@ -4,9 +4,10 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mesh_api::decide::{attempt_count, deadline};
+use mesh_api::decide::attempt_count;
+use mesh_api::decide::deadline::{self, Telling};
 
-use super::{Plan, Telling, Tries};
+use super::{Plan, Tries};
 use crate::h1::{RequestHead, Version};
 
 /// Most fields of either kind.

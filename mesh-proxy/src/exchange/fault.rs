@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ::h2::Reason;
-use mesh_api::decide::pushback::Pushback;
 use mesh_api::decide::retry::{self, Verdict};
 use mesh_api::decide::{Abort, deadline, fault};
 use mesh_api::model::fault::AbortAnswer;
@@ -76,19 +75,9 @@ pub(super) async fn abort(
 /// How long to wait before the request is decided on anew, where its policy retries such a failure. No
 /// budget is asked: nothing reached a backend.
 fn again(context: &Context, head: &RequestHead, abort: &Abort<'_>, tries: u32) -> Option<Duration> {
-    let question = retry::Question {
-        policy: abort.retry?,
-        method: head.method(),
-        has_idempotency_key: head.field("idempotency-key").is_some(),
-        tries,
-        failure: fault::failure(abort.answer),
-        endpoint_left: false,
-        body_replayable: true,
-        budget_left: true,
-        waited: Duration::ZERO,
-        pushback: Pushback::Silent,
-        time_left: None,
-    };
+    let asked = (head.method(), head.field("idempotency-key").is_some());
+    let failure = fault::failure(abort.answer);
+    let question = retry::Question::injected(abort.retry?, asked, failure, tries);
     match context.with_random(|random| retry::verdict(&question, random)) {
         Verdict::Again { wait, .. } => Some(wait),
         Verdict::Stop(_) => None,

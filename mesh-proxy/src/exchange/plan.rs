@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mesh_api::decide::deadline::{self, Said, Telling};
 use mesh_api::decide::destination::{self, Resolution};
+use mesh_api::decide::grpc;
 use mesh_api::decide::target::{self, Target};
 use mesh_api::decide::version::{self, HttpVersion};
 use mesh_api::decide::{
     self, Abort, Affinity, Caller, Decision, Forward, Injected, Mirrors, Request, Respond, Step,
 };
-use mesh_api::decide::{deadline, grpc};
 use mesh_api::explain::Silent;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::destination::Protocol;
@@ -23,7 +24,7 @@ use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{BackendTable, DestinationTable, Known, Snapshot};
 
 use super::{Receiving, Scope};
-use crate::attempt::{Plan, Telling};
+use crate::attempt::Plan;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{RequestHead, Version};
@@ -249,7 +250,7 @@ impl Sources<'_> {
             Step::Done(Decision::Forward(forward)) => {
                 let bounds = deadline::bounds(forward.timeouts, asked);
                 let group = context.group(forward.backend);
-                let plan = self.plan(*forward, group, head, started);
+                let plan = self.plan(forward, group, head, started);
                 Planned::Forward(plan.within(&bounds, telling))
             }
             Step::Done(Decision::Respond(respond)) => Planned::Respond(respond),
@@ -344,33 +345,22 @@ fn own_entry(context: &Context) -> Option<Arc<Inbound>> {
     context.with_snapshot(|snapshot| snapshot.inbound.get(workload).cloned())
 }
 
-/// The time that the caller gives, from the exchange's start on, and how the next hop is told of it. Others
-/// than gRPC that use its field (gRPC-Web) would not understand the answer: they are left to the app.
+/// The time that the caller gives, from the exchange's start on, and how the next hop is told of it.
 pub(super) fn asked(
     head: &RequestHead,
     scope: &Scope,
     started: Instant,
 ) -> (Option<Duration>, Telling) {
-    let is_call = head.field("content-type").is_some_and(grpc::is_grpc);
-    let call = head.field("grpc-timeout").filter(|_| is_call);
-    let call = call.and_then(deadline::asked);
-    let given = head.field(deadline::FIELD).and_then(|value| {
+    let said = Said {
+        is_call: head.field("content-type").is_some_and(grpc::is_grpc),
+        grpc_timeout: head.field("grpc-timeout"),
+        field: head.field(deadline::FIELD),
+    };
+    let to_app = matches!(scope, Scope::Receiving(_));
+    deadline::heard(said, to_app, || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        deadline::given(
-            value,
-            now.unwrap_or_default().saturating_sub(started.elapsed()),
-        )
-    });
-    let telling = match scope {
-        _ if is_call => Telling::Grpc,
-        Scope::Receiving(_) => Telling::Stamp,
-        Scope::Calling(_) | Scope::ForwardProxy => Telling::Left,
-    };
-    let nearer = match (call, given) {
-        (Some(call), Some(given)) => Some(call.min(given)),
-        (call, given) => call.or(given),
-    };
-    (nearer, telling)
+        now.unwrap_or_default().saturating_sub(started.elapsed())
+    })
 }
 
 /// What to speak to the endpoints of `backend`.

@@ -11,7 +11,10 @@ use syn::visit::{self, Visit};
 
 use crate::source;
 
-const RULES: [&str; 2] = ["mesh-api/src/decide.rs", "mesh-api/src/decide/grpc.rs"];
+const RULES: [&str; 2] = [
+    "mesh-api/src/decide/decision.rs",
+    "mesh-api/src/decide/grpc.rs",
+];
 const KINDS: &str = "mesh-proxy/src/error.rs";
 const CODEC: &str = "mesh-proxy/src/h1/reject.rs";
 
