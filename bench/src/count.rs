@@ -1,29 +1,27 @@
 //! Pieces of the data path, each done as often as asked, for a tool outside that counts what one takes.
 //!
-//! The only module that knows the mesh. May use `endless`.
+//! May use `endless` and `routes`.
 
-use std::fmt::Write as _;
+mod feature;
+
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use fastrand::Rng;
 use mesh_api::decide::balance::{self, Choice, Members, Standing, Weights};
-use mesh_api::decide::{self, Caller, Decision, Request, Step};
-use mesh_api::explain::Silent;
-use mesh_api::manifest;
 use mesh_api::model::policy::Algorithm;
-use mesh_api::model::route::HeaderChanges;
-use mesh_api::name::{DestinationName, Namespace, ObjectName};
-use mesh_api::snapshot::DestinationTable;
-use mesh_api::translate::Catalog;
+use mesh_api::model::route::{HeaderChanges, UNCHANGED};
+use mesh_api::name::{DestinationName, ObjectName};
 use mesh_proxy::filter::{self, RequestChanges};
 use mesh_proxy::h1::{Connection, Framing, RequestHead};
 use mesh_proxy::telemetry::access_log::Sink;
 use mesh_proxy::telemetry::{Direction, ExchangeEvent, SeriesKey, Telemetry};
-use mesh_proxy::upstream::Dice;
+use mesh_proxy::upstream::{Dice, Limit};
 
+use self::feature::Feature;
 use crate::endless::{Endless, now};
 
 /// What a browser sends: a dozen fields, none of which a rule looks at.
@@ -51,6 +49,28 @@ pub(crate) enum Piece {
     Decide,
     /// The same where there are a thousand, of which the last matches.
     DecideAmong1000,
+    /// Decides where a cookie keeps the user's version.
+    DecideSticky,
+    /// Decides where a cookie leads to the endpoint.
+    DecideHashed,
+    /// Decides where one of 100,000 requests waits.
+    DecideFaulty,
+    /// Decides where one of a hundred requests is copied.
+    DecideMirrored,
+    /// Decides where the rule asks for a cookie.
+    DecideNarrowed,
+    /// Decides where pages of another origin may call.
+    DecideCors,
+    /// Decides where the path is rewritten.
+    DecideRewritten,
+    /// Says whether a try that failed is followed by another.
+    Retry,
+    /// Reads a deadline, and tells the next hop.
+    Deadline,
+    /// Takes a place within a limit, and gives it back.
+    Limit,
+    /// Writes the head that goes on, with a field set, one added and one removed.
+    SpliceChanged,
     /// Picks one of ten endpoints.
     Pick,
     /// Picks one of ten thousand.
@@ -61,6 +81,7 @@ pub(crate) enum Piece {
 
 /// Does `piece` so many times.
 pub(crate) fn run(piece: Piece, times: u64) -> anyhow::Result<()> {
+    let with = |feature| feature::with(feature, &one_head()?, times);
     match piece {
         Piece::Head => {
             let mut connection = Connection::new(Endless::new(HEAD));
@@ -69,13 +90,46 @@ pub(crate) fn run(piece: Piece, times: u64) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Piece::Splice => splice(times),
-        Piece::Decide => decide(times, 1),
-        Piece::DecideAmong1000 => decide(times, 1000),
+        Piece::Splice => splice(times, &UNCHANGED),
+        Piece::SpliceChanged => splice(times, &changes()?),
+        Piece::Decide => feature::among(1, &one_head()?, times),
+        Piece::DecideAmong1000 => feature::among(1000, &one_head()?, times),
+        Piece::DecideSticky => with(Feature::Sticky),
+        Piece::DecideHashed => with(Feature::Hashed),
+        Piece::DecideFaulty => with(Feature::Faulty),
+        Piece::DecideMirrored => with(Feature::Mirrored),
+        Piece::DecideNarrowed => with(Feature::Narrowed),
+        Piece::DecideCors => with(Feature::Cors),
+        Piece::DecideRewritten => with(Feature::Rewritten),
+        Piece::Retry => feature::retry(times),
+        Piece::Deadline => feature::deadline(times),
+        Piece::Limit => limit(times),
         Piece::Pick => pick(times, 10),
         Piece::PickAmong10000 => pick(times, 10_000),
         Piece::Record => record(times),
     }
+}
+
+fn one_head() -> anyhow::Result<RequestHead> {
+    head(&mut Connection::new(Endless::new(HEAD)))
+}
+
+/// As many exchanges of one worker, one after the other.
+fn limit(times: u64) -> anyhow::Result<()> {
+    let limit = Arc::new(Limit::new(2));
+    for _ in 0..times {
+        let place = black_box(&limit).enter(10_000);
+        ensure!(black_box(place).is_some(), "no place");
+    }
+    Ok(())
+}
+
+fn changes() -> anyhow::Result<HeaderChanges> {
+    Ok(HeaderChanges {
+        set: vec![("user-agent".parse()?, "app".parse()?)],
+        add: vec![("x-region".parse()?, "eu-1".parse()?)],
+        remove: vec!["referer".parse()?],
+    })
 }
 
 fn head(connection: &mut Connection<Endless>) -> anyhow::Result<RequestHead> {
@@ -85,17 +139,12 @@ fn head(connection: &mut Connection<Endless>) -> anyhow::Result<RequestHead> {
     }
 }
 
-fn splice(times: u64) -> anyhow::Result<()> {
-    let head = head(&mut Connection::new(Endless::new(HEAD)))?;
-    let none = HeaderChanges {
-        set: Vec::new(),
-        add: Vec::new(),
-        remove: Vec::new(),
-    };
+fn splice(times: u64, rule: &HeaderChanges) -> anyhow::Result<()> {
+    let head = one_head()?;
     let changes = RequestChanges {
         target: head.path_and_query(),
         host: head.authority(),
-        changes: [&none, &none],
+        changes: [rule, &UNCHANGED],
         framing: Framing::Empty,
         append: &[],
         strip: &["mesh-error"],
@@ -107,70 +156,6 @@ fn splice(times: u64) -> anyhow::Result<()> {
         ensure!(!out.is_empty(), "nothing written");
     }
     Ok(())
-}
-
-fn decide(times: u64, rules: u32) -> anyhow::Result<()> {
-    let table = table(rules)?;
-    let head = head(&mut Connection::new(Endless::new(HEAD)))?;
-    let mut random = Rng::with_seed(1);
-    let mut random = Dice(&mut random);
-    for _ in 0..times {
-        let request = Request {
-            method: head.method(),
-            scheme: "http",
-            authority: head.authority(),
-            port: 80,
-            path: "/products/17",
-            query: Some("page=2"),
-            headers: &head,
-            caller: Caller {
-                namespace: &table.consumer,
-                labels: None,
-                service_account: None,
-                address: None,
-            },
-        };
-        let step = decide::request(&table, black_box(&request), &mut random, &mut Silent);
-        let Step::Done(Decision::Forward(_)) = black_box(step) else {
-            bail!("not forwarded");
-        };
-    }
-    Ok(())
-}
-
-/// A Service whose last rule takes everything; others, paths that nobody asks for.
-fn table(rules: u32) -> anyhow::Result<DestinationTable> {
-    let mut text = "apiVersion: v1\nkind: Service\nmetadata: { name: app, namespace: demo }\n\
-        spec: { selector: { app: app }, ports: [{ port: 80, appProtocol: http }] }\n"
-        .to_owned();
-    for rule in 0..rules {
-        let prefix = if rule == 0 {
-            "/".to_owned()
-        } else {
-            format!("/other/{rule}")
-        };
-        writeln!(
-            text,
-            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
-             metadata: {{ name: route-{rule}, namespace: demo }}\nspec:\n  \
-             parentRefs: [{{ group: \"\", kind: Service, name: app, port: 80 }}]\n  rules:\n  \
-             - matches: [{{ path: {{ type: PathPrefix, value: {prefix} }} }}]\n    \
-               backendRefs: [{{ name: app, port: 80 }}]"
-        )?;
-    }
-    let mut catalog = Catalog::default();
-    for located in manifest::read("count.yaml", &text).resources {
-        let faults = catalog.apply(located.resource.clone()).faults;
-        ensure!(faults.is_empty(), "{faults:?}");
-    }
-    let namespace: Namespace = "demo".parse()?;
-    let name: DestinationName = "demo/app:80".parse()?;
-    let destination = catalog.destination(&name, &namespace);
-    let destination = destination.context("no such destination")?;
-    match DestinationTable::compile(destination, None) {
-        Ok(table) => Ok(table),
-        Err(faults) => bail!("{faults:?}"),
-    }
 }
 
 /// Endpoints of which nothing is held against any.

@@ -15,6 +15,8 @@ mod hold;
 mod load;
 mod message;
 mod open;
+mod routes;
+mod rules;
 mod server;
 mod voice;
 
@@ -79,6 +81,12 @@ enum Command {
         #[arg(long)]
         times: u64,
     },
+    /// How long a decision takes among many rules, and what follows a change of one; prints one line of JSON.
+    Rules {
+        /// Rules of the Service.
+        #[arg(long, default_value_t = 1000)]
+        count: u32,
+    },
     /// Writes the certificates that peers use.
     Certificates {
         /// Where.
@@ -130,6 +138,10 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(forward::run(all))
         }
         Command::Count { piece, times } => count::run(piece, times),
+        Command::Rules { count } => {
+            voice::print(&rules::run(count)?.to_string());
+            Ok(())
+        }
         Command::Certificates { folder } => certificate::write(&folder),
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use e2e::backend::{Backend, http};
 use e2e::binomial::bounds;
-use e2e::figure::record;
-use e2e::load::{Plan, Version, run};
+use e2e::figure::{percentile, record, say};
+use e2e::load::{Plan, Version, paced, run};
 use e2e::mesh::{Mesh, Workload, free_address, free_port, service};
 use e2e::process::wait_until;
 
@@ -116,11 +116,7 @@ async fn shares_of_copies_are_exact_and_contents_whole() -> anyhow::Result<()> {
 async fn a_dead_mirror_costs_no_request() -> anyhow::Result<()> {
     let app = http().await?;
     let services = ["echo", "dead"].map(|name| service(name, 80, "")).concat();
-    // Nothing listens there, and there is no sidecar.
-    let dead = format!(
-        "---\napiVersion: mesh.dev/v1alpha1\nkind: Workload\nmetadata: {{ name: dead, namespace: e2e, labels: {{ app: dead }} }}\nspec: {{ address: 127.0.0.1, ports: {{ main: {} }}, protocol: None }}\n",
-        free_port()?
-    );
+    let dead = dead_workload()?;
     let manifests = format!("{services}{dead}{}{SETTINGS}", route(&mirror("dead", "")));
     let mut mesh = Mesh::start(&manifests).await?;
     let listen = free_address()?;
@@ -149,5 +145,59 @@ async fn a_dead_mirror_costs_no_request() -> anyhow::Result<()> {
         "traffic-mirror-dead",
         format!("0 of 10000 requests failed; {failed} copies did"),
     );
+    Ok(())
+}
+
+/// Nothing listens there, and there is no sidecar.
+fn dead_workload() -> anyhow::Result<String> {
+    Ok(format!(
+        "---\napiVersion: mesh.dev/v1alpha1\nkind: Workload\nmetadata: {{ name: dead, namespace: e2e, labels: {{ app: dead }} }}\nspec: {{ address: 127.0.0.1, ports: {{ main: {} }}, protocol: None }}\n",
+        free_port()?
+    ))
+}
+
+/// Rounds of each kind, interleaved.
+const ROUNDS: usize = 11;
+/// Requests of a round, at 500 a second.
+const ROUND: u32 = 2_000;
+
+#[tokio::test]
+#[ignore = "takes minutes: cargo xtask prove dead_mirror"]
+async fn prove_dead_mirror_does_not_slow_requests() -> anyhow::Result<()> {
+    let app = http().await?;
+    let names = ["echo", "plain", "dead"];
+    let services = names.map(|name| service(name, 80, "")).concat();
+    let (route, dead) = (route(&mirror("dead", "")), dead_workload()?);
+    let mut mesh = Mesh::start(&format!("{services}{dead}{route}{SETTINGS}")).await?;
+    let [mirrored, plain] = [free_address()?, free_address()?];
+    for name in ["echo", "plain"] {
+        mesh.run(&Workload::new(name).port(app.port))?;
+    }
+    let caller = Workload::new("caller").upstream("echo", 80, mirrored);
+    mesh.run(&caller.upstream("plain", 80, plain))?;
+    mesh.wait_synced().await?;
+    paced(mirrored, Version::Http1, 500, ROUND).await?;
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let without = paced(plain, Version::Http1, 500, ROUND).await?;
+        let with = paced(mirrored, Version::Http1, 500, ROUND).await?;
+        ensure!(without.failed + with.failed == 0, "{with:?}");
+        ratios.push(with.latency[1].as_nanos() * 1000 / without.latency[1].as_nanos().max(1));
+    }
+    ratios.sort_unstable();
+    say(format!("{ratios:?}"));
+    let median = percentile(&ratios, 50);
+    let failed = copies(&mesh, "dead", "failed").await?;
+    record(
+        "traffic-mirror-dead-p99",
+        format!(
+            "p99 x {}.{:03} of a Service without (median of {ROUNDS} rounds of {ROUND} at 500/s, {} to {} permille), 0 failed, {failed} copies did",
+            median / 1000,
+            median % 1000,
+            ratios.first().copied().unwrap_or_default(),
+            ratios.last().copied().unwrap_or_default(),
+        ),
+    );
+    ensure!(median <= 1100, "{median} permille");
     Ok(())
 }

@@ -44,7 +44,7 @@ use crate::decide::choose::{backend_name, backend_of, by_weight, keep};
 use crate::explain::{Note, Recorder};
 use crate::model::affinity::Scope;
 use crate::model::narrowing::Labels;
-use crate::model::route::{Action, HeaderChanges, Redirect, Rewrite, Rule, WeightedBackend};
+use crate::model::route::{Action, Redirect, Rewrite, Rule, UNCHANGED, WeightedBackend};
 use crate::name::{Name, Namespace};
 use crate::snapshot::{BackendTable, DestinationTable, MatchTable, RuleTable};
 
@@ -362,8 +362,8 @@ fn plain<'s>(
         backend,
         stickiness: sticky,
         affinity: keys.settle(backend, of_endpoint, random),
-        request_headers: [&NO_CHANGES, &NO_CHANGES],
-        response_headers: [&NO_CHANGES, &NO_CHANGES],
+        request_headers: [&UNCHANGED, &UNCHANGED],
+        response_headers: [&UNCHANGED, &UNCHANGED],
         target: None,
         host: None,
         cors: None,
@@ -389,12 +389,6 @@ fn cors_of(rule: &RuleTable, request: &Request<'_>) -> Option<Vec<CorsField>> {
     let cors = rule.rule.cors.as_ref()?;
     Some(cors::actual(cors, request))
 }
-
-static NO_CHANGES: HeaderChanges = HeaderChanges {
-    set: Vec::new(),
-    add: Vec::new(),
-    remove: Vec::new(),
-};
 
 #[cfg(test)]
 pub(crate) mod tests;

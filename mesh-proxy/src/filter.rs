@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use mesh_api::decide::change;
-use mesh_api::model::route::HeaderChanges;
+use mesh_api::model::route::{HeaderChanges, UNCHANGED};
 
 use crate::h1::{Field, Fields, Framing, Kind, RequestHead, ResponseHead, Version};
 
@@ -41,11 +41,6 @@ pub struct ResponseChanges<'a> {
     pub strip: &'a [&'static str],
 }
 
-static UNCHANGED: HeaderChanges = HeaderChanges {
-    set: Vec::new(),
-    add: Vec::new(),
-    remove: Vec::new(),
-};
 /// How a 1xx head goes on.
 static INFORMATIONAL: ResponseChanges<'static> = ResponseChanges {
     changes: [&UNCHANGED; 2],

@@ -192,6 +192,13 @@ pub struct HeaderChanges {
     pub remove: Vec<HeaderName>,
 }
 
+/// What changes nothing.
+pub static UNCHANGED: HeaderChanges = HeaderChanges {
+    set: Vec::new(),
+    add: Vec::new(),
+    remove: Vec::new(),
+};
+
 impl HeaderChanges {
     /// True if it changes nothing.
     pub fn is_empty(&self) -> bool {

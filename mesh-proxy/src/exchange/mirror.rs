@@ -4,94 +4,42 @@
 //! A copy never holds the request back: one that is slower than the request by more than its bound is
 //! given up, one beyond the limit is not made, and none is tried twice.
 
+mod answer;
+mod feed;
+mod leg;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context as Task, Poll, Waker};
 use std::time::Instant;
 
-use bytes::BytesMut;
-use mesh_api::decide::Affinity;
-use mesh_api::decide::mirror::{self, ContentHash, MARK, Seen};
-use mesh_api::decide::{Injected, Mirrors};
-use mesh_api::model::mirror::Mirroring;
+use mesh_api::decide::mirror::{self, MARK};
+use mesh_api::decide::{Affinity, Injected, Mirrors};
 use mesh_api::model::policy::RetryPolicy;
-use mesh_api::model::route::HeaderChanges;
+use mesh_api::model::route::{HeaderChanges, UNCHANGED};
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::BackendTable;
-use mesh_api::snapshot::RuleTable;
+use mesh_api::snapshot::{BackendTable, RuleTable};
 
+use self::answer::{Answered, Pair};
+use self::feed::{End, Feed};
+pub(super) use self::leg::Copied;
+use self::leg::CopyLeg;
 use super::{plan, respond};
 use crate::attempt::{self, Answer, Plan, Tries};
 use crate::context::Context;
 use crate::error::Error;
-use crate::filter::ResponseChanges;
-use crate::h1::{Body, BodyFault, BodyPart, Framing, RequestHead, ResponseHead};
-use crate::leg::{Bytestream, Downstream, Leg};
+use crate::h1::{Body, Framing, RequestHead};
+use crate::leg::Downstream;
 use crate::relay::{self, RequestBody};
 use crate::telemetry::Mirrored;
 use crate::upstream::Place;
 
-/// What a part of content counts as at least, in bytes: its place in memory.
-const PART: u64 = 256;
-
-static UNCHANGED: HeaderChanges = HeaderChanges {
-    set: Vec::new(),
-    add: Vec::new(),
-    remove: Vec::new(),
-};
 /// A copy is sent once.
 static ONCE: LazyLock<RetryPolicy> = LazyLock::new(|| RetryPolicy {
     attempts: 0,
     ..RetryPolicy::default()
 });
-
-/// The leg towards the peer that asked, of whose content the copies get theirs.
-pub(super) struct Copied<'d> {
-    inner: &'d mut dyn Downstream,
-    feeds: Vec<Rc<Feed>>,
-    answered: Answered,
-    pairs: Vec<Rc<Pair>>,
-}
-
-/// Content on its way to a copy.
-#[derive(Default)]
-struct Feed(RefCell<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    parts: VecDeque<BodyPart>,
-    bytes: u64,
-    most: u64,
-    end: Option<End>,
-    waker: Option<Waker>,
-}
-
-/// How the content ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Whole,
-    Lost,
-}
-
-/// What is seen of an answer.
-struct Answered {
-    started: Instant,
-    head: Option<(u16, Instant)>,
-    hash: Option<ContentHash>,
-    is_whole: bool,
-}
-
-/// A request's answer and its copy's, compared once both are there.
-struct Pair {
-    settings: Mirroring,
-    destination: DestinationName,
-    backend: DestinationName,
-    first: RefCell<[Option<Seen>; 2]>,
-}
 
 /// What a copy's task works with.
 struct Copy {
@@ -166,15 +114,6 @@ impl<'d> Copied<'d> {
         let seen = self.answered.seen();
         for pair in &self.pairs {
             pair.tell(context, 0, seen);
-        }
-    }
-}
-
-impl Drop for Copied<'_> {
-    fn drop(&mut self) {
-        // What was not settled was cut off.
-        for feed in &self.feeds {
-            feed.end(End::Lost);
         }
     }
 }
@@ -267,246 +206,4 @@ fn record(
         outcome,
     };
     context.shared.telemetry().mirrored(&event);
-}
-
-impl Pair {
-    /// Notes what was seen on one side; compares where the other was seen before.
-    fn tell(&self, context: &Context, side: usize, seen: Seen) {
-        let mut both = self.first.borrow_mut();
-        if let Some(own) = both.get_mut(side) {
-            *own = Some(seen);
-        }
-        let [Some(primary), Some(copy)] = &*both else {
-            return;
-        };
-        for found in mirror::compare(&self.settings, primary, copy) {
-            let event = Mirrored {
-                destination: &self.destination,
-                backend: &self.backend,
-                outcome: found.result,
-            };
-            context.shared.telemetry().compared(&event, found.what);
-        }
-    }
-}
-
-impl Answered {
-    fn new(settings: &Mirroring) -> Self {
-        Self {
-            started: Instant::now(),
-            head: None,
-            hash: settings.body_hash.then(ContentHash::default),
-            is_whole: false,
-        }
-    }
-
-    fn note(&mut self, part: &BodyPart) {
-        if let (Some(hash), BodyPart::Data(bytes)) = (&mut self.hash, part) {
-            hash.add(bytes);
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        let whole = self.hash.filter(|_| self.is_whole);
-        let end = self.head.map_or_else(Instant::now, |(_, at)| at);
-        Seen {
-            status: self.head.map(|(status, _)| status),
-            latency: end - self.started,
-            body: whole.map(ContentHash::value),
-        }
-    }
-}
-
-impl Feed {
-    fn new(most: u64) -> Self {
-        Self(RefCell::new(Waiting {
-            most,
-            ..Waiting::default()
-        }))
-    }
-
-    fn push(&self, part: &BodyPart) {
-        let mut waiting = self.0.borrow_mut();
-        if waiting.end.is_some() {
-            return;
-        }
-        waiting.bytes += size(part);
-        if waiting.bytes > waiting.most {
-            waiting.parts.clear();
-            waiting.end = Some(End::Lost);
-        } else {
-            waiting.parts.push_back(part.clone());
-        }
-        waiting.wake();
-    }
-
-    /// Ends it, unless it ended before.
-    fn end(&self, end: End) {
-        let mut waiting = self.0.borrow_mut();
-        if waiting.end.is_none() {
-            waiting.end = Some(end);
-            waiting.wake();
-        }
-    }
-
-    fn is_lost(&self) -> bool {
-        self.0.borrow().end == Some(End::Lost)
-    }
-
-    /// Ready once it is lost, also while nobody asks for its next part.
-    fn poll_lost(&self, task: &Task<'_>) -> Poll<()> {
-        let mut waiting = self.0.borrow_mut();
-        if waiting.end == Some(End::Lost) {
-            return Poll::Ready(());
-        }
-        waiting.waker = Some(task.waker().clone());
-        Poll::Pending
-    }
-
-    fn poll(&self, task: &Task<'_>) -> Poll<Result<Option<BodyPart>, BodyFault>> {
-        let mut waiting = self.0.borrow_mut();
-        if waiting.end == Some(End::Lost) {
-            return Poll::Ready(Err(BodyFault::Cut));
-        }
-        if let Some(part) = waiting.parts.pop_front() {
-            waiting.bytes -= size(&part);
-            return Poll::Ready(Ok(Some(part)));
-        }
-        if waiting.end.is_some() {
-            return Poll::Ready(Ok(None));
-        }
-        waiting.waker = Some(task.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Waiting {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-fn size(part: &BodyPart) -> u64 {
-    match part {
-        BodyPart::Data(bytes) | BodyPart::Trailers(bytes) => (bytes.len() as u64).max(PART),
-    }
-}
-
-impl Leg for Copied<'_> {
-    fn poll_part(
-        &mut self,
-        body: &mut Body,
-        task: &mut Task<'_>,
-    ) -> Poll<Result<Option<BodyPart>, BodyFault>> {
-        let polled = self.inner.poll_part(body, task);
-        for feed in &self.feeds {
-            match &polled {
-                Poll::Ready(Ok(Some(part))) => feed.push(part),
-                Poll::Ready(Ok(None)) => feed.end(End::Whole),
-                Poll::Ready(Err(_)) => feed.end(End::Lost),
-                Poll::Pending => {}
-            }
-        }
-        polled
-    }
-
-    fn queue_data(&mut self, part: BodyPart, framing: Framing) {
-        self.answered.note(&part);
-        self.inner.queue_data(part, framing);
-    }
-
-    fn queue_end(&mut self, framing: Framing) {
-        self.answered.is_whole = true;
-        self.inner.queue_end(framing);
-    }
-
-    fn needs_flush(&self) -> bool {
-        self.inner.needs_flush()
-    }
-
-    fn poll_flush(&mut self, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        self.inner.poll_flush(task)
-    }
-
-    fn is_clean(&self) -> bool {
-        self.inner.is_clean()
-    }
-}
-
-impl Downstream for Copied<'_> {
-    fn poll_broken(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        self.inner.poll_broken(task)
-    }
-
-    fn queue_informational(&mut self, head: &ResponseHead) {
-        self.inner.queue_informational(head);
-    }
-
-    fn queue_response(&mut self, head: &ResponseHead, changes: &ResponseChanges<'_>) {
-        self.answered.head = Some((head.status(), Instant::now()));
-        self.inner.queue_response(head, changes);
-    }
-
-    fn queue_reply(&mut self, method: &str, status: u16, fields: &[(&str, &str)], body: &[u8]) {
-        self.inner.queue_reply(method, status, fields, body);
-    }
-
-    fn upgrade(&mut self) -> Option<(&mut dyn Bytestream, BytesMut)> {
-        self.inner.upgrade()
-    }
-}
-
-/// What a copy takes for the peer that asked: content comes from the request, and the answer goes nowhere.
-struct CopyLeg {
-    feed: Rc<Feed>,
-    answered: Answered,
-}
-
-impl Leg for CopyLeg {
-    fn poll_part(
-        &mut self,
-        _body: &mut Body,
-        task: &mut Task<'_>,
-    ) -> Poll<Result<Option<BodyPart>, BodyFault>> {
-        self.feed.poll(task)
-    }
-
-    fn queue_data(&mut self, part: BodyPart, _framing: Framing) {
-        self.answered.note(&part);
-    }
-
-    fn queue_end(&mut self, _framing: Framing) {
-        self.answered.is_whole = true;
-    }
-
-    fn needs_flush(&self) -> bool {
-        false
-    }
-
-    fn poll_flush(&mut self, _task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn is_clean(&self) -> bool {
-        true
-    }
-}
-
-impl Downstream for CopyLeg {
-    fn poll_broken(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        self.feed.poll_lost(task)
-    }
-
-    fn queue_informational(&mut self, _head: &ResponseHead) {}
-
-    fn queue_response(&mut self, _head: &ResponseHead, _changes: &ResponseChanges<'_>) {}
-
-    fn queue_reply(&mut self, _method: &str, _status: u16, _fields: &[(&str, &str)], _body: &[u8]) {
-    }
-
-    fn upgrade(&mut self) -> Option<(&mut dyn Bytestream, BytesMut)> {
-        None
-    }
 }

@@ -19,7 +19,7 @@ use mesh_api::model::destination::Protocol;
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, ExchangeTimeouts, MutualTls, RetryPolicy};
-use mesh_api::model::route::HeaderChanges;
+use mesh_api::model::route::UNCHANGED;
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::{BackendTable, DestinationTable, Known, Snapshot};
 
@@ -29,12 +29,6 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{RequestHead, Version};
 use crate::upstream::Group;
-
-static UNCHANGED: HeaderChanges = HeaderChanges {
-    set: Vec::new(),
-    add: Vec::new(),
-    remove: Vec::new(),
-};
 
 /// Everything a decision reads, held for the exchange.
 pub(super) struct Sources<'h> {
