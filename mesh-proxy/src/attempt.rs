@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_api::decide::deadline::{Bounds, Ending, Telling};
 use mesh_api::decide::pushback::{self, Pushback};
-use mesh_api::decide::retry::{self, Failure, Verdict};
+use mesh_api::decide::retry::{self, Failure, StopReason, Verdict};
 use mesh_api::decide::{Affinity, CorsField, Injected, Mirrors, affinity, attempt_count, grpc};
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::policy::RetryPolicy;
@@ -170,9 +170,13 @@ pub async fn send(
             }),
         };
         match context.with_random(|random| retry::verdict(&question, random)) {
-            Verdict::Stop(_) => return tried,
+            Verdict::Stop(reason) => {
+                note_stop(context, plan, reason);
+                return tried;
+            }
             // The budget is asked last: asking takes from it.
             Verdict::Again { charge: true, .. } if !budget.retry(Instant::now()) => {
+                note_stop(context, plan, StopReason::Budget);
                 return tried;
             }
             Verdict::Again { wait, charge } => {
@@ -193,6 +197,14 @@ pub async fn send(
                 }
             }
         }
+    }
+}
+
+/// Counts what keeps the policy from another try; a failure that it does not retry is none of its business.
+fn note_stop(context: &Context, plan: &Plan<'_>, reason: StopReason) {
+    if reason != StopReason::Condition {
+        let backend = &plan.group.backend().name;
+        context.shared.telemetry().retry_stopped(backend, reason);
     }
 }
 

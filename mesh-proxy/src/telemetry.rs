@@ -17,7 +17,8 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh_api::name::ObjectName;
+use mesh_api::decide::retry::StopReason;
+use mesh_api::name::{DestinationName, ObjectName};
 
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
@@ -157,6 +158,12 @@ impl Telemetry {
     pub fn audited(&self, event: &Audited<'_>) {
         self.add(metric::AUDITED, vec![event.policy.into()]);
         tracing::info!(policy = event.policy, peer = ?event.peer, detail = %event.detail, "call would be denied");
+    }
+
+    /// Records that no retry followed a failed try, though the policy retries such failures.
+    pub fn retry_stopped(&self, backend: &DestinationName, reason: StopReason) {
+        let labels = vec![backend.to_string(), reason.as_str().to_owned()];
+        self.add(metric::RETRIES_STOPPED, labels);
     }
 
     /// Records an injected fault.

@@ -189,6 +189,13 @@ pub mod metric {
         &["policy"],
         "Calls that passed and that an AuthorizationPolicy with enforcement Audit would have refused.",
     );
+    /// Retries that did not follow.
+    pub const RETRIES_STOPPED: Metric = metric(
+        Kind::Counter,
+        "mesh_retries_stopped_total",
+        &["backend", "reason"],
+        "Failed tries that the policy retries and that none followed: attempts, budget, method, body (larger than is kept), pushback or time.",
+    );
     /// Faults injected.
     pub const FAULTS: Metric = metric(
         Kind::Counter,
@@ -307,10 +314,11 @@ pub mod metric {
     pub const READ: [Metric; 2] = [LIMIT_IN_USE, LIMIT_REFUSED];
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 12] = [
+    pub const COLD: [Metric; 13] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
         AUDITED,
+        RETRIES_STOPPED,
         FAULTS,
         MIRRORS,
         MIRROR_COMPARISONS,

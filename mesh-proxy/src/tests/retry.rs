@@ -102,6 +102,17 @@ fn what_an_answer_says_of_another_try_is_heeded() {
         mesh.ask(&request("GET", &format!("x-answer: {said}\r\n")));
         assert_eq!(numbers(&apps).len(), tries, "{said}");
     }
+    let stopped = |reason: &str, count| {
+        let labels = format!("backend=\"demo/catalog:80\",reason=\"{reason}\"");
+        let metric = "mesh_retries_stopped_total";
+        mesh.caller.await_count(metric, &labels, count);
+    };
+    stopped("pushback", 5);
+    // Each other had its one more.
+    stopped("attempts", 4);
+    mesh.ask(&request("POST", "content-length: 0\r\nx-answer: x-a: 1\r\n"));
+    stopped("method", 1);
+    assert_eq!(numbers(&apps), [1]);
     let ignoring = "attempts: 1, retryAfter: Ignore, retryOn: { status: [\"503\"] }";
     drop(mesh);
     let mesh = start(&apps, ignoring);
