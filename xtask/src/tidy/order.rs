@@ -158,7 +158,9 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "load",
             "hold",
             "endless",
+            "routes",
             "count",
+            "rules",
         ],
     ),
 ];
