@@ -14,7 +14,7 @@ use crate::model::origin::Sourced;
 use crate::model::path::{PathMatch, Pattern, TextMatch};
 use crate::model::policy::{BackendSettings, ExchangeTimeouts};
 use crate::model::route::{
-    HeaderMatch, PathRewrite, QueryMatch, Route, RouteKind, RouteMatch, Rule, Target,
+    HeaderChanges, HeaderMatch, PathRewrite, QueryMatch, Route, RouteKind, RouteMatch, Rule, Target,
 };
 
 /// A small generator (splitmix64) with a fixed seed.

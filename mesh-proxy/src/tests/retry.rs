@@ -110,7 +110,10 @@ fn what_an_answer_says_of_another_try_is_heeded() {
     stopped("pushback", 5);
     // Each other had its one more.
     stopped("attempts", 4);
-    mesh.ask(&request("POST", "content-length: 0\r\nx-answer: x-a: 1\r\n"));
+    mesh.ask(&request(
+        "POST",
+        "content-length: 0\r\nx-answer: x-a: 1\r\n",
+    ));
     stopped("method", 1);
     assert_eq!(numbers(&apps), [1]);
     let ignoring = "attempts: 1, retryAfter: Ignore, retryOn: { status: [\"503\"] }";
