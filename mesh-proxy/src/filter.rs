@@ -3,6 +3,8 @@
 //! Host, framing and fields that belong to one connection (RFC 9110 section 7.6.1) are never
 //! copied: they are written anew. May use [`crate::h1`].
 
+use std::ops::Range;
+
 use bytes::BytesMut;
 use mesh_api::decide::change;
 use mesh_api::model::route::{HeaderChanges, UNCHANGED};
@@ -146,33 +148,42 @@ fn write_fields(
     strip: &[&'static str],
     out: &mut BytesMut,
 ) {
-    if change::is_noop(&changes) {
-        let kept = fields.iter().filter(|field| is_kept(head, field, strip));
-        return splice(head, kept, out);
-    }
-    each_field(head, fields, changes, strip, |name, value| {
-        put(out, &[name, b": ", value, b"\r\n"]);
-    });
+    let mut run = Run::new(head, out);
+    each_field(
+        head,
+        fields,
+        changes,
+        strip,
+        |name, value, field| match field {
+            Some(field) => run.received(field),
+            None => run.new_field(name, value),
+        },
+    );
+    run.flush();
 }
 
-/// Calls `visit` with each field that goes on, changed.
-fn each_field(
-    head: &[u8],
-    fields: &Fields,
+/// Calls `visit` with each field that goes on, changed; and with what was received, where it is as it came.
+fn each_field<'f>(
+    head: &'f [u8],
+    fields: &'f Fields,
     changes: [&HeaderChanges; 2],
     strip: &[&'static str],
-    mut visit: impl FnMut(&[u8], &[u8]),
+    mut visit: impl FnMut(&[u8], &[u8], Option<&'f Field>),
 ) {
-    let kept = fields.iter().filter(|field| is_kept(head, field, strip));
-    let received = kept.map(|field| (field.name.of(head), field.value.of(head)));
+    let numbered = fields.iter().enumerate();
+    let kept = numbered.filter(|(_, field)| is_kept(head, field, strip));
+    let received = kept.map(|(at, field)| (at, field.name.of(head), field.value.of(head)));
     if change::is_noop(&changes) {
-        return received.for_each(|(name, value)| visit(name, value));
+        return received
+            .for_each(|(at, name, value)| visit(name, value, fields.as_slice().get(at)));
     }
     // Entries with changes of the connection's own fields are refused; were one to come, it would
     // still not get onto the wire.
-    let changed = change::fields(&changes, received);
-    for (name, value) in changed.iter().filter(|(name, _)| !Kind::of(name).is_own()) {
-        visit(name, value);
+    for changed in change::fields(&changes, received) {
+        let field = changed.original.and_then(|at| fields.as_slice().get(at));
+        if field.is_some() || !Kind::of(changed.name).is_own() {
+            visit(changed.name, changed.value, field);
+        }
     }
 }
 
@@ -180,36 +191,51 @@ fn is_kept(head: &[u8], field: &Field, strip: &[&'static str]) -> bool {
     !field.kind.is_own() && !is_named(head, field, strip)
 }
 
-/// Writes received fields; neighbours that are canonical go out as one run of the received bytes.
-fn splice<'f>(head: &[u8], fields: impl Iterator<Item = &'f Field>, out: &mut BytesMut) {
-    let mut run = 0..0;
-    for field in fields {
-        let line = field.name.start as usize..field.value.end as usize + 2;
-        if field.canonical && line.start == run.end {
-            run.end = line.end;
-            continue;
-        }
-        put(
+/// Writes fields; received neighbours that are canonical go out as one run of the received bytes.
+struct Run<'w> {
+    head: &'w [u8],
+    out: &'w mut BytesMut,
+    waiting: Range<usize>,
+}
+
+impl<'w> Run<'w> {
+    fn new(head: &'w [u8], out: &'w mut BytesMut) -> Self {
+        Self {
+            head,
             out,
-            &[head.get(std::mem::take(&mut run)).unwrap_or_default()],
-        );
-        if field.canonical {
-            run = line;
-        } else {
-            put(
-                out,
-                &[field.name.of(head), b": ", field.value.of(head), b"\r\n"],
-            );
+            waiting: 0..0,
         }
     }
-    put(out, &[head.get(run).unwrap_or_default()]);
+
+    fn received(&mut self, field: &Field) {
+        let line = field.name.start as usize..field.value.end as usize + 2;
+        if field.canonical && line.start == self.waiting.end {
+            self.waiting.end = line.end;
+            return;
+        }
+        if field.canonical {
+            self.flush();
+            self.waiting = line;
+        } else {
+            self.new_field(field.name.of(self.head), field.value.of(self.head));
+        }
+    }
+
+    fn new_field(&mut self, name: &[u8], value: &[u8]) {
+        self.flush();
+        put(self.out, &[name, b": ", value, b"\r\n"]);
+    }
+
+    fn flush(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        put(self.out, &[self.head.get(waiting).unwrap_or_default()]);
+    }
 }
 
 fn is_named(head: &[u8], field: &Field, names: &[&'static str]) -> bool {
     let own = field.name.of(head);
-    names
-        .iter()
-        .any(|name| own.eq_ignore_ascii_case(name.as_bytes()))
+    let is_own = |name: &&str| own.len() == name.len() && own.eq_ignore_ascii_case(name.as_bytes());
+    names.iter().any(is_own)
 }
 
 fn write_framing(framing: Framing, out: &mut BytesMut) {

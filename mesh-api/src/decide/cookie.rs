@@ -10,10 +10,22 @@ use crate::name::CookieName;
 pub fn value<'a>(headers: &'a dyn HeaderFields, name: &str) -> Option<&'a [u8]> {
     let mut found = None;
     headers.each("cookie", &mut |field| {
-        let mut pairs = field.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        found = found.or_else(|| pairs.find_map(|pair| of_pair(pair, name)));
+        found = found.or_else(|| pairs(field).find_map(|pair| of_pair(pair.trim_ascii(), name)));
     });
     found
+}
+
+fn pairs(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(field);
+    std::iter::from_fn(move || {
+        let field = rest.take()?;
+        let (pair, after) = match memchr::memchr(b';', field) {
+            Some(at) => (field.get(..at)?, field.get(at + 1..)),
+            None => (field, None),
+        };
+        rest = after;
+        Some(pair)
+    })
 }
 
 fn of_pair<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {

@@ -146,7 +146,7 @@ pub fn explain(
         destination: destination.name.to_string(),
         consumer: destination.consumer.to_string(),
         protocol: destination.protocol.as_str(),
-        request: outcome::head(&request, None, None, change::fields(&[], bytes(fields))),
+        request: outcome::head(&request, None, None, &change::fields(&[], bytes(fields))),
         lost: lost(destination, &request, &trace, won),
         matched,
         faults: faults(destination, &request, won),
@@ -246,11 +246,10 @@ fn conditions_text(conditions: &RouteMatch) -> String {
     parts.join(", ")
 }
 
-fn bytes(fields: Fields<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    fields
-        .0
-        .iter()
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+/// The fields with their places.
+fn bytes(fields: Fields<'_>) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
+    let fields = fields.0.iter().enumerate();
+    fields.map(|(at, (name, value))| (at, name.as_bytes(), value.as_bytes()))
 }
 
 #[cfg(test)]

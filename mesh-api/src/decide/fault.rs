@@ -76,8 +76,7 @@ pub fn applying<'t>(
                     && sources.takes_labels(request.caller.labels)
             })
     };
-    let met: Vec<&Fault> = faults.filter(meets).map(|(_, fault)| fault).collect();
-    met.into_iter()
+    faults.filter(meets).map(|(_, fault)| fault)
 }
 
 /// The failure that an abort stands for, where it may be tried again.

@@ -1,8 +1,6 @@
 //! New targets: URL rewrites and the Location of redirects (Gateway API `HTTPURLRewriteFilter`,
 //! `HTTPRequestRedirectFilter`). The query always stays.
 
-use std::fmt::Write;
-
 use crate::decide::{Request, target};
 use crate::model::path::PathMatch;
 use crate::model::route::{PathRewrite, Redirect};
@@ -67,23 +65,16 @@ fn path(rewrite: &PathRewrite, table: &MatchTable, path: &str) -> String {
 fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> String {
     let rest = path.strip_prefix(prefix).unwrap_or(path);
     let base = replacement.strip_suffix('/').unwrap_or(replacement);
-    let joined = format!("{base}{rest}");
-    if joined.starts_with('/') {
-        joined
-    } else {
-        format!("/{joined}")
-    }
+    let has_slash = if base.is_empty() { rest } else { base }.starts_with('/');
+    let slash = if has_slash { "" } else { "/" };
+    [slash, base, rest].concat()
 }
 
-fn with_query(mut path: String, query: Option<&str>) -> String {
-    if let Some(query) = query {
-        #[expect(
-            clippy::let_underscore_must_use,
-            reason = "writing to a String cannot fail"
-        )]
-        let _ = write!(path, "?{query}");
+fn with_query(path: String, query: Option<&str>) -> String {
+    match query {
+        Some(query) => [&path, "?", query].concat(),
+        None => path,
     }
-    path
 }
 
 #[cfg(test)]

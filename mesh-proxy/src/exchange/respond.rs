@@ -301,14 +301,13 @@ pub(super) async fn respond(
         fields.push(("location", location));
     }
     let changes: Vec<&HeaderChanges> = respond.response_headers.into_iter().collect();
-    let bytes = fields
-        .iter()
-        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let bytes = fields.iter().enumerate();
+    let bytes = bytes.map(|(at, (name, value))| (at, name.as_bytes(), value.as_bytes()));
     let changed = change::fields(&changes, bytes);
     let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let changed: Vec<_> = changed
         .iter()
-        .map(|(n, v)| (text_of(n), text_of(v)))
+        .map(|field| (text_of(field.name), text_of(field.value)))
         .collect();
     let changed = changed.iter().map(|(n, v)| (n.as_str(), v.as_str()));
     let cors = respond.cors.iter().map(|(n, v)| (*n, v.as_str()));

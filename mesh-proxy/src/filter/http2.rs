@@ -34,7 +34,7 @@ pub fn request(
         &head.fields,
         changes.changes,
         changes.strip,
-        |name, value| append(map, name, value),
+        |name, value, _| append(map, name, value),
     );
     if head.takes_trailers() {
         map.insert(TE, HeaderValue::from_static("trailers"));
@@ -53,7 +53,7 @@ pub fn response(head: &ResponseHead, changes: &ResponseChanges<'_>) -> Response<
         &head.fields,
         changes.changes,
         changes.strip,
-        |name, value| append(map, name, value),
+        |name, value, _| append(map, name, value),
     );
     match (changes.framing, head.declared_length()) {
         (Framing::Empty, Some(length)) => frame(map, Framing::Length(length)),

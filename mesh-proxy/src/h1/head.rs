@@ -400,17 +400,21 @@ fn pairs<'a>(head: &'a [u8], fields: &'a Fields) -> impl Iterator<Item = (&'a [u
 }
 
 fn first<'a>(head: &'a [u8], fields: &Fields, name: &str) -> Option<&'a [u8]> {
-    named(head, fields, name)
-        .next()
-        .map(|field| field.value.of(head))
+    let mut fields = fields.as_slice().iter();
+    let found = fields.find(|field| is_named(head, field, name));
+    found.map(|field| field.value.of(head))
 }
 
 fn each<'a>(head: &'a [u8], fields: &Fields, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
-    named(head, fields, name).for_each(|field| visit(field.value.of(head)));
+    for field in fields.as_slice() {
+        if is_named(head, field, name) {
+            visit(field.value.of(head));
+        }
+    }
 }
 
-fn named<'f>(head: &'f [u8], fields: &'f Fields, name: &'f str) -> impl Iterator<Item = &'f Field> {
-    fields
-        .iter()
-        .filter(move |f| f.name.of(head).eq_ignore_ascii_case(name.as_bytes()))
+/// Few fields have the name's length: most are passed over without a look at their bytes.
+#[inline]
+fn is_named(head: &[u8], field: &Field, name: &str) -> bool {
+    field.name.len() == name.len() && field.name.of(head).eq_ignore_ascii_case(name.as_bytes())
 }

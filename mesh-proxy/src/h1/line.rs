@@ -31,6 +31,10 @@ impl Span {
         }
     }
 
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes
             .get(self.start as usize..self.end as usize)

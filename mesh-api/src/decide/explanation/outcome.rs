@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::decide::change::Changed;
 use crate::decide::explanation::{Fields, breaker, bytes, kept};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
@@ -214,7 +215,7 @@ pub(super) fn head(
     request: &Request<'_>,
     target: Option<&str>,
     host: Option<&str>,
-    fields: Vec<(&[u8], &[u8])>,
+    fields: &[Changed<'_>],
 ) -> Head {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let passed = |name: &str| {
@@ -222,8 +223,8 @@ pub(super) fn head(
             .is_ok_and(|name| HeaderChanges::may_change(&name))
     };
     let fields = fields
-        .into_iter()
-        .map(|(name, value)| (text(name), text(value)));
+        .iter()
+        .map(|field| (text(field.name), text(field.value)));
     let as_received = || match request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_owned(),
@@ -248,7 +249,7 @@ fn forwarded(
     let host = forward.host.map(crate::name::Hostname::as_str);
     Result::Forward(Box::new(Forward {
         backend: forward.backend.name.to_string(),
-        request: head(request, forward.target.as_deref(), host, changed),
+        request: head(request, forward.target.as_deref(), host, &changed),
         response_headers: forward
             .response_headers
             .into_iter()
