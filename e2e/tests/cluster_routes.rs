@@ -40,7 +40,7 @@ async fn cluster_routes_do_exactly_what_they_say() -> anyhow::Result<()> {
     .await
 }
 
-/// The Service and the route of a case.
+/// The Service and the route of a case, and what else it has.
 fn objects_of(case: &Value) -> anyhow::Result<String> {
     let name = text(case, "name")?;
     let mut parent = format!("group: \"\", kind: Service, name: {name}");
@@ -52,7 +52,9 @@ fn objects_of(case: &Value) -> anyhow::Result<String> {
          spec: {{ parentRefs: [{{ {parent} }}], rules: {} }}\n",
         with_backends(&case["rules"])
     );
-    Ok(service(name, "") + &route)
+    let more = case["objects"].as_array().into_iter().flatten();
+    let more: String = more.map(|object| format!("---\n{object}\n")).collect();
+    Ok(service(name, "") + &route + &more)
 }
 
 /// Rules that name no backend go to `shop`, except those that redirect.
