@@ -53,8 +53,8 @@ fn objects_of(case: &Value) -> anyhow::Result<String> {
         with_backends(&case["rules"])
     );
     let more = case["objects"].as_array().into_iter().flatten();
-    let more: String = more.map(|object| format!("---\n{object}\n")).collect();
-    Ok(service(name, "") + &route + &more)
+    let more: Vec<String> = more.map(|object| format!("---\n{object}\n")).collect();
+    Ok(service(name, "") + &route + &more.concat())
 }
 
 /// Rules that name no backend go to `shop`, except those that redirect.
