@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod mirror;
 pub mod narrowing;
 pub mod origin;
+pub mod outlier;
 pub mod path;
 pub mod policy;
 pub mod route;

@@ -14,6 +14,7 @@ pub mod httproute;
 pub mod mesh;
 pub mod mtls;
 pub mod object;
+pub mod outlier;
 pub mod pod;
 pub mod reference;
 pub mod tcproute;

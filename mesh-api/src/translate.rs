@@ -17,6 +17,7 @@ mod check_filter;
 mod check_grpc;
 mod check_match;
 mod check_mirror;
+mod check_outlier;
 mod check_pod;
 mod check_policy;
 mod check_reference;

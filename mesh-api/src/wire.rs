@@ -21,6 +21,7 @@ mod fault;
 mod inbound;
 mod mesh;
 mod mirror;
+mod outlier;
 mod policy;
 mod read;
 mod route;

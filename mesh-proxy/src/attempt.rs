@@ -3,6 +3,7 @@
 //!
 //! May use everything above it in the crate's list; knows nothing of who asked.
 
+mod outlier;
 mod own;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_api::decide::deadline::{Bounds, Ending, Telling};
+use mesh_api::decide::eject::probe::Asking;
 use mesh_api::decide::pushback::{self, Pushback};
 use mesh_api::decide::retry::{self, Failure, StopReason, Verdict};
 use mesh_api::decide::{Affinity, CorsField, Injected, Mirrors, affinity, attempt_count, grpc};
@@ -20,6 +22,7 @@ use mesh_api::model::policy::RetryPolicy;
 use mesh_api::model::route::HeaderChanges;
 use mesh_api::snapshot::{BackendTable, RuleTable};
 
+use self::outlier::{ends_at, judge, pick};
 use self::own::{Own, Words};
 use crate::context::{Context, Reached};
 use crate::error::{Error, Kind, Side};
@@ -120,6 +123,8 @@ pub struct Tries {
     pub endpoints: Vec<SocketAddr>,
     /// Of the retry that is under way.
     place: Option<Place>,
+    /// The last tried an endpoint whose ejection had run out, and the request can go elsewhere.
+    probed: bool,
 }
 
 /// Sends the request until a response's head comes that is not to be retried.
@@ -139,6 +144,9 @@ pub async fn send(
     let (mut failed, mut waited) = (false, Duration::ZERO);
     loop {
         let tried = try_once(context, downstream, head, body, plan, tries).await;
+        if std::mem::take(&mut tries.probed) && outlier::goes_elsewhere(&tried, body, tries) {
+            continue;
+        }
         let failure = match &tried {
             Ok(answer) => failure_of_answer(answer, plan.retry),
             Err(error) => failure_of_error(error),
@@ -282,7 +290,7 @@ async fn try_once(
 ) -> Result<Answer, Error> {
     let now = Instant::now();
     plan.check_time(|| now)?;
-    let index = context.pick(&plan.group, plan.affinity.endpoint, &tries.endpoints, now);
+    let (index, probe) = pick(context, plan, (head, &*body), tries, now);
     let endpoints = &plan.group.backend().endpoints;
     let endpoint = index.and_then(|index| Some((index, endpoints.get(index)?)));
     let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
@@ -310,12 +318,15 @@ async fn try_once(
             .leg
             .queue_request(head, &changes)
             .map_err(|error| Error::downstream(Kind::BadTarget).because(error))?;
-        let watch = context.watch(&reached);
+        let judged = reached.group.takes_outliers_out();
+        let ends = judged.then(|| ends_at(plan, now)).flatten();
+        let watch = context.watch(&reached, ends);
         let leg = &mut reached.leg;
         let answered = relay::exchange_heads(downstream, leg, body, head, plan.stream_idle);
         let answered = answered.await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
         watch.settle(match &answered {
+            Ok((None, head)) if judged => Some(judge(head)),
             Ok((None, _)) => Some(AttemptOutcome::Answered),
             Ok((Some(Failure::Unsent), _)) => Some(AttemptOutcome::ConnectFailed),
             // What a caller breaks or takes back says nothing of the endpoint.
@@ -323,18 +334,24 @@ async fn try_once(
             Ok((Some(_), _)) | Err(_) => Some(AttemptOutcome::Broken),
         });
         let (said, head) = answered?;
+        if judged && judge(&head) == AttemptOutcome::Begun {
+            reached.judge_at_end();
+        }
         Ok(Answer {
             reached,
             head,
             said,
         })
     };
-    match plan.per_try {
+    let tried = match plan.per_try {
         None => attempt.await,
         Some(limit) => Box::pin(tokio::time::timeout(limit, attempt))
             .await
             .unwrap_or_else(|_| Err(Error::upstream(Kind::PerTryTimeout))),
-    }
+    };
+    // No other request tries the endpoint before it is known what came of this one.
+    drop(probe);
+    tried
 }
 
 /// Reaches some endpoint of `backend` for opaque bytes; where connecting fails, another one as `policy`
@@ -353,7 +370,12 @@ pub async fn connect(
     let mut waited = Duration::ZERO;
     let key = affinity::of_connection(backend, &context.caller());
     loop {
-        let index = context.pick(&group, key, &tries.endpoints, Instant::now());
+        let now = Instant::now();
+        let probed = context.probe(&group, &Asking::CONNECTION, &tries.endpoints, now);
+        let (index, _probe) = match probed {
+            Some((index, probe)) => (Some(index), Some(probe)),
+            None => (context.pick(&group, key, &tries.endpoints, now), None),
+        };
         let endpoint = index.and_then(|index| Some((index, backend.endpoints.get(index)?)));
         let (index, endpoint) = endpoint.ok_or_else(|| Error::upstream(Kind::NoEndpoint))?;
         tries.count += 1;

@@ -7,6 +7,8 @@ use std::future::poll_fn;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
+use mesh_api::decide::eject::judgement::{self, Judgement};
+
 use crate::copy::{self, Broken, Carried};
 use crate::error::{Error, Kind};
 use crate::h1::{
@@ -238,7 +240,8 @@ pub struct Relayed {
     pub upstream_complete: bool,
 }
 
-/// Passes the response's body down, and what is left of the request's body up.
+/// Passes the response's body down, and what is left of the request's body up. Where it is asked for, what the
+/// trailers say of a gRPC call is told.
 ///
 /// # Errors
 /// [`Kind::Cut`] if the response broke, [`Kind::DownstreamGone`] if nobody takes it,
@@ -248,7 +251,7 @@ pub async fn exchange_bodies(
     downstream: &mut impl Downstream,
     upstream: &mut Upstream,
     request: &mut RequestBody,
-    response: (Body, Framing),
+    response: (Body, Framing, Option<&mut Option<Judgement>>),
     bytes: &mut u64,
     idle: Option<Duration>,
 ) -> Result<Relayed, Error> {
@@ -304,15 +307,21 @@ pub async fn exchange_bodies(
 struct Descent<'b> {
     body: Body,
     framing: Framing,
+    /// What the trailers say, where that is asked for.
+    judged: Option<&'b mut Option<Judgement>>,
     bytes: &'b mut u64,
     ended: bool,
 }
 
 impl<'b> Descent<'b> {
-    fn new((body, framing): (Body, Framing), bytes: &'b mut u64) -> Self {
+    fn new(
+        (body, framing, judged): (Body, Framing, Option<&'b mut Option<Judgement>>),
+        bytes: &'b mut u64,
+    ) -> Self {
         Self {
             body,
             framing,
+            judged,
             bytes,
             ended: false,
         }
@@ -336,6 +345,9 @@ impl<'b> Descent<'b> {
                     if !self.framing.takes(*self.bytes) {
                         // What no head announced would be read as the next response.
                         return Err(cut());
+                    }
+                    if let (Some(judged), BodyPart::Trailers(lines)) = (&mut self.judged, &part) {
+                        **judged = Some(judgement::judge_trailers(lines));
                     }
                     downstream.queue_data(part, self.framing);
                 }

@@ -232,7 +232,21 @@ fn waiting_for(bound: Bound, redirect: Option<Arc<Check>>) -> WaitingFor {
 /// What the admin socket tells of endpoints.
 fn health(shared: &Arc<Shared>) -> crate::admin::EndpointHealth {
     let shared = Arc::clone(shared);
-    Arc::new(move || json!({ "ejected": shared.endpoints.ejected(Instant::now()) }))
+    Arc::new(move || {
+        let now = Instant::now();
+        let outliers = shared.endpoints.outliers(now);
+        let outliers = outliers.into_iter().map(|one| {
+            json!({
+                "backend": one.backend,
+                "address": one.address,
+                "cause": one.cause,
+                "times": one.times,
+                "left": one.left.as_secs_f64(),
+            })
+        });
+        let outliers: Vec<_> = outliers.collect();
+        json!({ "ejected": shared.endpoints.ejected(now), "outliers": outliers })
+    })
 }
 
 /// Waits for the workers; cuts what is left after `limit`.

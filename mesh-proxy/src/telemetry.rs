@@ -200,7 +200,8 @@ impl Telemetry {
 
     /// Records that an endpoint was taken out.
     pub fn ejection(&self, event: &Ejection<'_>) {
-        self.add(metric::EJECTIONS, vec![event.backend.into()]);
+        let labels = vec![event.backend.into(), event.reason.into()];
+        self.add(metric::EJECTIONS, labels);
         tracing::warn!(backend = event.backend, endpoint = %event.endpoint, reason = event.reason, seconds = event.duration.as_secs_f64(), "endpoint ejected");
     }
 

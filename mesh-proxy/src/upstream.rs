@@ -1,7 +1,7 @@
 //! The way to endpoints: which one, over what, and what is known of each.
 //!
 //! Outstanding exchanges, limits, ejection and budgets are shared by the proxy's workers
-//! ([`load`], [`health`]); latency, connections and turns are each worker's own. May use
+//! ([`load`], [`health`], [`outlier`]); latency, connections and turns are each worker's own. May use
 //! `identity` and `tunnel`.
 
 pub mod budget;
@@ -10,6 +10,7 @@ pub mod group;
 pub mod health;
 pub mod limit;
 pub mod load;
+pub mod outlier;
 pub mod pool;
 pub mod shared;
 pub mod stream;
@@ -25,6 +26,10 @@ use std::time::{Duration, Instant};
 use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::decide::Random;
 use mesh_api::decide::balance::{self, Candidate, Choice, Standing};
+use mesh_api::decide::eject::judgement::Judgement;
+use mesh_api::decide::eject::outlier::Heed;
+use mesh_api::decide::eject::probe::Asking;
+use mesh_api::model::backend::Endpoint;
 use mesh_api::snapshot::BackendTable;
 
 pub use self::budget::RetryBudget;
@@ -34,6 +39,8 @@ use self::group::Known;
 pub use self::health::EjectionChange;
 pub use self::limit::{Limit, Limits, Place, Refused};
 pub use self::load::{EndpointState, Endpoints, Outstanding};
+use self::outlier::view::View;
+pub use self::outlier::{Ejected, Probe};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
 pub use self::shared::{Dialled, Shared};
 pub use self::stream::{Reset, Stream};
@@ -48,10 +55,28 @@ const MAX_GROUPS: usize = 4096;
 pub enum AttemptOutcome {
     /// It answered, or carried bytes.
     Answered,
+    /// It answered that it is broken.
+    Error,
+    /// It answered that what is behind it is not there.
+    Gateway,
+    /// It began to answer; the end says whether it is well.
+    Begun,
     /// It could not be connected to: nothing was sent.
     ConnectFailed,
     /// It broke after bytes were sent. Says nothing certain: the endpoint is not ejected.
     Broken,
+    /// The caller did not wait for the end.
+    Cut,
+}
+
+impl From<Judgement> for AttemptOutcome {
+    fn from(judgement: Judgement) -> Self {
+        match judgement {
+            Judgement::Good => Self::Answered,
+            Judgement::Error => Self::Error,
+            Judgement::Gateway => Self::Gateway,
+        }
+    }
 }
 
 /// A worker's view of the endpoints.
@@ -95,7 +120,10 @@ impl Upstream {
         if self.groups.len() >= MAX_GROUPS {
             self.evict();
         }
-        let group = Rc::new(Group::new(Arc::clone(backend), self.random.u64(..)));
+        let outliers = self.book.shared.outliers.of(backend);
+        let outliers = outliers.map(|shared| View::new(shared, &backend.endpoints));
+        let turn = self.random.u64(..);
+        let group = Rc::new(Group::new(Arc::clone(backend), turn, outliers));
         if self.groups.len() < MAX_GROUPS {
             self.groups.insert(place, Rc::clone(&group));
         }
@@ -120,7 +148,11 @@ impl Upstream {
             group,
             tried,
             now,
+            outliers: group.outliers.as_ref().map(|view| (view, view.heed())),
         };
+        if let Some((view, Heed { panic: true, .. })) = members.outliers {
+            view.note_panic();
+        }
         let keys = if group.goes_by_key {
             group.backend.keys.as_ref()
         } else {
@@ -140,9 +172,62 @@ impl Upstream {
         let at = self.book.shared.since_start(now);
         let mut endpoints = group.backend.endpoints.iter().enumerate();
         endpoints.any(|(index, endpoint)| {
-            !tried.contains(&endpoint.address)
-                && !health::has_failed(&self.book.known(group, index).state, at)
+            !tried.contains(&endpoint.address) && !self.has_failed(group, index, at)
         })
+    }
+
+    fn has_failed(&self, group: &Group, index: usize, at: u64) -> bool {
+        let counts_connects = group.outliers.as_ref().is_some_and(View::counts_connects);
+        let known = || health::has_failed(&self.book.known(group, index).state, at);
+        let is_out = |view: &View| view.is_out(index, view.heed());
+        (!counts_connects && known()) || group.outliers.as_ref().is_some_and(is_out)
+    }
+
+    /// An endpoint whose ejection ran out, for a request that may try it; no other tries it before the probe
+    /// is dropped.
+    pub fn probe(
+        &self,
+        group: &Group,
+        asking: &Asking<'_>,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Option<(usize, Probe)> {
+        let view = group.outliers.as_ref()?;
+        let at = self.book.shared.since_start(now);
+        let endpoints = &group.backend.endpoints;
+        view.probe(endpoints, tried, at, |index, overdue| {
+            let mut others = endpoints.iter().enumerate();
+            let is_left = |(other, endpoint): (usize, &Endpoint)| {
+                other != index
+                    && !tried.contains(&endpoint.address)
+                    && !self.has_failed(group, other, at)
+            };
+            let other_left = asking.other_left && others.any(is_left);
+            let asking = Asking {
+                other_left,
+                ..*asking
+            };
+            asking.may_try(overdue)
+        })
+    }
+
+    /// Judges what came of an attempt by the backend's policy, where it has one: which endpoints are taken out.
+    pub fn judge(
+        &self,
+        group: &Group,
+        index: usize,
+        outcome: AttemptOutcome,
+        (latency, now): (Duration, Instant),
+    ) -> Vec<Ejected> {
+        let Some(view) = &group.outliers else {
+            return Vec::new();
+        };
+        let shared = &self.book.shared;
+        let ended = shared.since_start(now);
+        let began = now
+            .checked_sub(latency)
+            .map_or(0, |at| shared.since_start(at));
+        view.observe(index, outcome, (began, ended))
     }
 
     /// The shared state of an endpoint, to count an attempt as outstanding.
@@ -162,13 +247,21 @@ impl Upstream {
     ) -> Option<EjectionChange> {
         let known = self.book.known(group, index);
         match outcome {
-            AttemptOutcome::Answered => {
+            AttemptOutcome::Answered
+            | AttemptOutcome::Error
+            | AttemptOutcome::Gateway
+            | AttemptOutcome::Begun => {
                 known.learn(latency, now);
                 health::succeed(&known.state)
             }
-            AttemptOutcome::Broken => {
+            AttemptOutcome::Broken | AttemptOutcome::Cut => {
                 // Failing fast must not look like being fast.
                 known.learn(latency.max(BROKEN_LATENCY), now);
+                None
+            }
+            AttemptOutcome::ConnectFailed
+                if group.outliers.as_ref().is_some_and(View::counts_connects) =>
+            {
                 None
             }
             AttemptOutcome::ConnectFailed => {
@@ -224,6 +317,8 @@ struct Members<'u> {
     group: &'u Group,
     tried: &'u [SocketAddr],
     now: Instant,
+    /// What is taken out by a policy, and what of that is heeded.
+    outliers: Option<(&'u View, Heed)>,
 }
 
 impl balance::Members for Members<'_> {
@@ -238,11 +333,15 @@ impl balance::Members for Members<'_> {
         } else {
             0
         };
-        Standing {
+        let standing = Standing {
             tried: self.tried.contains(&endpoint.address),
             stale: endpoint.stale,
             failed: is_marked && health::has_failed(state, at),
             ejected: is_marked && health::is_ejected(state, at),
+        };
+        match self.outliers {
+            None => standing,
+            Some((view, heed)) => with_policy(standing, view, view.is_out(index, heed)),
         }
     }
 
@@ -252,6 +351,18 @@ impl balance::Members for Members<'_> {
 
     fn outstanding(&self, index: usize) -> u64 {
         self.book.known(self.group, index).state.outstanding()
+    }
+}
+
+/// How an endpoint stands under a policy, by which it `is_out` or not.
+fn with_policy(standing: Standing, view: &View, is_out: bool) -> Standing {
+    let by_connects = !view.counts_connects();
+    Standing {
+        // What is strictly out is picked no more than what was tried.
+        tried: standing.tried || (is_out && view.is_strict()),
+        failed: is_out || (by_connects && standing.failed),
+        ejected: is_out || (by_connects && standing.ejected),
+        ..standing
     }
 }
 

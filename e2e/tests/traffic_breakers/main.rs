@@ -4,6 +4,7 @@
 mod app;
 mod client;
 mod limits;
+mod outliers;
 
 use std::time::Duration;
 
@@ -13,4 +14,10 @@ use tokio::time::timeout;
 #[ignore = "needs meshctl as released: cargo xtask e2e"]
 async fn limits_trip_at_their_number_and_recover() -> anyhow::Result<()> {
     timeout(Duration::from_mins(2), limits::run()).await?
+}
+
+#[tokio::test]
+#[ignore = "needs meshctl as released: cargo xtask e2e"]
+async fn outliers_are_taken_out_and_come_back() -> anyhow::Result<()> {
+    timeout(Duration::from_mins(2), outliers::run()).await?
 }

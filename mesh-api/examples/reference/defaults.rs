@@ -143,6 +143,26 @@ fn limits() -> Vec<Row> {
             BACKEND,
         ),
         (
+            "percentage of endpoints that must be well for the others to be left out",
+            format!("{} %", DEFAULTS.panic_threshold),
+            BACKEND,
+        ),
+        (
+            "first ejection by outlierDetection, the n-th n times as long",
+            time(DEFAULTS.outlier_ejection),
+            BACKEND,
+        ),
+        (
+            "longest ejection by outlierDetection",
+            time(DEFAULTS.max_ejection),
+            BACKEND,
+        ),
+        (
+            "interval of outlierDetection's shares",
+            time(DEFAULTS.outlier_interval),
+            BACKEND,
+        ),
+        (
             "connections at a time",
             DEFAULTS.max_connections.to_string(),
             BOTH,

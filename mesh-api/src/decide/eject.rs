@@ -1,6 +1,13 @@
 //! Takes an endpoint out for a while after failed connects, whatever the control plane says.
 //!
-//! Time is a `Duration` since any fixed moment of a clock that never goes back.
+//! Time is a `Duration` since any fixed moment of a clock that never goes back. What a policy adds to that is in
+//! the modules below: [`outlier`] (how long, and back how), [`judgement`] (what an answer says), [`statistics`] (who
+//! stands out) and [`probe`] (who may try).
+
+pub mod judgement;
+pub mod outlier;
+pub mod probe;
+pub mod statistics;
 
 use std::time::Duration;
 
@@ -55,10 +62,10 @@ impl Ejection {
 
 /// True if one more of a backend's `total` endpoints may be taken out while `ejected` are: the share
 /// that is out afterwards is at most `max_percent`, exactly and from the first on. So at 50 % one of
-/// two and one of three may go, and a single endpoint is never ejected at any share.
+/// two and one of three may go; and never all, at any share.
 pub fn may_eject(total: usize, ejected: usize, max_percent: u32) -> bool {
     let after = ejected as u128 + 1;
-    total > 1 && after * 100 <= total as u128 * u128::from(max_percent)
+    after < total as u128 && after * 100 <= total as u128 * u128::from(max_percent)
 }
 
 const MAX_DOUBLINGS: u32 = 4;
@@ -105,6 +112,8 @@ mod tests {
         for (total, ejected, percent, allowed) in [
             (0, 0, 100, false),
             (1, 0, 100, false),
+            (2, 0, 100, true),
+            (2, 1, 100, false),
             (2, 0, 50, true),
             (2, 1, 50, false),
             (3, 0, 50, true),

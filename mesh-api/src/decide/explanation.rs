@@ -7,6 +7,7 @@ mod breaker;
 mod connection;
 mod kept;
 mod outcome;
+mod outlier;
 mod text;
 
 use std::collections::BTreeMap;

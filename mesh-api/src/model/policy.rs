@@ -8,6 +8,7 @@ use crate::model::affinity::KeySource;
 use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
 use crate::model::origin::Sourced;
+use crate::model::outlier::OutlierDetection;
 use crate::name::HeaderName;
 
 /// Time allowed to an exchange. `None` is no limit.
@@ -256,6 +257,8 @@ pub struct BackendSettings {
     pub tcp_idle: Sourced<Option<Duration>>,
     /// Age from which on an HTTP connection carries no further exchange.
     pub max_connection_age: Sourced<Option<Duration>>,
+    /// When an endpoint is taken out for what it answers.
+    pub outlier_detection: Option<Sourced<OutlierDetection>>,
 }
 
 impl Default for BackendSettings {
@@ -268,6 +271,7 @@ impl Default for BackendSettings {
             limits: Sourced::default(),
             tcp_idle: Sourced::default(),
             max_connection_age: Sourced::default(),
+            outlier_detection: None,
         }
     }
 }
@@ -312,6 +316,14 @@ pub struct Defaults {
     pub base_ejection: Duration,
     /// Largest ejected share of a backend's endpoints, percent.
     pub max_ejected_percent: u32,
+    /// Between two looks at how often endpoints fail, where a policy asks for that.
+    pub outlier_interval: Duration,
+    /// First ejection by a policy; the n-th in a row is n times as long.
+    pub outlier_ejection: Duration,
+    /// Longest ejection by a policy.
+    pub max_ejection: Duration,
+    /// Percentage of endpoints that must be well for the others to be left out.
+    pub panic_threshold: u32,
     /// How long a call waits for configuration that was asked for.
     pub config_wait: Duration,
     /// Leaf certificate lifetime.
@@ -333,6 +345,10 @@ pub const DEFAULTS: Defaults = Defaults {
     eject_after: 1,
     base_ejection: Duration::from_secs(1),
     max_ejected_percent: 50,
+    outlier_interval: Duration::from_secs(10),
+    outlier_ejection: Duration::from_secs(30),
+    max_ejection: Duration::from_mins(5),
+    panic_threshold: 50,
     config_wait: Duration::from_secs(5),
     leaf_lifetime: Duration::from_hours(24),
 };

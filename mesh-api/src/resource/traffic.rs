@@ -10,6 +10,7 @@ use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
 use crate::resource::fault::{FaultField, MirrorField};
 use crate::resource::object::{Object, TargetRef};
+use crate::resource::outlier::OutlierSection;
 
 /// Client-side settings.
 pub type TrafficPolicy = Object<TrafficPolicySpec>;
@@ -38,7 +39,7 @@ pub struct TrafficPolicySpec {
     pub limits: Option<LimitsSection>,
     /// Takes failing endpoints out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlier_detection: Option<serde_json::Value>,
+    pub outlier_detection: Option<OutlierSection>,
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<serde_json::Value>,
@@ -89,7 +90,7 @@ pub struct TrafficSections {
     pub limits: Option<LimitsSection>,
     /// Takes failing endpoints out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlier_detection: Option<serde_json::Value>,
+    pub outlier_detection: Option<OutlierSection>,
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<serde_json::Value>,

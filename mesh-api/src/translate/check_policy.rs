@@ -168,6 +168,7 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
     for (field, is_set) in [
         ("loadBalancing", policy.spec.load_balancing.is_some()),
         ("limits", policy.spec.limits.is_some()),
+        ("outlierDetection", policy.spec.outlier_detection.is_some()),
     ] {
         if is_set {
             faults.field(field, |faults| faults.refuse(REASON));

@@ -19,6 +19,7 @@ use crate::translate::check_balance;
 use crate::translate::check_breaker;
 use crate::translate::check_fault::faults_of;
 use crate::translate::check_mirror;
+use crate::translate::check_outlier;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
@@ -63,6 +64,11 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         limits: limits
             .as_ref()
             .map(|section| faults.field("limits", |faults| check_breaker::limits(section, faults))),
+        outlier_detection: outlier_detection.as_ref().map(|section| {
+            faults.field("outlierDetection", |faults| {
+                check_outlier::outlier_detection(section, faults)
+            })
+        }),
         fault: fault
             .as_ref()
             .map(|section| faults.field("fault", |faults| faults_of(section, faults))),
@@ -70,12 +76,7 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
             .as_ref()
             .map(|section| faults.field("mirror", |faults| check_mirror::section(section, faults))),
     };
-    for (field, section) in [
-        ("outlierDetection", outlier_detection),
-        ("healthCheck", health_check),
-    ] {
-        not_yet(faults, field, section.is_some());
-    }
+    not_yet(faults, "healthCheck", health_check.is_some());
     sections
 }
 

@@ -16,6 +16,7 @@ use crate::model::fault::Fault;
 use crate::model::mesh::UnknownDestinations;
 use crate::model::mirror::Mirroring;
 use crate::model::narrowing::{CookieMatch, Sources};
+use crate::model::outlier::OutlierDetection;
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
 use crate::model::route::{DirectResponse, HeaderChanges, Redirect, Rewrite, RouteMatch};
 use crate::model::share::Share;
@@ -343,6 +344,8 @@ pub(super) struct Sections {
     pub(super) stickiness: Option<Stickiness>,
     /// Bounds on what is in flight.
     pub(super) limits: Option<Limits>,
+    /// When endpoints are taken out for what they answer.
+    pub(super) outlier_detection: Option<OutlierDetection>,
     /// Injected faults.
     pub(super) fault: Option<Vec<Fault>>,
     /// How copies are made.

@@ -20,17 +20,19 @@ pub(super) enum Section {
     Retry,
     LoadBalancing,
     Limits,
+    OutlierDetection,
     Fault,
     Mirror,
     Stickiness,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Retry,
         Self::LoadBalancing,
         Self::Limits,
+        Self::OutlierDetection,
         Self::Fault,
         Self::Mirror,
         Self::Stickiness,
@@ -42,6 +44,7 @@ impl Section {
             Self::Retry => "retry",
             Self::LoadBalancing => "loadBalancing",
             Self::Limits => "limits",
+            Self::OutlierDetection => "outlierDetection",
             Self::Fault => "fault",
             Self::Mirror => "mirror",
             Self::Stickiness => "stickiness",
@@ -55,6 +58,7 @@ impl Section {
             Self::LoadBalancing => sections.load_balancing.is_some(),
             Self::Stickiness => sections.stickiness.is_some(),
             Self::Limits => sections.limits.is_some(),
+            Self::OutlierDetection => sections.outlier_detection.is_some(),
             Self::Fault => sections.fault.is_some(),
             Self::Mirror => sections.mirror.is_some(),
         }
@@ -132,6 +136,11 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
         && let Some(limits) = found.sections.limits
     {
         settings.limits = Sourced::new(limits, found.origin("limits"));
+    }
+    if let Some(found) = find(index, levels, Section::OutlierDetection) {
+        let policy = found.sections.outlier_detection;
+        let origin = found.origin("outlierDetection");
+        settings.outlier_detection = policy.map(|policy| Sourced::new(policy, origin));
     }
     settings
 }

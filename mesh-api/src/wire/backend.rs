@@ -8,7 +8,7 @@ use crate::model::destination::Protocol;
 use crate::model::policy::BackendSettings;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{affinity, breaker, destination, read};
+use crate::wire::{affinity, breaker, destination, outlier, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
@@ -27,6 +27,7 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         endpoints: from.endpoints.iter().map(write_endpoint).collect(),
         protocol: destination::write_protocol(from.protocol).into(),
         limits: breaker::write_limits(&settings.limits),
+        outlier_detection: settings.outlier_detection.as_ref().map(outlier::write),
         hash_on: settings
             .hash_on
             .value
@@ -83,6 +84,13 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         Some(destination::read_protocol(value).unwrap_or(Protocol::Detect))
     });
     let limits = breaker::read_limits(from.limits.as_ref(), faults);
+    let outliers = match &from.outlier_detection {
+        None => Some(None),
+        Some(policy) => {
+            let policy = faults.field("outlierDetection", |f| outlier::read(policy, f));
+            policy.map(Some)
+        }
+    };
     Some(Backend {
         name: name?,
         protocol: protocol?,
@@ -94,6 +102,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             limits: limits?,
             tcp_idle: tcp_idle?,
             max_connection_age: max_connection_age?,
+            outlier_detection: outliers?,
         },
         endpoints: endpoints?,
     })

@@ -28,6 +28,7 @@ pub const KNOWN: &[&str] = &[
     LIMITS,
     MAGLEV,
     MIRROR,
+    OUTLIER_DETECTION,
     PEAK_EWMA,
     RANDOM,
     REDIRECT,
@@ -63,6 +64,7 @@ const LEAST_REQUEST: &str = "least-request";
 const LIMITS: &str = "limits";
 const MAGLEV: &str = "maglev";
 const MIRROR: &str = "mirror";
+const OUTLIER_DETECTION: &str = "outlier-detection";
 const PEAK_EWMA: &str = "peak-ewma";
 const RANDOM: &str = "random";
 const REDIRECT: &str = "redirect";
@@ -118,6 +120,8 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
         let settings = &backend.settings;
         needed.extend(settings.max_connection_age.value.map(|_| CONNECTION_AGE));
         needed.extend(settings.tcp_idle.value.map(|_| TCP_IDLE));
+        let outliers = settings.outlier_detection.as_ref();
+        needed.extend(outliers.map(|_| OUTLIER_DETECTION));
         let limits = settings.limits.value;
         needed.extend((limits != Limits::default()).then_some(LIMITS));
     }

@@ -919,6 +919,9 @@ pub struct Backend {
     /// absent: the defaults
     #[prost(message, optional, tag = "20")]
     pub limits: ::core::option::Option<Limits>,
+    /// absent: failed connects alone
+    #[prost(message, optional, tag = "21")]
+    pub outlier_detection: ::core::option::Option<OutlierDetection>,
     #[prost(message, repeated, tag = "30")]
     pub hash_on: ::prost::alloc::vec::Vec<KeySource>,
     #[prost(message, optional, tag = "31")]
@@ -938,6 +941,51 @@ pub struct Limits {
     pub queue_timeout_nanos: u64,
     #[prost(message, optional, tag = "6")]
     pub origin: ::core::option::Option<Origin>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutlierDetection {
+    /// 0: they do not eject, as of the next two
+    #[prost(uint32, tag = "1")]
+    pub errors_5xx: u32,
+    #[prost(uint32, tag = "2")]
+    pub gateway_errors: u32,
+    /// absent: failed connects, by the defaults
+    #[prost(uint32, optional, tag = "3")]
+    pub local_origin_failures: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "4")]
+    pub success_rate: ::core::option::Option<SuccessRate>,
+    #[prost(message, optional, tag = "5")]
+    pub failure_percentage: ::core::option::Option<FailurePercentage>,
+    #[prost(uint64, tag = "6")]
+    pub interval_nanos: u64,
+    #[prost(uint64, tag = "7")]
+    pub base_ejection_nanos: u64,
+    #[prost(uint64, tag = "8")]
+    pub max_ejection_nanos: u64,
+    #[prost(uint32, tag = "9")]
+    pub max_ejected_percent: u32,
+    #[prost(uint32, tag = "10")]
+    pub panic_threshold: u32,
+    #[prost(message, optional, tag = "11")]
+    pub origin: ::core::option::Option<Origin>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuccessRate {
+    #[prost(uint32, tag = "1")]
+    pub minimum_hosts: u32,
+    #[prost(uint32, tag = "2")]
+    pub request_volume: u32,
+    #[prost(uint32, tag = "3")]
+    pub stdev_factor_thousandths: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailurePercentage {
+    #[prost(uint32, tag = "1")]
+    pub threshold: u32,
+    #[prost(uint32, tag = "2")]
+    pub minimum_hosts: u32,
+    #[prost(uint32, tag = "3")]
+    pub request_volume: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {

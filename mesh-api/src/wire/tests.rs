@@ -312,6 +312,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
         breakers::limits(),
         sourced(option::of(duration())),
         sourced(option::of(duration())),
+        option::of(sourced(breakers::outlier_detection())),
     )
         .prop_map(
             |(
@@ -322,6 +323,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                 limits,
                 tcp_idle,
                 max_connection_age,
+                outlier_detection,
             )| {
                 BackendSettings {
                     connect_timeout,
@@ -331,6 +333,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                     limits,
                     tcp_idle,
                     max_connection_age,
+                    outlier_detection,
                 }
             },
         )

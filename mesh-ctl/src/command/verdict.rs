@@ -90,6 +90,7 @@ impl Outcome {
             "algorithm",
             "poolIdle",
             "limits",
+            "outlierDetection",
             "maxConnectionAge",
         ];
         let settings = settings.iter().filter_map(|name| {

@@ -9,6 +9,7 @@ use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
 use mesh_api::model::narrowing::Narrowing;
 use mesh_api::model::origin::Sourced;
+use mesh_api::model::outlier::OutlierDetection;
 use mesh_api::model::path::PathMatch;
 use mesh_api::model::policy::{ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::{
@@ -307,6 +308,10 @@ fn backend(held: &Backend) -> Value {
         "maxConnectionAge": sourced(&settings.max_connection_age, seconds),
         "loadBalancing": sourced(&settings.algorithm, |value| json!(value.as_str())),
         "limits": sourced(&settings.limits, limits),
+        "outlierDetection": settings
+            .outlier_detection
+            .as_ref()
+            .map(|policy| sourced(policy, outlier_detection)),
         "endpoints": held.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
     })
 }
@@ -318,6 +323,31 @@ fn limits(held: &Limits) -> Value {
         "requests": held.requests,
         "retries": held.retries,
         "queueTimeout": held.queue_timeout.as_secs_f64(),
+    })
+}
+
+fn outlier_detection(held: &OutlierDetection) -> Value {
+    json!({
+        "consecutive": {
+            "errors5xx": held.errors_5xx,
+            "gatewayErrors": held.gateway_errors,
+            "localOriginFailures": held.local_origin_failures,
+        },
+        "successRate": held.success_rate.map(|rule| json!({
+            "minimumHosts": rule.minimum_hosts,
+            "requestVolume": rule.request_volume,
+            "stdevFactor": f64::from(rule.stdev_factor) / 1000.0,
+        })),
+        "failurePercentage": held.failure_percentage.map(|rule| json!({
+            "threshold": rule.threshold,
+            "minimumHosts": rule.minimum_hosts,
+            "requestVolume": rule.request_volume,
+        })),
+        "interval": held.interval.as_secs_f64(),
+        "baseEjection": held.base_ejection.as_secs_f64(),
+        "maxEjection": held.max_ejection.as_secs_f64(),
+        "maxEjectedPercent": held.max_ejected_percent,
+        "panicThreshold": held.panic_threshold,
     })
 }
 

@@ -8,6 +8,8 @@ use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::deadline;
+use mesh_api::decide::eject::judgement::Judgement;
+use mesh_api::decide::eject::probe::Asking;
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
@@ -23,7 +25,7 @@ use crate::telemetry::Ejection;
 use crate::tunnel::{Hint, TunnelError};
 use crate::upstream::{
     AttemptOutcome, ConnectError, Dialled, EjectionChange, Group, IdleCheck, Outstanding, Place,
-    PoolKey, Stream,
+    PoolKey, Probe, Stream,
 };
 
 /// A connection to an endpoint, with what it counts for.
@@ -43,6 +45,8 @@ pub struct Reached {
     /// When such a one carries no further exchange.
     ends: Option<Instant>,
     outstanding: Outstanding,
+    /// The end of the response says how the endpoint is.
+    judged_late: bool,
 }
 
 /// What an open connection counts for, until it is dropped.
@@ -61,6 +65,16 @@ impl Reached {
     /// The backend it was reached for.
     pub fn backend(&self) -> &Arc<BackendTable> {
         self.group.backend()
+    }
+
+    /// Tells it that the end of its response says how the endpoint is.
+    pub fn judge_at_end(&mut self) {
+        self.judged_late = true;
+    }
+
+    /// Whether the end of its response says how the endpoint is: the code of a gRPC call.
+    pub fn is_judged_late(&self) -> bool {
+        self.judged_late
     }
 
     /// The connection's bytes, of which nothing may have been read, and what it counts for; `None`
@@ -84,6 +98,8 @@ pub struct Watch<'c> {
     group: Rc<Group>,
     index: usize,
     started: Instant,
+    /// When its time is up.
+    ends: Option<Instant>,
     settled: bool,
 }
 
@@ -107,7 +123,12 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.observe(AttemptOutcome::Broken);
+            let is_over = |ends: Instant| Instant::now() >= ends;
+            self.observe(if self.ends.is_some_and(is_over) {
+                AttemptOutcome::Broken
+            } else {
+                AttemptOutcome::Cut
+            });
         }
     }
 }
@@ -249,6 +270,7 @@ impl Context {
             place,
             ends,
             outstanding,
+            judged_late: false,
         })
     }
 
@@ -333,13 +355,32 @@ impl Context {
         self.observe(&reached.group, reached.index, outcome, observed);
     }
 
-    /// Watches the try that `reached` is for.
-    pub fn watch(&self, reached: &Reached) -> Watch<'_> {
+    /// An endpoint that a request may try, since its ejection ran out.
+    pub fn probe(
+        &self,
+        group: &Group,
+        asking: &Asking<'_>,
+        tried: &[SocketAddr],
+        now: Instant,
+    ) -> Option<(usize, Probe)> {
+        self.upstream.borrow().probe(group, asking, tried, now)
+    }
+
+    /// Records what the end of a response says of its endpoint.
+    pub fn judge_late(&self, reached: &Reached, judgement: Judgement) {
+        let now = Instant::now();
+        let times = (now - reached.started, now);
+        self.judge(&reached.group, reached.index, judgement.into(), times);
+    }
+
+    /// Watches the try that `reached` is for, whose time is up at `ends`.
+    pub fn watch(&self, reached: &Reached, ends: Option<Instant>) -> Watch<'_> {
         Watch {
             context: self,
             group: Rc::clone(&reached.group),
             index: reached.index,
             started: reached.started,
+            ends,
             settled: false,
         }
     }
@@ -364,6 +405,31 @@ impl Context {
                 duration,
             };
             self.shared.telemetry().ejection(&event);
+        }
+        if group.takes_outliers_out() {
+            self.judge(group, index, outcome, (latency, now));
+        }
+    }
+
+    fn judge(
+        &self,
+        group: &Group,
+        index: usize,
+        outcome: AttemptOutcome,
+        times: (Duration, Instant),
+    ) {
+        let backend = group.backend();
+        let upstream = self.upstream.borrow();
+        for ejected in upstream.judge(group, index, outcome, times) {
+            let Some(endpoint) = backend.endpoints.get(ejected.index) else {
+                continue;
+            };
+            self.shared.telemetry().ejection(&Ejection {
+                backend: &backend.name.to_string(),
+                endpoint: endpoint.address,
+                reason: ejected.cause.as_str(),
+                duration: ejected.duration,
+            });
         }
     }
 

@@ -185,7 +185,7 @@ async fn exchange(context: &Rc<Context>, leg: &mut CopyLeg, copy: &Copy) -> Resu
         return Ok(());
     }
     let framing = respond::framing_down(head, response.framing());
-    let bodies = (Body::new(response.framing()), framing);
+    let bodies = (Body::new(response.framing()), framing, None);
     let mut bytes = 0;
     let relayed =
         relay::exchange_bodies(leg, &mut reached.leg, &mut body, bodies, &mut bytes, None).await?;

@@ -77,7 +77,9 @@ pub(super) async fn relay(
         None => downstream.queue_response(&response, &changes),
         Some(cors) => queue_shared(downstream, &response, &changes, cors),
     }
-    let bodies = (Body::new(response.framing()), framing);
+    let mut told = None;
+    let told_late = reached.is_judged_late().then_some(&mut told);
+    let bodies = (Body::new(response.framing()), framing, told_late);
     let relayed = relay::exchange_bodies(
         downstream,
         &mut reached.leg,
@@ -87,6 +89,9 @@ pub(super) async fn relay(
         plan.stream_idle,
     )
     .await?;
+    if let Some(judgement) = told {
+        context.judge_late(&reached, judgement);
+    }
     let reuse = relayed.upstream_complete && response.keep_alive();
     context.give_back(reached, reuse);
     Ok(if close || !body.is_read() {

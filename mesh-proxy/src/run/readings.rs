@@ -13,8 +13,24 @@ pub(super) fn show(shared: &Arc<Shared>) {
     let held = Arc::downgrade(shared);
     shared.telemetry().read_from(move || {
         let shared = held.upgrade();
-        shared.map_or_else(Vec::new, |shared| of_limits(&shared))
+        shared.map_or_else(Vec::new, |shared| {
+            let mut all = of_limits(&shared);
+            all.extend(of_outliers(&shared));
+            all
+        })
     });
+}
+
+fn of_outliers(shared: &Shared) -> Vec<Reading> {
+    let mut all = Vec::new();
+    for (backend, outliers) in shared.endpoints.registry().all() {
+        let (out, picks) = (outliers.out() as u64, outliers.panic_picks());
+        all.push((metric::ENDPOINTS_OUT, vec![backend.clone()], out));
+        if picks > 0 {
+            all.push((metric::PANIC_PICKS, vec![backend], picks));
+        }
+    }
+    all
 }
 
 fn of_limits(shared: &Shared) -> Vec<Reading> {

@@ -235,8 +235,8 @@ pub mod metric {
     pub const EJECTIONS: Metric = metric(
         Kind::Counter,
         "mesh_ejections_total",
-        &["backend"],
-        "Endpoints taken out after failures.",
+        &["backend", "reason"],
+        "Endpoints taken out after failures, by why.",
     );
     /// Refused entries.
     pub const CONFIG_NACKS: Metric = metric(
@@ -310,8 +310,23 @@ pub mod metric {
         "What a limit of a backend refused: a retry-limit passes the answer of the try before on, the others are answered 503.",
     );
 
+    /// Endpoints that a policy took out.
+    pub const ENDPOINTS_OUT: Metric = metric(
+        Kind::Gauge,
+        "mesh_endpoints_out",
+        &["backend"],
+        "Endpoints of a backend that its outlierDetection took out and that did not come back yet.",
+    );
+    /// Picks that heed no ejection.
+    pub const PANIC_PICKS: Metric = metric(
+        Kind::Counter,
+        "mesh_panic_picks_total",
+        &["backend"],
+        "Picks among all endpoints of a backend, since fewer than panicThreshold percent of them were well.",
+    );
+
     /// What is read when metrics are asked for.
-    pub const READ: [Metric; 2] = [LIMIT_IN_USE, LIMIT_REFUSED];
+    pub const READ: [Metric; 4] = [LIMIT_IN_USE, LIMIT_REFUSED, ENDPOINTS_OUT, PANIC_PICKS];
 
     /// Counters that cold events add to.
     pub const COLD: [Metric; 13] = [

@@ -87,7 +87,7 @@ fn workers_are_added_up() {
         format!("mesh_request_duration_seconds_count{{{destination}}} 4"),
         format!("mesh_retries_total{{{destination}}} 4"),
         r#"mesh_connections_active{direction="inbound"} 1"#.into(),
-        r#"mesh_ejections_total{backend="a\"b\\c\n"} 1"#.into(),
+        r#"mesh_ejections_total{backend="a\"b\\c\n",reason="connect"} 1"#.into(),
         "mesh_config_nacks_total 0".into(),
     ] {
         assert!(

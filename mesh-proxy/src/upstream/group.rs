@@ -16,6 +16,7 @@ use mesh_api::snapshot::BackendTable;
 use super::budget::RetryBudget;
 use super::limit::Limits;
 use super::load::EndpointState;
+use super::outlier::view::View;
 use super::pool::PoolKey;
 use crate::identity::Credentials;
 use crate::telemetry::{Direction, SeriesId};
@@ -34,6 +35,8 @@ pub struct Group {
     pub(super) algorithm: Algorithm,
     /// Whether a key may pick it.
     pub(super) goes_by_key: bool,
+    /// What takes endpoints out, where a policy does.
+    pub(super) outliers: Option<View>,
     /// Picks of it, from a number of its own on.
     turn: Cell<u64>,
     members: Vec<Member>,
@@ -61,7 +64,7 @@ pub(super) struct Known {
 
 impl Group {
     /// Of `backend`, whose turns begin at `turn`.
-    pub(super) fn new(backend: Arc<BackendTable>, turn: u64) -> Self {
+    pub(super) fn new(backend: Arc<BackendTable>, turn: u64, outliers: Option<View>) -> Self {
         let weights = Weights::new(backend.endpoints.iter().map(|endpoint| endpoint.weight));
         let member = |_: &_| Member::default();
         Self {
@@ -69,6 +72,7 @@ impl Group {
             weights,
             algorithm: backend.settings.algorithm.value,
             goes_by_key: backend.keys.is_some(),
+            outliers,
             turn: Cell::new(turn),
             backend,
             limits: OnceCell::new(),
@@ -82,6 +86,11 @@ impl Group {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         turn
+    }
+
+    /// Whether what endpoints answer is judged.
+    pub fn takes_outliers_out(&self) -> bool {
+        self.outliers.is_some()
     }
 
     /// The backend.

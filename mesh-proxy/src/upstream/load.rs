@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use mesh_api::decide::eject::Ejection;
 
+use super::outlier::{Registry, Shown};
+
 /// Endpoints of which something is remembered; those not in use go when there are more.
 const MAX_STATES: usize = 16_384;
 
@@ -17,6 +19,8 @@ pub struct Endpoints {
     states: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
     changes: AtomicU64,
     start: Instant,
+    /// What takes endpoints out by a policy.
+    pub(super) outliers: Registry,
 }
 
 /// One endpoint, as all workers see it.
@@ -42,6 +46,7 @@ impl Endpoints {
             states: Mutex::default(),
             changes: AtomicU64::new(0),
             start,
+            outliers: Registry::default(),
         }
     }
 
@@ -89,6 +94,16 @@ impl Endpoints {
         let mut addresses: Vec<_> = ejected.map(|(address, _)| *address).collect();
         addresses.sort_unstable();
         addresses
+    }
+
+    /// Taken out by a policy at `now`, for a dump; sorted by backend and address.
+    pub fn outliers(&self, now: Instant) -> Vec<Shown> {
+        self.outliers.shown(self.since_start(now))
+    }
+
+    /// What takes endpoints out by a policy.
+    pub fn registry(&self) -> &Registry {
+        &self.outliers
     }
 
     pub(super) fn changes(&self) -> u64 {

@@ -1,3 +1,5 @@
+mod outliers;
+
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::rc::Rc;

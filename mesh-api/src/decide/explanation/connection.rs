@@ -9,7 +9,7 @@ use crate::decide::explanation::outcome::{
     Endpoint, Setting, connect_retry_text, debug, duration, endpoints, percent, refusal_text,
     setting,
 };
-use crate::decide::explanation::{RulePlace, breaker, text};
+use crate::decide::explanation::{RulePlace, breaker, outlier, text};
 use crate::snapshot::{ConnectionTable, DestinationTable};
 
 /// What happens to a connection, and why.
@@ -81,6 +81,9 @@ pub enum ConnectionResult {
         algorithm: Setting,
         /// What may be in flight at a time.
         limits: Setting,
+        /// When endpoints are taken out for what they answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outlier_detection: Option<Setting>,
         /// Where it may go.
         endpoints: Vec<Endpoint>,
     },
@@ -145,6 +148,10 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                 idle: setting(&settings.tcp_idle, duration),
                 algorithm: setting(&settings.algorithm, debug),
                 limits: setting(&settings.limits, breaker::limits_text),
+                outlier_detection: settings
+                    .outlier_detection
+                    .as_ref()
+                    .map(|policy| setting(policy, outlier::outlier_text)),
                 endpoints: endpoints(forward.backend, None),
             };
             (forward.route, result)
@@ -225,6 +232,7 @@ impl Display for ConnectionOutcome {
                 idle,
                 algorithm,
                 limits,
+                outlier_detection,
                 endpoints,
             } => {
                 writeln!(f, "{} %: forward to {backend}", self.percent)?;
@@ -236,6 +244,9 @@ impl Display for ConnectionOutcome {
                     ("limits", limits),
                 ];
                 text::settings(f, &settings)?;
+                if let Some(policy) = outlier_detection {
+                    text::settings(f, &[("outlier detection", policy)])?;
+                }
                 text::endpoints(f, endpoints)
             }
             ConnectionResult::Refuse { reason, detail } => {

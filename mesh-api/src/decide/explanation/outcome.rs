@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::change::Changed;
-use crate::decide::explanation::{Fields, breaker, bytes, kept};
+use crate::decide::explanation::{Fields, breaker, bytes, kept, outlier};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
     Abort, CorsField, Decision, Refusal, Request, Respond, backend_name, change, deadline, fault,
@@ -119,6 +119,9 @@ pub struct Forward {
     pub pool_idle: Setting,
     /// What may be in flight at a time.
     pub limits: Setting,
+    /// When endpoints are taken out for what they answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<Setting>,
     /// Age from which on a pooled connection carries no further exchange.
     pub max_connection_age: Setting,
     /// Where it may go.
@@ -272,6 +275,10 @@ fn forwarded(
         kept_by: kept::by(forward, request),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),
+        outlier_detection: settings
+            .outlier_detection
+            .as_ref()
+            .map(|policy| setting(policy, outlier::outlier_text)),
         max_connection_age: setting(&settings.max_connection_age, duration),
         endpoints: endpoints(forward.backend, forward.affinity.endpoint),
     }))

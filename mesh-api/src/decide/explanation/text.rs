@@ -153,7 +153,11 @@ impl Display for Forward {
         ];
         self::settings(f, &settings)?;
         self::settings(f, &[("limits", &self.limits)])?;
-        let kept = [("stickiness", &self.stickiness), ("hash on", &self.hash_on)];
+        let kept = [
+            ("outlier detection", &self.outlier_detection),
+            ("stickiness", &self.stickiness),
+            ("hash on", &self.hash_on),
+        ];
         for (name, setting) in kept {
             if let Some(setting) = setting {
                 self::settings(f, &[(name, setting)])?;

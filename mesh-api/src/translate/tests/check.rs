@@ -224,7 +224,6 @@ fn what_does_not_work_yet_is_refused_by_name() {
     );
     for (sections, path) in [
         ("limits: { adaptive: {} }", "limits.adaptive"),
-        ("outlierDetection: {}", "outlierDetection"),
         ("healthCheck: {}", "healthCheck"),
         (
             "loadBalancing: { slowStart: 30s }",
@@ -239,6 +238,63 @@ fn what_does_not_work_yet_is_refused_by_name() {
                 && found[0].ends_with("is not supported yet"),
             "{found:?}"
         );
+    }
+}
+
+#[test]
+fn absurd_outlier_detection_is_refused_at_its_field() {
+    let good = "outlierDetection: { consecutive: { errors5xx: 5, gatewayErrors: 0, localOriginFailures: 1000 }, \
+                successRate: { minimumHosts: 3, requestVolume: 100, stdevFactor: 1.9 }, \
+                failurePercentage: { threshold: 85, minimumHosts: 3, requestVolume: 50 }, interval: 10s, \
+                baseEjection: 30s, maxEjection: 5m, maxEjectedPercent: 50, panicThreshold: 0 }";
+    assert_eq!(policy(good), [""; 0]);
+    assert_eq!(policy("outlierDetection: {}"), [""; 0]);
+    for (section, expected) in [
+        (
+            "consecutive: { errors5xx: 1001 }",
+            "consecutive.errors5xx: 1001 is not between 0 and 1000",
+        ),
+        (
+            "successRate: { stdevFactor: 0 }",
+            "successRate.stdevFactor: 0 is not between 0.001 and 100",
+        ),
+        (
+            "successRate: { stdevFactor: 1e9 }",
+            "successRate.stdevFactor: 1000000000 is not between 0.001 and 100",
+        ),
+        (
+            "successRate: { minimumHosts: 1 }",
+            "successRate.minimumHosts: 1 is not between 2 and 1000",
+        ),
+        (
+            "failurePercentage: { threshold: 101 }",
+            "failurePercentage.threshold: 101 is not between 1 and 100",
+        ),
+        (
+            "failurePercentage: { requestVolume: 0 }",
+            "failurePercentage.requestVolume: 0 is not between 1 and 1000000",
+        ),
+        ("interval: 1ms", "interval: is not between 100ms and 3600s"),
+        ("interval: 0s", "interval: must be longer than 0s"),
+        (
+            "baseEjection: 2h",
+            "baseEjection: is not between 10ms and 3600s",
+        ),
+        (
+            "baseEjection: 10m, maxEjection: 5m",
+            "maxEjection: is shorter than baseEjection",
+        ),
+        (
+            "maxEjectedPercent: 101",
+            "maxEjectedPercent: 101 is not between 0 and 100",
+        ),
+        (
+            "panicThreshold: 4000000000",
+            "panicThreshold: 4000000000 is not between 0 and 100",
+        ),
+    ] {
+        let found = policy(&format!("outlierDetection: {{ {section} }}"));
+        assert_eq!(found, [format!("spec.outlierDetection.{expected}")]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::breaker::{Limits, MAX_LIMIT};
+use crate::model::outlier::{FailurePercentage, MAX_CONSECUTIVE, OutlierDetection, SuccessRate};
 
 pub(super) fn limits() -> impl Strategy<Value = Sourced<Limits>> {
     let count = || 0..=MAX_LIMIT;
@@ -63,4 +64,81 @@ fn absurd_limits_are_refused_where_they_are() {
     ];
     let paths = fields.map(|field| format!("backends[1].limits.{field}"));
     assert_eq!(decoded(bad), paths);
+}
+
+pub(super) fn outlier_detection() -> impl Strategy<Value = OutlierDetection> {
+    let count = || 0..=MAX_CONSECUTIVE;
+    let rate = (2..=1000u32, 1..=1_000_000u32, 1..=100_000u32);
+    let rate = rate.prop_map(
+        |(minimum_hosts, request_volume, stdev_factor)| SuccessRate {
+            minimum_hosts,
+            request_volume,
+            stdev_factor,
+        },
+    );
+    let share = (1..=100u32, 1..=1000u32, 1..=1_000_000u32);
+    let share = share.prop_map(
+        |(threshold, minimum_hosts, request_volume)| FailurePercentage {
+            threshold,
+            minimum_hosts,
+            request_volume,
+        },
+    );
+    let time = || (100..=3_600_000u64).prop_map(Duration::from_millis);
+    let counts = (count(), count(), option::of(count()));
+    let shares = (option::of(rate), option::of(share));
+    let times = (time(), time(), time());
+    (counts, shares, times, 0..=100u32, 0..=100u32).prop_map(
+        |(counts, shares, times, max_ejected_percent, panic_threshold)| OutlierDetection {
+            errors_5xx: counts.0,
+            gateway_errors: counts.1,
+            local_origin_failures: counts.2,
+            success_rate: shares.0,
+            failure_percentage: shares.1,
+            interval: times.0,
+            base_ejection: times.1,
+            max_ejection: times.2,
+            max_ejected_percent,
+            panic_threshold,
+        },
+    )
+}
+
+#[test]
+fn absurd_outlier_detection_is_refused_where_it_is() {
+    let sound = destination(Vec::new());
+    let name = Entry::Destination(sound.clone()).name();
+    let mut message = destination::write(&sound);
+    message.backends[1].outlier_detection = Some(generated::OutlierDetection {
+        errors_5xx: 1001,
+        gateway_errors: 1001,
+        local_origin_failures: Some(1001),
+        success_rate: Some(generated::SuccessRate::default()),
+        failure_percentage: Some(generated::FailurePercentage::default()),
+        max_ejected_percent: 101,
+        panic_threshold: 101,
+        ..Default::default()
+    });
+    let kind = Some(generated::entry::Kind::Destination(message));
+    let decoded = decode(&name, &generated::Entry { kind }.encode_to_vec());
+    let faults = decoded.err().unwrap_or_default();
+    let paths: Vec<_> = faults.into_iter().map(|fault| fault.path).collect();
+    let fields = [
+        "errors5xx",
+        "gatewayErrors",
+        "localOriginFailures",
+        "successRate.minimumHosts",
+        "successRate.requestVolume",
+        "successRate.stdevFactor",
+        "failurePercentage.threshold",
+        "failurePercentage.minimumHosts",
+        "failurePercentage.requestVolume",
+        "interval",
+        "baseEjection",
+        "maxEjection",
+        "maxEjectedPercent",
+        "panicThreshold",
+    ];
+    let expected = fields.map(|field| format!("backends[1].outlierDetection.{field}"));
+    assert_eq!(paths, expected);
 }

@@ -92,12 +92,19 @@ pub(super) fn backends(dump: &Value) -> Vec<Value> {
 /// Every endpoint of every backend, with its health as this proxy sees it.
 pub(super) fn endpoints(dump: &Value) -> Vec<Value> {
     let ejected = texts(&dump["endpointHealth"], "ejected");
+    // By the policy of a backend, which may judge an address unlike another's.
+    let outliers = list(&dump["endpointHealth"], "outliers");
+    let is_outlier = |backend: &Value, address: &str| {
+        let is_same = |one: &Value| one["backend"] == *backend && text(one, "address") == address;
+        outliers.iter().any(is_same)
+    };
     let mut found = Vec::new();
     for destination in list(dump, "destinations") {
         for backend in list(destination, "backends") {
             for endpoint in list(backend, "endpoints") {
                 let health = match text(endpoint, "address") {
                     address if ejected.contains(&address) => "ejected",
+                    address if is_outlier(&backend["name"], address) => "ejected",
                     _ if endpoint["stale"] == true => "stale",
                     _ => "healthy",
                 };
