@@ -100,6 +100,14 @@ impl Workload {
         }
     }
 
+    /// One of several workloads of the service account and the label `app`.
+    pub fn named(name: &str, app: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::new(app)
+        }
+    }
+
     /// Its app listens on `port` of 127.0.0.1.
     #[must_use]
     pub fn port(self, port: u16) -> Self {

@@ -23,6 +23,7 @@ pub mod eject;
 pub mod explanation;
 pub mod fault;
 pub mod grpc;
+pub mod health;
 pub mod mirror;
 pub mod pushback;
 pub mod refusal;

@@ -13,6 +13,7 @@ pub mod destination;
 pub mod entry;
 pub mod fault;
 pub mod grpc;
+pub mod health;
 pub mod inbound;
 pub mod mesh;
 pub mod mirror;

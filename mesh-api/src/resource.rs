@@ -10,6 +10,7 @@ pub mod duration;
 pub mod extension;
 pub mod fault;
 pub mod grpcroute;
+pub mod health;
 pub mod httproute;
 pub mod mesh;
 pub mod mtls;

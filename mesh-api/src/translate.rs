@@ -15,6 +15,7 @@ mod check_extension;
 mod check_fault;
 mod check_filter;
 mod check_grpc;
+mod check_health;
 mod check_match;
 mod check_mirror;
 mod check_outlier;

@@ -18,6 +18,7 @@ mod connection;
 mod destination;
 mod extension;
 mod fault;
+mod health;
 mod inbound;
 mod mesh;
 mod mirror;

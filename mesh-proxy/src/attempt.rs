@@ -371,7 +371,7 @@ pub async fn connect(
     let key = affinity::of_connection(backend, &context.caller());
     loop {
         let now = Instant::now();
-        let probed = context.probe(&group, &Asking::CONNECTION, &tries.endpoints, now);
+        let probed = context.probe(&group, &Asking::CONNECTION, (key, &tries.endpoints), now);
         let (index, _probe) = match probed {
             Some((index, probe)) => (Some(index), Some(probe)),
             None => (context.pick(&group, key, &tries.endpoints, now), None),

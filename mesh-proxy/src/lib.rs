@@ -40,6 +40,7 @@ pub mod worker;
 pub mod listener;
 mod memory;
 
+mod checker;
 mod probe;
 
 pub mod admin;

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mesh_api::pod::{Action, Probe};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Longest time for one probe, whatever it says.
@@ -71,6 +72,32 @@ pub(crate) async fn relay(probe: &Probe, app: IpAddr) -> Answer {
         Ok(Err(error)) => unanswered(port, &error.to_string()),
         Err(_) => unanswered(port, &format!("no answer within {} s", timeout.as_secs())),
     }
+}
+
+/// Whether what answers on `stream` says by gRPC that `service` serves.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn serves<S>(stream: S, to: SocketAddr, service: &str) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = grpc::check_on(stream, to, service).await;
+    answer.map(drop).map_err(|error| error.to_string())
+}
+
+/// The status that what answers on `stream` gives to `request`, by HTTP/1.1.
+///
+/// # Errors
+/// There is none.
+pub(crate) async fn status_http1<S>(stream: S, request: ::http::Request<()>) -> Result<u16, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let answer = http::ask(stream, request).await;
+    answer
+        .map(|answer| answer.status)
+        .map_err(|error| error.to_string())
 }
 
 async fn connects(to: SocketAddr) -> Result<Answer, ProbeError> {

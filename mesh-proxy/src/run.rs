@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, AdminSocket, Observe, ServeError, WaitingFor};
 use crate::bootstrap::{Bootstrap, Ends};
 use crate::capture::Check;
+use crate::checker;
 use crate::config::{Config, ConfigError};
 use crate::context::Shared;
 use crate::drain::{Drain, Phase};
@@ -83,6 +84,7 @@ pub async fn run(
     if let (Some(check), Some(capture)) = (shared.redirect.clone(), bootstrap.capture.clone()) {
         tasks.spawn(redirect::watch(check, capture));
     }
+    tasks.spawn(checker::watch(Arc::clone(&shared)));
     tasks.spawn(memory::give_back(connections(&shared)));
     tasks.spawn(AdminSocket::bind(&bootstrap.admin_socket)?.serve(admin.clone()));
     let _observe = match bootstrap.observe {

@@ -23,7 +23,8 @@ use mesh_api::name::{DestinationName, ObjectName};
 use crate::telemetry::access_log::{AccessLog, Sink};
 pub use crate::telemetry::event::{
     Audited, ConfigApplied, ConnectionEvent, ConnectionRefused, ControlLost, Detection, Direction,
-    Ejection, EntryRefused, ExchangeEvent, FaultInjected, Mirrored, TlsHandshakeFailed,
+    Ejection, EntryRefused, ExchangeEvent, FaultInjected, HealthChecked, Mirrored,
+    TlsHandshakeFailed,
 };
 use crate::telemetry::names::{Metric, metric};
 pub use crate::telemetry::reading::Reading;
@@ -203,6 +204,26 @@ impl Telemetry {
         let labels = vec![event.backend.into(), event.reason.into()];
         self.add(metric::EJECTIONS, labels);
         tracing::warn!(backend = event.backend, endpoint = %event.endpoint, reason = event.reason, seconds = event.duration.as_secs_f64(), "endpoint ejected");
+    }
+
+    /// Records that an endpoint was asked whether it works.
+    pub fn health_checked(&self, event: &HealthChecked<'_>) {
+        let result = if event.failure.is_none() {
+            "passed"
+        } else {
+            "failed"
+        };
+        let labels = vec![event.backend.into(), result.into()];
+        self.add(metric::HEALTH_CHECKS, labels);
+        match event.turned {
+            None => {}
+            Some(true) => {
+                tracing::warn!(backend = event.backend, endpoint = %event.endpoint, failure = event.failure, "endpoint unhealthy");
+            }
+            Some(false) => {
+                tracing::info!(backend = event.backend, endpoint = %event.endpoint, "endpoint healthy again");
+            }
+        }
     }
 
     /// Log lines dropped because the writer was behind.

@@ -40,7 +40,7 @@ pub use self::health::EjectionChange;
 pub use self::limit::{Limit, Limits, Place, Refused};
 pub use self::load::{EndpointState, Endpoints, Outstanding};
 use self::outlier::view::View;
-pub use self::outlier::{Ejected, Probe};
+pub use self::outlier::{Ejected, Marker, Probe};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
 pub use self::shared::{Dialled, Shared};
 pub use self::stream::{Reset, Stream};
@@ -184,18 +184,22 @@ impl Upstream {
     }
 
     /// An endpoint whose ejection ran out, for a request that may try it; no other tries it before the probe
-    /// is dropped.
+    /// is dropped. A request with a `key` tries only the endpoint that this leads to.
     pub fn probe(
         &self,
         group: &Group,
         asking: &Asking<'_>,
-        tried: &[SocketAddr],
+        (key, tried): (Option<u64>, &[SocketAddr]),
         now: Instant,
     ) -> Option<(usize, Probe)> {
         let view = group.outliers.as_ref()?;
+        let led_to = group.led_to(key);
         let at = self.book.shared.since_start(now);
         let endpoints = &group.backend.endpoints;
         view.probe(endpoints, tried, at, |index, overdue| {
+            if led_to.is_some_and(|led_to| led_to != index) {
+                return false;
+            }
             let mut others = endpoints.iter().enumerate();
             let is_left = |(other, endpoint): (usize, &Endpoint)| {
                 other != index

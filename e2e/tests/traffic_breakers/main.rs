@@ -3,6 +3,7 @@
 
 mod app;
 mod client;
+mod health;
 mod limits;
 mod outliers;
 
@@ -20,4 +21,10 @@ async fn limits_trip_at_their_number_and_recover() -> anyhow::Result<()> {
 #[ignore = "needs meshctl as released: cargo xtask e2e"]
 async fn outliers_are_taken_out_and_come_back() -> anyhow::Result<()> {
     timeout(Duration::from_mins(2), outliers::run()).await?
+}
+
+#[tokio::test]
+#[ignore = "needs meshctl as released: cargo xtask e2e"]
+async fn endpoints_that_fail_their_checks_get_nothing() -> anyhow::Result<()> {
+    timeout(Duration::from_mins(2), health::run()).await?
 }

@@ -102,7 +102,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 }
 
 /// A policy of a service.
-fn policy(service: &str, sections: &str) -> String {
+pub(crate) fn policy(service: &str, sections: &str) -> String {
     format!(
         "---\napiVersion: mesh.dev/v1alpha1\nkind: TrafficPolicy\n\
          metadata: {{ name: {service}, namespace: e2e }}\n\
@@ -111,7 +111,7 @@ fn policy(service: &str, sections: &str) -> String {
 }
 
 /// An app outside the mesh.
-fn outside(name: &str, app: &str, port: u16) -> String {
+pub(crate) fn outside(name: &str, app: &str, port: u16) -> String {
     format!(
         "---\napiVersion: mesh.dev/v1alpha1\nkind: Workload\n\
          metadata: {{ name: {name}, namespace: e2e, labels: {{ app: {app} }} }}\n\
@@ -132,7 +132,7 @@ async fn ask(place: &Place, turn: u64) -> anyhow::Result<u16> {
 }
 
 /// The value of a sample, 0 where there is none.
-async fn sample(mesh: &Mesh, series: &str) -> anyhow::Result<u64> {
+pub(crate) async fn sample(mesh: &Mesh, series: &str) -> anyhow::Result<u64> {
     let metrics = mesh.metrics("caller").await?;
     let found = metrics.lines().find_map(|line| line.strip_prefix(series));
     found.map_or(Ok(0), |value| {

@@ -23,6 +23,7 @@ pub(crate) fn rows() -> String {
     let all = times()
         .into_iter()
         .chain(retries(&RetryPolicy::default()))
+        .chain(standing())
         .chain(limits())
         .chain(copies());
     all.map(row).collect::<Vec<_>>().concat()
@@ -123,9 +124,9 @@ fn copies() -> Vec<Row> {
     ]
 }
 
-fn limits() -> Vec<Row> {
+/// What takes an endpoint out.
+fn standing() -> Vec<Row> {
     let ejected = format!("{} %", DEFAULTS.max_ejected_percent);
-    let head = format!("{} KiB", DEFAULTS.max_head_bytes / 1024);
     vec![
         (
             "failed connects in a row that eject an endpoint",
@@ -162,6 +163,31 @@ fn limits() -> Vec<Row> {
             time(DEFAULTS.outlier_interval),
             BACKEND,
         ),
+        (
+            "between two health checks of an endpoint, and jitter",
+            format!(
+                "{} and {} %",
+                time(DEFAULTS.check_interval),
+                DEFAULTS.check_jitter_percent
+            ),
+            BACKEND,
+        ),
+        (
+            "time for a health check",
+            time(DEFAULTS.check_timeout),
+            BACKEND,
+        ),
+        (
+            "checks in a row to unhealthy, to healthy",
+            format!("{}, {}", DEFAULTS.unhealthy_after, DEFAULTS.healthy_after),
+            BACKEND,
+        ),
+    ]
+}
+
+fn limits() -> Vec<Row> {
+    let head = format!("{} KiB", DEFAULTS.max_head_bytes / 1024);
+    vec![
         (
             "connections at a time",
             DEFAULTS.max_connections.to_string(),

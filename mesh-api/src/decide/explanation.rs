@@ -5,6 +5,7 @@
 
 mod breaker;
 mod connection;
+mod health;
 mod kept;
 mod outcome;
 mod outlier;

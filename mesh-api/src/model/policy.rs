@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::model::affinity::KeySource;
 use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
+use crate::model::health::HealthCheck;
 use crate::model::origin::Sourced;
 use crate::model::outlier::OutlierDetection;
 use crate::name::HeaderName;
@@ -98,6 +99,13 @@ pub struct StatusRange {
     pub from: u16,
     /// Last.
     pub to: u16,
+}
+
+impl StatusRange {
+    /// Whether it has `status`.
+    pub fn contains(self, status: u16) -> bool {
+        (self.from..=self.to).contains(&status)
+    }
 }
 
 /// What went wrong with a try, as far as a retry cares.
@@ -259,6 +267,8 @@ pub struct BackendSettings {
     pub max_connection_age: Sourced<Option<Duration>>,
     /// When an endpoint is taken out for what it answers.
     pub outlier_detection: Option<Sourced<OutlierDetection>>,
+    /// How endpoints are asked whether they work.
+    pub health_check: Option<Sourced<HealthCheck>>,
 }
 
 impl Default for BackendSettings {
@@ -272,6 +282,7 @@ impl Default for BackendSettings {
             tcp_idle: Sourced::default(),
             max_connection_age: Sourced::default(),
             outlier_detection: None,
+            health_check: None,
         }
     }
 }
@@ -324,6 +335,16 @@ pub struct Defaults {
     pub max_ejection: Duration,
     /// Percentage of endpoints that must be well for the others to be left out.
     pub panic_threshold: u32,
+    /// Between two checks of an endpoint, where a policy asks for checks.
+    pub check_interval: Duration,
+    /// By how much that may be longer, percent of it.
+    pub check_jitter_percent: u32,
+    /// Time for a check.
+    pub check_timeout: Duration,
+    /// Failed checks in a row after which an endpoint is unhealthy.
+    pub unhealthy_after: u32,
+    /// Good ones in a row after which it is healthy again.
+    pub healthy_after: u32,
     /// How long a call waits for configuration that was asked for.
     pub config_wait: Duration,
     /// Leaf certificate lifetime.
@@ -349,6 +370,11 @@ pub const DEFAULTS: Defaults = Defaults {
     outlier_ejection: Duration::from_secs(30),
     max_ejection: Duration::from_mins(5),
     panic_threshold: 50,
+    check_interval: Duration::from_secs(10),
+    check_jitter_percent: 10,
+    check_timeout: Duration::from_secs(1),
+    unhealthy_after: 3,
+    healthy_after: 2,
     config_wait: Duration::from_secs(5),
     leaf_lifetime: Duration::from_hours(24),
 };

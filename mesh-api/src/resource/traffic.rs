@@ -9,6 +9,7 @@ use crate::resource::affinity::{KeyField, StickinessSection};
 use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
 use crate::resource::fault::{FaultField, MirrorField};
+use crate::resource::health::HealthCheckSection;
 use crate::resource::object::{Object, TargetRef};
 use crate::resource::outlier::OutlierSection;
 
@@ -42,7 +43,7 @@ pub struct TrafficPolicySpec {
     pub outlier_detection: Option<OutlierSection>,
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<serde_json::Value>,
+    pub health_check: Option<HealthCheckSection>,
     /// Injected faults, at most 16; an empty list injects none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
@@ -93,7 +94,7 @@ pub struct TrafficSections {
     pub outlier_detection: Option<OutlierSection>,
     /// Asks endpoints whether they work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<serde_json::Value>,
+    pub health_check: Option<HealthCheckSection>,
     /// Injected faults, at most 16; an empty list injects none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]

@@ -169,6 +169,7 @@ fn refuse_backend_settings(policy: &TrafficPolicy, faults: &mut Faults) {
         ("loadBalancing", policy.spec.load_balancing.is_some()),
         ("limits", policy.spec.limits.is_some()),
         ("outlierDetection", policy.spec.outlier_detection.is_some()),
+        ("healthCheck", policy.spec.health_check.is_some()),
     ] {
         if is_set {
             faults.field(field, |faults| faults.refuse(REASON));

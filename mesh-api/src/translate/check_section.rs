@@ -14,10 +14,10 @@ use crate::resource::traffic::{
     BackoffField, BudgetField, JitterField, RetryAfter as RetryAfterField, RetryCondition,
     RetryMethodsField, RetryOn, RetrySection, TimeoutSection, TrafficSections,
 };
-use crate::translate::check::not_yet;
 use crate::translate::check_balance;
 use crate::translate::check_breaker;
 use crate::translate::check_fault::faults_of;
+use crate::translate::check_health;
 use crate::translate::check_mirror;
 use crate::translate::check_outlier;
 use crate::translate::check_reference::at_most;
@@ -44,7 +44,7 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
         fault,
         mirror,
     } = body;
-    let sections = Sections {
+    Sections {
         timeout: timeout
             .as_ref()
             .map(|section| faults.field("timeout", |faults| timeouts(section, faults))),
@@ -69,15 +69,18 @@ pub(super) fn sections(body: &TrafficSections, faults: &mut Faults) -> Sections 
                 check_outlier::outlier_detection(section, faults)
             })
         }),
+        health_check: health_check.as_ref().and_then(|section| {
+            faults.field("healthCheck", |faults| {
+                check_health::health_check(section, faults)
+            })
+        }),
         fault: fault
             .as_ref()
             .map(|section| faults.field("fault", |faults| faults_of(section, faults))),
         mirror: mirror
             .as_ref()
             .map(|section| faults.field("mirror", |faults| check_mirror::section(section, faults))),
-    };
-    not_yet(faults, "healthCheck", health_check.is_some());
-    sections
+    }
 }
 
 fn timeouts(section: &TimeoutSection, faults: &mut Faults) -> Timeouts {

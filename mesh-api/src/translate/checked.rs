@@ -13,6 +13,7 @@ use crate::model::breaker::Limits;
 use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
 use crate::model::fault::Fault;
+use crate::model::health::HealthCheck;
 use crate::model::mesh::UnknownDestinations;
 use crate::model::mirror::Mirroring;
 use crate::model::narrowing::{CookieMatch, Sources};
@@ -346,6 +347,8 @@ pub(super) struct Sections {
     pub(super) limits: Option<Limits>,
     /// When endpoints are taken out for what they answer.
     pub(super) outlier_detection: Option<OutlierDetection>,
+    /// How endpoints are asked whether they work.
+    pub(super) health_check: Option<HealthCheck>,
     /// Injected faults.
     pub(super) fault: Option<Vec<Fault>>,
     /// How copies are made.

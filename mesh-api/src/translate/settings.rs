@@ -21,18 +21,20 @@ pub(super) enum Section {
     LoadBalancing,
     Limits,
     OutlierDetection,
+    HealthCheck,
     Fault,
     Mirror,
     Stickiness,
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Timeout,
         Self::Retry,
         Self::LoadBalancing,
         Self::Limits,
         Self::OutlierDetection,
+        Self::HealthCheck,
         Self::Fault,
         Self::Mirror,
         Self::Stickiness,
@@ -45,6 +47,7 @@ impl Section {
             Self::LoadBalancing => "loadBalancing",
             Self::Limits => "limits",
             Self::OutlierDetection => "outlierDetection",
+            Self::HealthCheck => "healthCheck",
             Self::Fault => "fault",
             Self::Mirror => "mirror",
             Self::Stickiness => "stickiness",
@@ -59,6 +62,7 @@ impl Section {
             Self::Stickiness => sections.stickiness.is_some(),
             Self::Limits => sections.limits.is_some(),
             Self::OutlierDetection => sections.outlier_detection.is_some(),
+            Self::HealthCheck => sections.health_check.is_some(),
             Self::Fault => sections.fault.is_some(),
             Self::Mirror => sections.mirror.is_some(),
         }
@@ -141,6 +145,11 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
         let policy = found.sections.outlier_detection;
         let origin = found.origin("outlierDetection");
         settings.outlier_detection = policy.map(|policy| Sourced::new(policy, origin));
+    }
+    if let Some(found) = find(index, levels, Section::HealthCheck) {
+        let check = found.sections.health_check.clone();
+        let origin = found.origin("healthCheck");
+        settings.health_check = check.map(|check| Sourced::new(check, origin));
     }
     settings
 }

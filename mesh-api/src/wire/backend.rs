@@ -8,7 +8,7 @@ use crate::model::destination::Protocol;
 use crate::model::policy::BackendSettings;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{affinity, breaker, destination, outlier, read};
+use crate::wire::{affinity, breaker, destination, health, outlier, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
@@ -28,6 +28,7 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         protocol: destination::write_protocol(from.protocol).into(),
         limits: breaker::write_limits(&settings.limits),
         outlier_detection: settings.outlier_detection.as_ref().map(outlier::write),
+        health_check: settings.health_check.as_ref().map(health::write),
         hash_on: settings
             .hash_on
             .value
@@ -84,6 +85,13 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         Some(destination::read_protocol(value).unwrap_or(Protocol::Detect))
     });
     let limits = breaker::read_limits(from.limits.as_ref(), faults);
+    let check = match &from.health_check {
+        None => Some(None),
+        Some(check) => {
+            let check = faults.field("healthCheck", |f| health::read(check, f));
+            check.map(Some)
+        }
+    };
     let outliers = match &from.outlier_detection {
         None => Some(None),
         Some(policy) => {
@@ -103,6 +111,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             tcp_idle: tcp_idle?,
             max_connection_age: max_connection_age?,
             outlier_detection: outliers?,
+            health_check: check?,
         },
         endpoints: endpoints?,
     })

@@ -22,6 +22,7 @@ pub const KNOWN: &[&str] = &[
     FAULT,
     GRPC_RETRY,
     GRPC_ROUTE,
+    HEALTH_CHECK,
     HTTP_ROUTE,
     INBOUND,
     LEAST_REQUEST,
@@ -58,6 +59,7 @@ const DIRECT_RESPONSE: &str = "direct-response";
 const FAULT: &str = "fault";
 const GRPC_RETRY: &str = "grpc-retry";
 const GRPC_ROUTE: &str = "grpc-route";
+const HEALTH_CHECK: &str = "health-check";
 const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
 const LEAST_REQUEST: &str = "least-request";
@@ -122,6 +124,7 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
         needed.extend(settings.tcp_idle.value.map(|_| TCP_IDLE));
         let outliers = settings.outlier_detection.as_ref();
         needed.extend(outliers.map(|_| OUTLIER_DETECTION));
+        needed.extend(settings.health_check.as_ref().map(|_| HEALTH_CHECK));
         let limits = settings.limits.value;
         needed.extend((limits != Limits::default()).then_some(LIMITS));
     }

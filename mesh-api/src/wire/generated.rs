@@ -922,6 +922,9 @@ pub struct Backend {
     /// absent: failed connects alone
     #[prost(message, optional, tag = "21")]
     pub outlier_detection: ::core::option::Option<OutlierDetection>,
+    /// absent: none
+    #[prost(message, optional, tag = "22")]
+    pub health_check: ::core::option::Option<HealthCheck>,
     #[prost(message, repeated, tag = "30")]
     pub hash_on: ::prost::alloc::vec::Vec<KeySource>,
     #[prost(message, optional, tag = "31")]
@@ -986,6 +989,55 @@ pub struct FailurePercentage {
     pub minimum_hosts: u32,
     #[prost(uint32, tag = "3")]
     pub request_volume: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HealthCheck {
+    #[prost(uint64, tag = "4")]
+    pub interval_nanos: u64,
+    #[prost(uint32, tag = "5")]
+    pub jitter_percent: u32,
+    #[prost(uint64, tag = "6")]
+    pub timeout_nanos: u64,
+    #[prost(uint32, tag = "7")]
+    pub unhealthy_after: u32,
+    #[prost(uint32, tag = "8")]
+    pub healthy_after: u32,
+    #[prost(message, optional, tag = "9")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(oneof = "health_check::Question", tags = "1, 2, 3")]
+    pub question: ::core::option::Option<health_check::Question>,
+}
+/// Nested message and enum types in `HealthCheck`.
+pub mod health_check {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Question {
+        #[prost(message, tag = "1")]
+        Http(super::HttpQuestion),
+        #[prost(message, tag = "2")]
+        Tcp(super::TcpQuestion),
+        #[prost(message, tag = "3")]
+        Grpc(super::GrpcQuestion),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpQuestion {
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// empty: the endpoint's address
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub expected: ::prost::alloc::vec::Vec<StatusRange>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpQuestion {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcQuestion {
+    /// empty: the server
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {

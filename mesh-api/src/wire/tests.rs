@@ -313,6 +313,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
         sourced(option::of(duration())),
         sourced(option::of(duration())),
         option::of(sourced(breakers::outlier_detection())),
+        option::of(sourced(breakers::health_check())),
     )
         .prop_map(
             |(
@@ -324,6 +325,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                 tcp_idle,
                 max_connection_age,
                 outlier_detection,
+                health_check,
             )| {
                 BackendSettings {
                     connect_timeout,
@@ -334,6 +336,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                     tcp_idle,
                     max_connection_age,
                     outlier_detection,
+                    health_check,
                 }
             },
         )

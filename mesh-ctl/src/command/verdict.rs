@@ -91,6 +91,7 @@ impl Outcome {
             "poolIdle",
             "limits",
             "outlierDetection",
+            "healthCheck",
             "maxConnectionAge",
         ];
         let settings = settings.iter().filter_map(|name| {

@@ -64,7 +64,8 @@ impl Cell {
         let tone = match text.as_str() {
             "SYNCED" | "True" | "held" | "present" | "healthy" => Tone::Good,
             "STALE" | "pending" | "absent" | "stale" => Tone::Warning,
-            "NACKED" | "DISCONNECTED" | "False" | "refused" | "failed" | "ejected" => Tone::Bad,
+            "NACKED" | "DISCONNECTED" | "False" | "refused" | "failed" | "ejected"
+            | "unhealthy" => Tone::Bad,
             _ => Tone::Plain,
         };
         Self { text, tone }

@@ -5,6 +5,7 @@ use mesh_api::model::authorization::{self, Authorization};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::breaker::Limits;
 use mesh_api::model::connection::ConnectionRoute;
+use mesh_api::model::health::{HealthCheck, Question};
 use mesh_api::model::inbound::Inbound;
 use mesh_api::model::mesh::{MeshFacts, UnknownDestinations};
 use mesh_api::model::narrowing::Narrowing;
@@ -312,6 +313,10 @@ fn backend(held: &Backend) -> Value {
             .outlier_detection
             .as_ref()
             .map(|policy| sourced(policy, outlier_detection)),
+        "healthCheck": settings
+            .health_check
+            .as_ref()
+            .map(|check| sourced(check, health_check)),
         "endpoints": held.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
     })
 }
@@ -323,6 +328,27 @@ fn limits(held: &Limits) -> Value {
         "requests": held.requests,
         "retries": held.retries,
         "queueTimeout": held.queue_timeout.as_secs_f64(),
+    })
+}
+
+fn health_check(held: &HealthCheck) -> Value {
+    let question = match &held.question {
+        Question::Http(http) => json!({ "http": {
+            "method": http.method,
+            "path": http.path,
+            "host": http.host.as_ref().map(ToString::to_string),
+            "expectedStatus": http.expected.iter().map(|range| [range.from, range.to]).collect::<Vec<_>>(),
+        } }),
+        Question::Tcp => json!({ "tcp": {} }),
+        Question::Grpc(service) => json!({ "grpc": { "service": service } }),
+    };
+    json!({
+        "question": question,
+        "interval": held.interval.as_secs_f64(),
+        "jitter": held.jitter_percent,
+        "timeout": held.timeout.as_secs_f64(),
+        "unhealthyAfter": held.unhealthy_after,
+        "healthyAfter": held.healthy_after,
     })
 }
 

@@ -63,7 +63,8 @@ pub(super) fn pick(
             replayable: body.is_replayable(),
             other_left: true,
         };
-        if let Some((index, probe)) = context.probe(&plan.group, &asking, &tries.endpoints, now) {
+        let avoiding = (plan.affinity.endpoint, &*tries.endpoints);
+        if let Some((index, probe)) = context.probe(&plan.group, &asking, avoiding, now) {
             let endpoint = plan.group.backend().endpoints.get(index);
             let tried: Vec<_> = endpoint.map(|one| one.address).into_iter().collect();
             let other_left = context.has_untried(&plan.group, &tried);

@@ -360,10 +360,11 @@ impl Context {
         &self,
         group: &Group,
         asking: &Asking<'_>,
-        tried: &[SocketAddr],
+        (key, tried): (Option<u64>, &[SocketAddr]),
         now: Instant,
     ) -> Option<(usize, Probe)> {
-        self.upstream.borrow().probe(group, asking, tried, now)
+        let upstream = self.upstream.borrow();
+        upstream.probe(group, asking, (key, tried), now)
     }
 
     /// Records what the end of a response says of its endpoint.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::{Answer, MAX_BODY, ProbeError, healthy};
@@ -30,7 +31,18 @@ const PREFIX: usize = 5;
 
 /// Asks the app at `to` for the health of `service`.
 pub(super) async fn check(to: SocketAddr, service: &str) -> Result<Answer, ProbeError> {
-    let stream = TcpStream::connect(to).await?;
+    check_on(TcpStream::connect(to).await?, to, service).await
+}
+
+/// Asks what answers on `stream`, as the server at `to`.
+pub(super) async fn check_on<S>(
+    stream: S,
+    to: SocketAddr,
+    service: &str,
+) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (sender, connection) = h2::client::handshake(stream).await?;
     let asked = ask(sender, to, service);
     tokio::pin!(asked, connection);

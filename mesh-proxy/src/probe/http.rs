@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
@@ -63,6 +64,24 @@ fn request(to: SocketAddr, probe: &HttpProbe) -> Result<Request<Empty<Bytes>>, P
         .or_insert(HeaderValue::from_static("*/*"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(request)
+}
+
+/// Sends `request`, whose target is whole, in the form of HTTP/1.1.
+pub(super) async fn ask<S>(stream: S, request: Request<()>) -> Result<Answer, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut request = request.map(|()| Empty::new());
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    let host = uri.authority.as_ref().map_or("", Authority::as_str);
+    let host = HeaderValue::try_from(host).map_err(::http::Error::from)?;
+    request.headers_mut().insert(HOST, host);
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(CONNECTION, close);
+    if let Some(path) = uri.path_and_query {
+        *request.uri_mut() = path.into();
+    }
+    exchange(stream, request).await
 }
 
 async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, ProbeError>

@@ -26,6 +26,12 @@ fn of_outliers(shared: &Shared) -> Vec<Reading> {
     for (backend, outliers) in shared.endpoints.registry().all() {
         let (out, picks) = (outliers.out() as u64, outliers.panic_picks());
         all.push((metric::ENDPOINTS_OUT, vec![backend.clone()], out));
+        let unhealthy = outliers.unhealthy() as u64;
+        all.push((
+            metric::ENDPOINTS_UNHEALTHY,
+            vec![backend.clone()],
+            unhealthy,
+        ));
         if picks > 0 {
             all.push((metric::PANIC_PICKS, vec![backend], picks));
         }

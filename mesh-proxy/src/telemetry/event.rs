@@ -208,3 +208,16 @@ pub struct Ejection<'a> {
     /// For how long.
     pub duration: Duration,
 }
+
+/// An endpoint was asked whether it works.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthChecked<'a> {
+    /// The backend, `namespace/service:port`.
+    pub backend: &'a str,
+    /// The endpoint.
+    pub endpoint: SocketAddr,
+    /// Why it does not.
+    pub failure: Option<&'a str>,
+    /// Whether it is unhealthy from now on, where that changed.
+    pub turned: Option<bool>,
+}

@@ -317,6 +317,20 @@ pub mod metric {
         &["backend"],
         "Endpoints of a backend that its outlierDetection took out and that did not come back yet.",
     );
+    /// Endpoints whose checks failed.
+    pub const ENDPOINTS_UNHEALTHY: Metric = metric(
+        Kind::Gauge,
+        "mesh_endpoints_unhealthy",
+        &["backend"],
+        "Endpoints of a backend whose health checks failed.",
+    );
+    /// Checks of endpoints.
+    pub const HEALTH_CHECKS: Metric = metric(
+        Kind::Counter,
+        "mesh_health_checks_total",
+        &["backend", "result"],
+        "Health checks of a backend's endpoints, passed or failed.",
+    );
     /// Picks that heed no ejection.
     pub const PANIC_PICKS: Metric = metric(
         Kind::Counter,
@@ -326,10 +340,16 @@ pub mod metric {
     );
 
     /// What is read when metrics are asked for.
-    pub const READ: [Metric; 4] = [LIMIT_IN_USE, LIMIT_REFUSED, ENDPOINTS_OUT, PANIC_PICKS];
+    pub const READ: [Metric; 5] = [
+        LIMIT_IN_USE,
+        LIMIT_REFUSED,
+        ENDPOINTS_OUT,
+        ENDPOINTS_UNHEALTHY,
+        PANIC_PICKS,
+    ];
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 13] = [
+    pub const COLD: [Metric; 14] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
         AUDITED,
@@ -339,6 +359,7 @@ pub mod metric {
         MIRROR_COMPARISONS,
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
+        HEALTH_CHECKS,
         MESSAGES_REFUSED,
         CONFIG_NACKS,
         CONFIG_STREAM_FAILURES,

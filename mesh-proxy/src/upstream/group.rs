@@ -88,6 +88,12 @@ impl Group {
         turn
     }
 
+    /// The endpoint that a key leads to, where all are well.
+    pub(super) fn led_to(&self, key: Option<u64>) -> Option<usize> {
+        let table = self.backend.keys.as_ref().filter(|_| self.goes_by_key)?;
+        table.find(key?, |_| true)
+    }
+
     /// Whether what endpoints answer is judged.
     pub fn takes_outliers_out(&self) -> bool {
         self.outliers.is_some()

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use mesh_api::decide::eject::Ejection;
+use mesh_api::model::backend::Backend;
 
-use super::outlier::{Registry, Shown};
+use super::outlier::{Marker, Registry, Shown};
 
 /// Endpoints of which something is remembered; those not in use go when there are more.
 const MAX_STATES: usize = 16_384;
@@ -99,6 +100,11 @@ impl Endpoints {
     /// Taken out by a policy at `now`, for a dump; sorted by backend and address.
     pub fn outliers(&self, now: Instant) -> Vec<Shown> {
         self.outliers.shown(self.since_start(now))
+    }
+
+    /// Where the checks of an endpoint say what they found; `None` if its backend's policy has none.
+    pub fn marker(&self, backend: &Backend, address: SocketAddr) -> Option<Marker> {
+        Some(self.outliers.of(backend)?.marker(address))
     }
 
     /// What takes endpoints out by a policy.

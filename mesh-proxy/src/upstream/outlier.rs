@@ -5,7 +5,8 @@ pub mod view;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,12 +56,21 @@ pub struct Watched {
     overdue: AtomicU64,
     /// A request tries it.
     probed: AtomicBool,
+    /// Its checks failed.
+    unhealthy: AtomicBool,
     state: Mutex<(Outlier, Option<Cause>)>,
 }
 
 /// The request that tries an endpoint whose ejection ran out; another may once this is dropped.
 #[derive(Debug)]
 pub struct Probe(Arc<Watched>);
+
+/// Where the checks of one endpoint say what they found.
+#[derive(Debug)]
+pub struct Marker {
+    outliers: Arc<Outliers>,
+    watched: Arc<Watched>,
+}
 
 /// An endpoint was taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +101,13 @@ pub struct Shown {
 impl Registry {
     /// What is known of the endpoints of `backend`; `None` if its policy takes none out.
     pub fn of(&self, backend: &Backend) -> Option<Arc<Outliers>> {
-        let policy = backend.settings.outlier_detection.as_ref()?.value;
+        let settings = &backend.settings;
+        let policy = match &settings.outlier_detection {
+            Some(policy) => policy.value,
+            // Checks alone take endpoints out, too.
+            None if settings.health_check.is_some() => OutlierDetection::default(),
+            None => return None,
+        };
         let mut all = self.lock();
         let key = (backend.name.clone(), policy);
         if let Some(known) = all.get(&key) {
@@ -124,13 +140,15 @@ impl Registry {
         for (backend, outliers) in self.all() {
             for (address, watched) in &*outliers.lock() {
                 let (outlier, cause) = *watched.lock();
-                let (Some(until), Some(cause)) = (outlier.until, cause) else {
+                let is_unhealthy = watched.is_unhealthy().then_some("health-check");
+                let Some(cause) = is_unhealthy.or(cause.map(Cause::as_str)) else {
                     continue;
                 };
+                let until = outlier.until.unwrap_or_default();
                 shown.push(Shown {
                     backend: backend.clone(),
                     address: *address,
-                    cause: cause.as_str(),
+                    cause,
                     times: outlier.times,
                     left: until.saturating_sub(Duration::from_millis(now)),
                 });
@@ -168,6 +186,21 @@ impl Outliers {
         endpoints.values().filter(|one| one.is_out()).count()
     }
 
+    /// Endpoints whose checks failed.
+    pub fn unhealthy(&self) -> usize {
+        let endpoints = self.lock();
+        endpoints.values().filter(|one| one.is_unhealthy()).count()
+    }
+
+    /// Where the checks of the endpoint at `address` say what they found.
+    pub(super) fn marker(self: Arc<Self>, address: SocketAddr) -> Marker {
+        let watched = Arc::clone(self.lock().entry(address).or_default());
+        Marker {
+            outliers: self,
+            watched,
+        }
+    }
+
     /// What is known of the endpoints at `addresses`; those that nobody holds any more are forgotten.
     fn members(&self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<Arc<Watched>> {
         let mut endpoints = self.lock();
@@ -184,7 +217,27 @@ impl Outliers {
     }
 }
 
+impl Marker {
+    /// Says whether the endpoint is unhealthy.
+    pub fn mark(&self, unhealthy: bool) {
+        if self.watched.unhealthy.swap(unhealthy, AcqRel) != unhealthy {
+            self.outliers.changes.fetch_add(1, AcqRel);
+        }
+    }
+}
+
+/// Nobody checks it any more: what was found is forgotten.
+impl Drop for Marker {
+    fn drop(&mut self) {
+        self.mark(false);
+    }
+}
+
 impl Watched {
+    fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Relaxed)
+    }
+
     fn is_out(&self) -> bool {
         self.until.load(Relaxed) > 0
     }

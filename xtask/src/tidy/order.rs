@@ -56,6 +56,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "listener",
             "memory",
             "probe",
+            "checker",
             "admin",
             "run",
             "cni",

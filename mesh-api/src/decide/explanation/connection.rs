@@ -9,7 +9,7 @@ use crate::decide::explanation::outcome::{
     Endpoint, Setting, connect_retry_text, debug, duration, endpoints, percent, refusal_text,
     setting,
 };
-use crate::decide::explanation::{RulePlace, breaker, outlier, text};
+use crate::decide::explanation::{RulePlace, breaker, health, outlier, text};
 use crate::snapshot::{ConnectionTable, DestinationTable};
 
 /// What happens to a connection, and why.
@@ -84,6 +84,9 @@ pub enum ConnectionResult {
         /// When endpoints are taken out for what they answer.
         #[serde(skip_serializing_if = "Option::is_none")]
         outlier_detection: Option<Setting>,
+        /// How endpoints are asked whether they work.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        health_check: Option<Setting>,
         /// Where it may go.
         endpoints: Vec<Endpoint>,
     },
@@ -152,6 +155,10 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                     .outlier_detection
                     .as_ref()
                     .map(|policy| setting(policy, outlier::outlier_text)),
+                health_check: settings
+                    .health_check
+                    .as_ref()
+                    .map(|check| setting(check, health::health_text)),
                 endpoints: endpoints(forward.backend, None),
             };
             (forward.route, result)
@@ -233,6 +240,7 @@ impl Display for ConnectionOutcome {
                 algorithm,
                 limits,
                 outlier_detection,
+                health_check,
                 endpoints,
             } => {
                 writeln!(f, "{} %: forward to {backend}", self.percent)?;
@@ -244,8 +252,14 @@ impl Display for ConnectionOutcome {
                     ("limits", limits),
                 ];
                 text::settings(f, &settings)?;
-                if let Some(policy) = outlier_detection {
-                    text::settings(f, &[("outlier detection", policy)])?;
+                let optional = [
+                    ("outlier detection", outlier_detection),
+                    ("health check", health_check),
+                ];
+                for (name, setting) in optional {
+                    if let Some(setting) = setting {
+                        text::settings(f, &[(name, setting)])?;
+                    }
                 }
                 text::endpoints(f, endpoints)
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::change::Changed;
-use crate::decide::explanation::{Fields, breaker, bytes, kept, outlier};
+use crate::decide::explanation::{Fields, breaker, bytes, health, kept, outlier};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
     Abort, CorsField, Decision, Refusal, Request, Respond, backend_name, change, deadline, fault,
@@ -122,6 +122,9 @@ pub struct Forward {
     /// When endpoints are taken out for what they answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<Setting>,
+    /// How endpoints are asked whether they work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Setting>,
     /// Age from which on a pooled connection carries no further exchange.
     pub max_connection_age: Setting,
     /// Where it may go.
@@ -279,6 +282,10 @@ fn forwarded(
             .outlier_detection
             .as_ref()
             .map(|policy| setting(policy, outlier::outlier_text)),
+        health_check: settings
+            .health_check
+            .as_ref()
+            .map(|check| setting(check, health::health_text)),
         max_connection_age: setting(&settings.max_connection_age, duration),
         endpoints: endpoints(forward.backend, forward.affinity.endpoint),
     }))

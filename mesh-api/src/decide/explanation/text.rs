@@ -155,6 +155,7 @@ impl Display for Forward {
         self::settings(f, &[("limits", &self.limits)])?;
         let kept = [
             ("outlier detection", &self.outlier_detection),
+            ("health check", &self.health_check),
             ("stickiness", &self.stickiness),
             ("hash on", &self.hash_on),
         ];

@@ -224,7 +224,6 @@ fn what_does_not_work_yet_is_refused_by_name() {
     );
     for (sections, path) in [
         ("limits: { adaptive: {} }", "limits.adaptive"),
-        ("healthCheck: {}", "healthCheck"),
         (
             "loadBalancing: { slowStart: 30s }",
             "loadBalancing.slowStart",
@@ -295,6 +294,49 @@ fn absurd_outlier_detection_is_refused_at_its_field() {
     ] {
         let found = policy(&format!("outlierDetection: {{ {section} }}"));
         assert_eq!(found, [format!("spec.outlierDetection.{expected}")]);
+    }
+}
+
+#[test]
+fn absurd_health_checks_are_refused_at_their_field() {
+    for good in [
+        "http: { path: /healthz, expectedStatus: [\"200-299\", \"418\"], host: shop.example, method: HEAD }, \
+         interval: 5s, jitter: 10, timeout: 1s, unhealthyAfter: 3, healthyAfter: 2",
+        "tcp: {}",
+        "grpc: { service: shop.Shop }",
+    ] {
+        assert_eq!(policy(&format!("healthCheck: {{ {good} }}")), [""; 0]);
+    }
+    let one = "needs exactly one of http, tcp and grpc";
+    for (section, expected) in [
+        ("", format!(": {one}")),
+        ("tcp: {}, grpc: {}", format!(": {one}")),
+        (
+            "http: {}",
+            ".http.path: is not a path that begins with /, of at most 1024 visible characters".to_owned(),
+        ),
+        (
+            "http: { path: /, method: POST }",
+            ".http.method: is not GET, HEAD or OPTIONS".to_owned(),
+        ),
+        (
+            "http: { path: /, expectedStatus: [] }",
+            ".http.expectedStatus: is empty: no check could pass".to_owned(),
+        ),
+        (
+            "http: { path: /, expectedStatus: [\"299-200\"] }",
+            ".http.expectedStatus[0]: \"299-200\" is not a status or range between 100 and 599 (such as 204 or 200-299)".to_owned(),
+        ),
+        ("tcp: {}, interval: 1ms", ".interval: is not between 100ms and 3600s".to_owned()),
+        ("tcp: {}, timeout: 2m", ".timeout: is not between 10ms and 60s".to_owned()),
+        ("tcp: {}, jitter: 101", ".jitter: 101 is not between 0 and 100".to_owned()),
+        (
+            "tcp: {}, unhealthyAfter: 0",
+            ".unhealthyAfter: 0 is not between 1 and 100".to_owned(),
+        ),
+    ] {
+        let found = policy(&format!("healthCheck: {{ {section} }}"));
+        assert_eq!(found, [format!("spec.healthCheck{expected}")]);
     }
 }
 

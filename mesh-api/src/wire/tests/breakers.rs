@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::breaker::{Limits, MAX_LIMIT};
+use crate::model::health::{HealthCheck, HttpQuestion, Question};
 use crate::model::outlier::{FailurePercentage, MAX_CONSECUTIVE, OutlierDetection, SuccessRate};
 
 pub(super) fn limits() -> impl Strategy<Value = Sourced<Limits>> {
@@ -141,4 +142,72 @@ fn absurd_outlier_detection_is_refused_where_it_is() {
     ];
     let expected = fields.map(|field| format!("backends[1].outlierDetection.{field}"));
     assert_eq!(paths, expected);
+}
+
+pub(super) fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = (100..=599u16, 100..=599u16).prop_map(|(one, other)| StatusRange {
+        from: one.min(other),
+        to: one.max(other),
+    });
+    let host = option::of(Just("shop.example".parse().unwrap()));
+    let method = prop_oneof![Just("GET"), Just("HEAD"), Just("OPTIONS")];
+    let http = (method, "/[a-z?=]{0,9}", host, vec(range, 1..4));
+    let http = http.prop_map(|(method, path, host, expected)| {
+        Question::Http(HttpQuestion {
+            method: method.to_owned(),
+            path,
+            host,
+            expected,
+        })
+    });
+    let grpc = "[a-z.]{0,9}".prop_map(Question::Grpc);
+    let question = prop_oneof![http, Just(Question::Tcp), grpc];
+    let times = (100..=60_000u64, 10..=60_000u64);
+    (question, times, 0..=100u32, 1..=100u32, 1..=100u32).prop_map(
+        |(question, times, jitter_percent, unhealthy_after, healthy_after)| HealthCheck {
+            question,
+            interval: Duration::from_millis(times.0),
+            jitter_percent,
+            timeout: Duration::from_millis(times.1),
+            unhealthy_after,
+            healthy_after,
+        },
+    )
+}
+
+#[test]
+fn absurd_health_checks_are_refused_where_they_are() {
+    let sound = destination(Vec::new());
+    let name = Entry::Destination(sound.clone()).name();
+    let asked = |question| {
+        let mut message = destination::write(&sound);
+        message.backends[1].health_check = Some(generated::HealthCheck {
+            question,
+            jitter_percent: 101,
+            ..Default::default()
+        });
+        let kind = Some(generated::entry::Kind::Destination(message));
+        let decoded = decode(&name, &generated::Entry { kind }.encode_to_vec());
+        let faults = decoded.err().unwrap_or_default();
+        let paths = faults.into_iter().map(|fault| fault.path);
+        paths.collect::<Vec<_>>()
+    };
+    let settings = [
+        "interval",
+        "jitter",
+        "timeout",
+        "unhealthyAfter",
+        "healthyAfter",
+    ];
+    let settings = settings.map(|field| format!(".{field}"));
+    let of_http: &[&str] = &[".http.method", ".http.path", ".http.expected"];
+    let http = generated::health_check::Question::Http(generated::HttpQuestion::default());
+    for (question, first) in [(None, &[""][..]), (Some(http), of_http)] {
+        let first = first.iter().map(|path| (*path).to_owned());
+        let expected: Vec<_> = first
+            .chain(settings.clone())
+            .map(|path| format!("backends[1].healthCheck{path}"))
+            .collect();
+        assert_eq!(asked(question), expected);
+    }
 }

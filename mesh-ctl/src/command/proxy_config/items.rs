@@ -94,17 +94,22 @@ pub(super) fn endpoints(dump: &Value) -> Vec<Value> {
     let ejected = texts(&dump["endpointHealth"], "ejected");
     // By the policy of a backend, which may judge an address unlike another's.
     let outliers = list(&dump["endpointHealth"], "outliers");
-    let is_outlier = |backend: &Value, address: &str| {
-        let is_same = |one: &Value| one["backend"] == *backend && text(one, "address") == address;
-        outliers.iter().any(is_same)
+    let outlier = |backend: &Value, address: &str| {
+        let is_same = |one: &&Value| one["backend"] == *backend && text(one, "address") == address;
+        let found = outliers.iter().find(is_same)?;
+        Some(match text(found, "cause") {
+            "health-check" => "unhealthy",
+            _ => "ejected",
+        })
     };
     let mut found = Vec::new();
     for destination in list(dump, "destinations") {
         for backend in list(destination, "backends") {
             for endpoint in list(backend, "endpoints") {
+                let out = outlier(&backend["name"], text(endpoint, "address"));
                 let health = match text(endpoint, "address") {
+                    _ if out.is_some() => out.unwrap_or_default(),
                     address if ejected.contains(&address) => "ejected",
-                    address if is_outlier(&backend["name"], address) => "ejected",
                     _ if endpoint["stale"] == true => "stale",
                     _ => "healthy",
                 };

@@ -59,8 +59,9 @@ impl View {
             return known;
         }
         let out = self.members.iter().filter(|one| one.is_out()).count();
-        let total = self.members.len();
-        let heed = outlier::heed(total, out, total - out, self.policy());
+        let is_well = |one: &&Arc<Watched>| !(one.is_out() || one.is_unhealthy());
+        let well = self.members.iter().filter(is_well).count();
+        let heed = outlier::heed(self.members.len(), out, well, self.policy());
         self.heed.set((changes, heed));
         self.any_out.set(out > 0);
         heed
@@ -73,7 +74,9 @@ impl View {
 
     /// Whether an endpoint is left out by a pick that heeds `heed`.
     pub(in crate::upstream) fn is_out(&self, index: usize, heed: Heed) -> bool {
-        heed.ejected && self.members.get(index).is_some_and(|one| one.is_out())
+        self.members.get(index).is_some_and(|one| {
+            (heed.ejected && one.is_out()) || (heed.unhealthy && one.is_unhealthy())
+        })
     }
 
     /// An endpoint that the next request may try at `now`: its ejection ran out, `may_try` agrees (told whether it
@@ -92,7 +95,8 @@ impl View {
         let all = self.members.iter().zip(endpoints).enumerate();
         for (index, (watched, endpoint)) in all {
             let until = watched.until.load(Relaxed);
-            if until == 0 || until > now || tried.contains(&endpoint.address) {
+            let waits = until == 0 || until > now || watched.is_unhealthy();
+            if waits || tried.contains(&endpoint.address) {
                 continue;
             }
             let overdue = watched.overdue.load(Relaxed) <= now;

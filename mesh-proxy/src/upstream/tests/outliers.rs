@@ -63,7 +63,7 @@ impl Case {
             other_left: true,
         };
         let group = self.workers[worker].group(&self.backend);
-        self.workers[worker].probe(&group, &asking, &[], self.start + seconds(after))
+        self.workers[worker].probe(&group, &asking, (None, &[]), self.start + seconds(after))
     }
 }
 
@@ -238,4 +238,37 @@ fn shares_are_looked_at_once_an_interval() {
     assert_eq!((out.len(), out[0].index), (1, 0));
     assert_eq!(out[0].cause, Cause::FailurePercentage);
     assert_eq!(case.picks(1, 12), HashSet::from([1, 2]));
+}
+
+#[test]
+fn what_fails_its_checks_is_left_out_until_it_passes() {
+    let few = OutlierDetection {
+        max_ejected_percent: 0,
+        ..policy()
+    };
+    let mut case = Case::new(4, few);
+    let endpoints = Arc::clone(case.workers[0].endpoints());
+    let backend = Arc::clone(&case.backend);
+    let marker = |index: usize| endpoints.marker(&backend, backend.endpoints[index].address);
+    let markers: Vec<_> = (0..3).filter_map(marker).collect();
+    markers[0].mark(true);
+    assert_eq!(case.picks(0, 0), HashSet::from([1, 2, 3]));
+    markers[1].mark(true);
+    assert_eq!(
+        case.picks(1, 0),
+        HashSet::from([2, 3]),
+        "no share bounds that"
+    );
+    let shown = endpoints.outliers(case.start);
+    assert_eq!((shown.len(), shown[0].cause), (2, "health-check"));
+    markers[2].mark(true);
+    assert_eq!(
+        case.picks(0, 0).len(),
+        4,
+        "so few are well that all are used"
+    );
+    markers[2].mark(false);
+    assert_eq!(case.picks(0, 0), HashSet::from([2, 3]));
+    drop(markers);
+    assert_eq!(case.picks(1, 0).len(), 4, "nobody checks any more");
 }
