@@ -26,6 +26,7 @@ pub mod grpc;
 pub mod health;
 pub mod mirror;
 pub mod pushback;
+pub mod ratelimit;
 pub mod refusal;
 pub mod retry;
 pub mod rewrite;

@@ -22,6 +22,7 @@ pub mod origin;
 pub mod outlier;
 pub mod path;
 pub mod policy;
+pub mod ratelimit;
 pub mod route;
 pub mod share;
 pub mod workload;

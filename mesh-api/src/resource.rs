@@ -17,6 +17,7 @@ pub mod mtls;
 pub mod object;
 pub mod outlier;
 pub mod pod;
+pub mod ratelimit;
 pub mod reference;
 pub mod tcproute;
 pub mod traffic;
@@ -39,6 +40,7 @@ pub use mesh::Mesh;
 pub use mtls::MutualTLSPolicy;
 pub use object::{Labels, Object, TargetRef};
 pub use pod::Pod;
+pub use ratelimit::RateLimitPolicy;
 pub use tcproute::{TCPRoute, TLSRoute};
 pub use traffic::TrafficPolicy;
 pub use workload::Workload;
@@ -77,6 +79,8 @@ pub enum Kind {
     MutualTLSPolicy,
     /// Who may call.
     AuthorizationPolicy,
+    /// How much a workload takes.
+    RateLimitPolicy,
     /// Narrows rules of routes.
     RouteMatch,
     /// Answers for rules of routes.
@@ -85,7 +89,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order they are listed to a user.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mesh,
         Self::Namespace,
         Self::Service,
@@ -99,6 +103,7 @@ impl Kind {
         Self::TrafficPolicy,
         Self::MutualTLSPolicy,
         Self::AuthorizationPolicy,
+        Self::RateLimitPolicy,
         Self::RouteMatch,
         Self::DirectResponse,
     ];
@@ -119,6 +124,7 @@ impl Kind {
             Self::TrafficPolicy => "TrafficPolicy",
             Self::MutualTLSPolicy => "MutualTLSPolicy",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RateLimitPolicy => "RateLimitPolicy",
             Self::RouteMatch => "RouteMatch",
             Self::DirectResponse => "DirectResponse",
         }
@@ -137,6 +143,7 @@ impl Kind {
             | Self::TrafficPolicy
             | Self::MutualTLSPolicy
             | Self::AuthorizationPolicy
+            | Self::RateLimitPolicy
             | Self::RouteMatch
             | Self::DirectResponse => MESH_API_VERSION,
         }
@@ -207,9 +214,8 @@ impl FromStr for Kind {
 }
 
 /// Kinds that are planned or belong to the Gateway API, refused with a reason of their own.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 10] = [
     "ExternalService",
-    "RateLimitPolicy",
     "RequestAuthentication",
     "Telemetry",
     "UDPRoute",
@@ -288,6 +294,8 @@ pub enum Resource {
     MutualTLSPolicy(Box<MutualTLSPolicy>),
     /// Who may call.
     AuthorizationPolicy(Box<AuthorizationPolicy>),
+    /// How much a workload takes.
+    RateLimitPolicy(Box<RateLimitPolicy>),
     /// Narrows rules of routes.
     RouteMatch(Box<RouteMatch>),
     /// Answers for rules of routes.
@@ -331,6 +339,7 @@ impl Resource {
             Kind::TrafficPolicy => Self::TrafficPolicy(Box::deserialize(from)?),
             Kind::MutualTLSPolicy => Self::MutualTLSPolicy(Box::deserialize(from)?),
             Kind::AuthorizationPolicy => Self::AuthorizationPolicy(Box::deserialize(from)?),
+            Kind::RateLimitPolicy => Self::RateLimitPolicy(Box::deserialize(from)?),
             Kind::RouteMatch => Self::RouteMatch(Box::deserialize(from)?),
             Kind::DirectResponse => Self::DirectResponse(Box::deserialize(from)?),
         })
@@ -352,6 +361,7 @@ impl Resource {
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::MutualTLSPolicy(_) => Kind::MutualTLSPolicy,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RateLimitPolicy(_) => Kind::RateLimitPolicy,
             Self::RouteMatch(_) => Kind::RouteMatch,
             Self::DirectResponse(_) => Kind::DirectResponse,
         }
@@ -373,6 +383,7 @@ impl Resource {
             Self::TrafficPolicy(object) => &object.metadata,
             Self::MutualTLSPolicy(object) => &object.metadata,
             Self::AuthorizationPolicy(object) => &object.metadata,
+            Self::RateLimitPolicy(object) => &object.metadata,
             Self::RouteMatch(object) => &object.metadata,
             Self::DirectResponse(object) => &object.metadata,
         }

@@ -9,6 +9,7 @@ pub mod faults;
 pub mod hash;
 pub mod maglev;
 pub mod paths;
+pub mod ratelimits;
 pub mod ring;
 pub mod routing;
 
@@ -33,6 +34,7 @@ use crate::name::{DestinationName, Namespace, ObjectName};
 pub use backend::{BackendTable, KeyTable};
 pub use connections::{ConnectionTable, ConnectionTables};
 pub use faults::FaultTable;
+pub use ratelimits::{LimitTable, RateLimitTable};
 pub use routing::{Expressions, MatchTable, RouteTable, RoutingTable, RuleTable};
 
 /// Everything a proxy decides by, at one moment. An exchange takes one and keeps it to its end.
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub destinations: HashMap<DestinationName, Known>,
     /// Receiving sides by workload.
     pub inbound: HashMap<ObjectName, Arc<Inbound>>,
+    /// The limits of those that have any.
+    pub rate_limits: HashMap<ObjectName, Arc<RateLimitTable>>,
     /// Virtual IPs and ports that were asked for; `None`: known to be nobody's.
     pub addresses: HashMap<SocketAddr, Option<DestinationName>>,
 }
@@ -97,6 +101,7 @@ impl Snapshot {
                 Change::Remove(EntryName::Mesh) => next.mesh = None,
                 Change::Remove(EntryName::Inbound(name)) => {
                     next.inbound.remove(&name);
+                    next.rate_limits.remove(&name);
                 }
                 Change::Remove(EntryName::Destination(name)) => {
                     next.destinations.insert(name, Known::Absent);
@@ -117,6 +122,7 @@ impl Snapshot {
             EntryName::Mesh => next.mesh = None,
             EntryName::Inbound(name) => {
                 next.inbound.remove(name);
+                next.rate_limits.remove(name);
             }
             EntryName::Destination(name) => {
                 next.destinations.remove(name);
@@ -157,19 +163,35 @@ impl Snapshot {
                     self.mesh = Some(Arc::new(facts));
                 }
             }
-            Entry::Inbound(inbound) => {
-                let held = self.inbound.get(&inbound.workload);
-                if held.is_none_or(|held| **held != inbound) {
-                    let name = inbound.workload.clone();
-                    self.inbound.insert(name, Arc::new(inbound));
-                }
-            }
+            Entry::Inbound(inbound) => self.upsert_inbound(inbound, refused),
             Entry::Destination(destination) => self.upsert_destination(destination, refused),
             Entry::Address(known) => {
                 self.addresses
                     .insert(known.address, Some(known.destination));
             }
         }
+    }
+
+    fn upsert_inbound(&mut self, inbound: Inbound, refused: &mut Vec<Refused>) {
+        let name = inbound.workload.clone();
+        let held = self.inbound.get(&name);
+        if held.is_some_and(|held| **held == inbound) {
+            return;
+        }
+        let mut faults = Faults::default();
+        let limits = RateLimitTable::compile(&inbound, &mut faults);
+        if !faults.is_empty() {
+            refused.push(Refused {
+                name: EntryName::Inbound(name),
+                faults: faults.into_vec(),
+            });
+            return;
+        }
+        match limits {
+            Some(limits) => self.rate_limits.insert(name.clone(), limits),
+            None => self.rate_limits.remove(&name),
+        };
+        self.inbound.insert(name, Arc::new(inbound));
     }
 
     fn upsert_destination(&mut self, destination: Destination, refused: &mut Vec<Refused>) {

@@ -24,6 +24,7 @@ mod mesh;
 mod mirror;
 mod outlier;
 mod policy;
+mod ratelimit;
 mod read;
 mod route;
 

@@ -5,8 +5,8 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use mesh_api::resource::{
-    AuthorizationPolicy, DirectResponse, Kind, MESH_API_VERSION, Mesh, MutualTLSPolicy, RouteMatch,
-    TrafficPolicy, Workload,
+    AuthorizationPolicy, DirectResponse, Kind, MESH_API_VERSION, Mesh, MutualTLSPolicy,
+    RateLimitPolicy, RouteMatch, TrafficPolicy, Workload,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -43,6 +43,14 @@ const ACCEPTED: (&str, &str, &str) = (
 );
 
 fn kinds() -> Vec<Described> {
+    let mut all = subjects();
+    all.extend(policies());
+    all.extend(filters());
+    all
+}
+
+/// What policies are about.
+fn subjects() -> Vec<Described> {
     vec![
         Described {
             kind: Kind::Mesh,
@@ -66,6 +74,11 @@ fn kinds() -> Vec<Described> {
                 ("Service account", "string", ".spec.serviceAccount"),
             ],
         },
+    ]
+}
+
+fn policies() -> Vec<Described> {
+    vec![
         Described {
             kind: Kind::TrafficPolicy,
             plural: "trafficpolicies",
@@ -102,6 +115,25 @@ fn kinds() -> Vec<Described> {
                 ACCEPTED,
             ],
         },
+        Described {
+            kind: Kind::RateLimitPolicy,
+            plural: "ratelimitpolicies",
+            short: "rlp",
+            schema: schema::<RateLimitPolicy>(),
+            status: with_ancestors(),
+            columns: &[
+                ("Limit", "string", ".spec.limits[0].name"),
+                ("Requests", "integer", ".spec.limits[0].requests"),
+                ("Per", "string", ".spec.limits[0].per"),
+                ACCEPTED,
+            ],
+        },
+    ]
+}
+
+/// Filters of routes.
+fn filters() -> Vec<Described> {
+    vec![
         Described {
             kind: Kind::RouteMatch,
             plural: "routematches",
@@ -351,7 +383,7 @@ mod tests {
     #[test]
     fn schemas_are_structural() {
         let all = all();
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
         for definition in &all {
             let name = definition.metadata.name.clone().unwrap();
             let value = serde_json::to_value(definition).unwrap();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mesh_api::decide::deadline::{Bounds, Ending, Telling};
 use mesh_api::decide::eject::probe::Asking;
 use mesh_api::decide::pushback::{self, Pushback};
+use mesh_api::decide::ratelimit::RateFields;
 use mesh_api::decide::retry::{self, Failure, StopReason, Verdict};
 use mesh_api::decide::{Affinity, CorsField, Injected, Mirrors, affinity, attempt_count, grpc};
 use mesh_api::model::grpc::GrpcCode;
@@ -51,6 +52,8 @@ pub struct Plan<'s> {
     pub response_headers: [&'s HeaderChanges; 2],
     /// What the response says to pages of other origins, where the rule has a CORS filter.
     pub cors: Option<Vec<CorsField>>,
+    /// What the response says of the limits that it passed.
+    pub limits: Option<Box<RateFields>>,
     /// When the exchange began.
     pub started: Instant,
     /// When the whole exchange must be over, and what it fails with then.

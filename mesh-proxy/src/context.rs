@@ -2,6 +2,7 @@
 //!
 //! [`Shared`] is one per proxy, [`Context`] one per worker. May use everything above it.
 
+mod rates;
 mod reach;
 mod room;
 
@@ -26,6 +27,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::rates::{RateKey, Used};
 use self::reach::Kept;
 pub use self::reach::{Counted, Reached, plain_backend};
 use crate::bootstrap::Bootstrap;
@@ -34,6 +36,7 @@ use crate::capture::Check;
 use crate::config::{Config, Reader};
 use crate::drain;
 use crate::identity::{Credentials, View};
+use crate::rate::{Buckets, Keys};
 use crate::telemetry::{
     Audited, ConnectionRefused, Direction, Shard, Telemetry, TlsHandshakeFailed,
 };
@@ -64,6 +67,9 @@ pub struct Shared {
     /// Copies of requests under way, by where they go.
     mirrors: Mutex<HashMap<DestinationName, Arc<Limit>>>,
     budgets: Mutex<HashMap<BudgetKey, Arc<RetryBudget>>>,
+    /// Buckets of the limits of what is received.
+    rates: Mutex<HashMap<RateKey, Arc<Buckets>>>,
+    rate_keys: Keys,
     start: Instant,
 }
 
@@ -92,6 +98,8 @@ impl Shared {
             make_room: watch::channel(()).0,
             mirrors: Mutex::default(),
             budgets,
+            rates: Mutex::default(),
+            rate_keys: Keys::default(),
             start,
         }
     }
@@ -169,6 +177,7 @@ pub struct Context {
     index: usize,
     /// Copies of requests under way.
     copies: RefCell<JoinSet<()>>,
+    rates: RefCell<Used>,
 }
 
 impl Context {
@@ -187,6 +196,7 @@ impl Context {
             random: RefCell::new(random),
             index,
             copies: RefCell::default(),
+            rates: RefCell::default(),
             shared,
         }
     }

@@ -85,6 +85,8 @@ pub enum Kind {
     TlsRequired,
     /// An `AuthorizationPolicy` refuses the caller.
     Denied,
+    /// A limit of a `RateLimitPolicy` of the receiver has no room.
+    RateLimited,
     /// The address or port is not this workload's.
     NotHere,
     /// What is spoken is not supported on this port.
@@ -115,6 +117,7 @@ impl Kind {
                 | Self::WrongIdentity
                 | Self::RefusedUnsent
                 | Self::RefusedStream
+                | Self::RateLimited
         )
     }
 
@@ -159,6 +162,7 @@ impl Kind {
             Self::DownstreamGone => (499, "downstream-gone"),
             Self::TlsRequired => (403, "tls-required"),
             Self::Denied => (403, "denied"),
+            Self::RateLimited => (429, "rate-limited"),
             Self::NotHere => (404, "not-here"),
             Self::UnsupportedProtocol => (501, "unsupported-protocol"),
             Self::Fault => (503, "fault"),

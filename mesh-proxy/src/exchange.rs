@@ -4,6 +4,7 @@
 //! above it in the crate's list.
 
 mod fault;
+mod limit;
 mod mirror;
 mod paced;
 mod plan;
@@ -71,6 +72,8 @@ pub struct Receiving {
     pub backend: Arc<BackendTable>,
     /// The peer, if it proved who it is.
     pub peer: Option<Identity>,
+    /// Where its connection is from.
+    pub address: IpAddr,
 }
 
 impl Receiving {
@@ -79,7 +82,7 @@ impl Receiving {
         context: &Context,
         entry: &Arc<Inbound>,
         (own, port): (IpAddr, Port),
-        peer: Option<Identity>,
+        (peer, address): (Option<Identity>, IpAddr),
     ) -> Self {
         let app = SocketAddr::new(context.shared.bootstrap.app_at(own), port.number());
         let services = entry.ports.iter().find(|known| known.port == port);
@@ -92,6 +95,7 @@ impl Receiving {
             protocol,
             backend: plain_backend(name, [app]),
             peer,
+            address,
         }
     }
 }
@@ -99,8 +103,8 @@ impl Receiving {
 impl Receiving {
     /// True if a policy reads the requests to its port.
     pub fn has_http_policy(&self) -> bool {
-        let mut ports = self.entry.ports.iter();
-        ports.any(|known| known.port == self.port && known.has_http_policy)
+        let known = self.entry.port(self.port);
+        known.is_some_and(|known| known.has_http_policy)
     }
 }
 
@@ -371,7 +375,17 @@ async fn carry_out(
     }
     let sources = plan::gather(context, head, scope).await?;
     outcome.destination = Some(sources.label());
-    let plan = loop {
+    let mut told = None;
+    if let (Some(table), Scope::Receiving(receiving)) = (&sources.limits, scope) {
+        match limit::ask(context, head, receiving, &sources, table) {
+            Ok(fields) => told = fields,
+            Err(refusal) => {
+                let refusing = limit::refuse(context, downstream, head, scope, &refusal, outcome);
+                return Ok(Box::pin(refusing).await);
+            }
+        }
+    }
+    let mut plan = loop {
         match sources.decide(context, head, scope, started) {
             Planned::Forward(plan) => break plan,
             Planned::Respond(answer) => {
@@ -388,6 +402,7 @@ async fn carry_out(
             }
         }
     };
+    plan.limits = told;
     outcome.rule = plan.rule.map(|rule| (rule.route.clone(), rule.rule.index));
     outcome.group = Some(Rc::clone(&plan.group));
     let next = match plan.deadline {

@@ -86,6 +86,12 @@ async fn connect(
         let said = mesh_error_value(INBOUND, Kind::Denied.reason(), Some(&policy));
         return request.refuse(StatusCode::FORBIDDEN, Some(&said));
     }
+    if context.admit(workload, port.port).is_err() {
+        context.refuse_connection(Direction::Inbound, Kind::RateLimited.reason(), peer_address);
+        let said = mesh_error("inbound", Kind::RateLimited);
+        return request.refuse(StatusCode::TOO_MANY_REQUESTS, Some(&said));
+    }
+    let peer = (peer, peer_address.ip());
     let receiving = Receiving::new(context, entry, (own, port.port), peer);
     let hint = request
         .hint()
@@ -159,7 +165,13 @@ pub async fn serve_plain(
         let reason = Kind::Denied.reason();
         return context.refuse_connection(Direction::Inbound, reason, peer_address);
     }
-    let receiving = Receiving::new(context, entry, (own, port), None);
+    if context.admit(workload, port).is_err() {
+        stream.reset();
+        let reason = Kind::RateLimited.reason();
+        return context.refuse_connection(Direction::Inbound, reason, peer_address);
+    }
+    let peer = (None, peer_address.ip());
+    let receiving = Receiving::new(context, entry, (own, port), peer);
     let spoken = Spoken::declared(accepts.protocol);
     serve_port(context, stream, spoken, receiving, None).await;
 }

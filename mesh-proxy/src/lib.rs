@@ -19,6 +19,7 @@ mod copy;
 pub mod h1;
 pub mod h2;
 mod idle;
+pub mod rate;
 pub mod tunnel;
 pub mod upstream;
 

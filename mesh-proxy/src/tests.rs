@@ -9,6 +9,7 @@ mod http;
 mod http2;
 mod messages;
 mod mirror;
+mod ratelimit;
 mod retry;
 mod tcp;
 mod timeout;

@@ -6,6 +6,7 @@ use mesh_api::model::mirror::Mirroring;
 use mesh_api::model::policy::{
     BackendSettings, DEFAULTS, ExchangeTimeouts, Jitter, MutualTls, RetryMethods, RetryPolicy,
 };
+use mesh_api::model::ratelimit::RateLimit;
 
 const CALLER: &str = "the dialled Service";
 const BACKEND: &str = "the chosen backend";
@@ -212,6 +213,16 @@ fn limits() -> Vec<Row> {
             "retries at a time of requests that may have arrived",
             DEFAULTS.max_retries.to_string(),
             BOTH,
+        ),
+        (
+            "requests and connections that a workload takes in a time",
+            "no limit".to_owned(),
+            RECEIVER,
+        ),
+        (
+            "status over a rate limit",
+            RateLimit::STATUS.to_string(),
+            RECEIVER,
         ),
         ("head of a message", head, PROXY),
         (

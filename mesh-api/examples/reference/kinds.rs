@@ -2,7 +2,7 @@
 
 use mesh_api::resource::{
     AuthorizationPolicy, DirectResponse, GRPCRoute, HTTPRoute, Kind, Mesh, MutualTLSPolicy,
-    RouteMatch, TCPRoute, TLSRoute, TrafficPolicy, Workload,
+    RateLimitPolicy, RouteMatch, TCPRoute, TLSRoute, TrafficPolicy, Workload,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -64,6 +64,19 @@ pub(crate) fn all() -> Vec<Described> {
             ..described::<AuthorizationPolicy>(
                 Kind::AuthorizationPolicy,
                 json!({ "selector": {}, "rules": [{ "from": [{ "namespaces": ["a"] }], "to": [{ "ports": [80] }] }] }),
+            )
+        },
+        Described {
+            names: &[(
+                "spec.targetRefs[].kind",
+                &["Namespace", "HTTPRoute", "GRPCRoute"],
+            )],
+            ..described::<RateLimitPolicy>(
+                Kind::RateLimitPolicy,
+                json!({
+                    "targetRefs": [{ "kind": "Service", "name": "a" }],
+                    "limits": [{ "name": "a", "requests": 1, "per": "1s", "by": [{ "header": "a" }] }],
+                }),
             )
         },
         described::<RouteMatch>(Kind::RouteMatch, json!({ "cookie": { "name": "a" } })),

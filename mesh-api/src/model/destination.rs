@@ -65,6 +65,11 @@ impl Protocol {
         matches!(self, Self::Http | Self::Http2 | Self::Grpc)
     }
 
+    /// True unless it is declared to be something else than HTTP.
+    pub fn may_be_http(self) -> bool {
+        self.is_http() || self == Self::Detect
+    }
+
     /// As `appProtocol` names it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use crate::model::destination::Protocol;
 use crate::model::narrowing::Labels;
 use crate::model::origin::Sourced;
 use crate::model::policy::MutualTls;
+use crate::model::ratelimit::{RateLimiting, ReceivedRoutes};
 use crate::name::{Identity, ObjectName, Port};
 
 /// The receiving side of one workload.
@@ -29,6 +30,10 @@ pub struct Inbound {
     pub unlisted: Option<Sourced<MutualTls>>,
     /// Who may call it, by policy.
     pub authorizations: Vec<Authorization>,
+    /// How much of it is taken, by policy.
+    pub rate_limits: Vec<RateLimiting>,
+    /// The routes that those policies name rules of.
+    pub received_routes: Vec<ReceivedRoutes>,
 }
 
 impl Inbound {
@@ -43,7 +48,7 @@ impl Inbound {
             port,
             protocol: Protocol::Detect,
             mutual_tls,
-            has_http_policy: false,
+            has_http_policy: self.rate_limits.iter().any(|one| one.reads_requests(port)),
             services: Vec::new(),
         }))
     }

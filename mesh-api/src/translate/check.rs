@@ -7,7 +7,7 @@ use crate::translate::check_reference::is_foreign;
 use crate::translate::checked::{Checked, CheckedRoute};
 use crate::translate::{
     check_authorization, check_connection, check_extension, check_grpc, check_pod, check_policy,
-    check_route, check_service, check_slice, check_workload,
+    check_ratelimit, check_route, check_service, check_slice, check_workload,
 };
 
 /// Checks a resource.
@@ -61,6 +61,10 @@ pub(super) fn check(resource: &Resource) -> Result<(ResourceKey, Checked), Vec<I
         Resource::AuthorizationPolicy(policy) => {
             check_authorization::authorization(policy, &namespace(&key), &mut faults)
                 .map(Checked::AuthorizationPolicy)
+        }
+        Resource::RateLimitPolicy(policy) => {
+            check_ratelimit::rate_limits(policy, &namespace(&key), &mut faults)
+                .map(Checked::RateLimitPolicy)
         }
         Resource::RouteMatch(object) => {
             check_extension::route_match(object, &mut faults).map(Checked::RouteMatch)

@@ -17,7 +17,7 @@ use crate::translate::check_reference::at_most;
 use crate::translate::check_workload::whole;
 
 /// Most regular expressions of a policy: a proxy holds at most 512 for one destination.
-const MAX_EXPRESSIONS: usize = 32;
+pub(super) const MAX_EXPRESSIONS: usize = 32;
 /// Fastest that a response is slowed down to, in bytes per second.
 const MAX_BANDWIDTH: u32 = 1 << 30;
 /// Where an exponential wait is cut that does not say, in means.
@@ -76,7 +76,8 @@ fn fault(place: u32, given: &FaultField, faults: &mut Faults) -> Fault {
     }
 }
 
-fn of_route(given: &FaultMatchField) -> HTTPRouteMatch {
+/// The part of a match that a route has too.
+pub(super) fn of_route(given: &FaultMatchField) -> HTTPRouteMatch {
     HTTPRouteMatch {
         path: given.path.clone(),
         headers: given.headers.clone(),
@@ -85,7 +86,8 @@ fn of_route(given: &FaultMatchField) -> HTTPRouteMatch {
     }
 }
 
-fn match_of(given: &FaultMatchField, faults: &mut Faults) -> Option<FaultMatch> {
+/// Checks one match.
+pub(super) fn match_of(given: &FaultMatchField, faults: &mut Faults) -> Option<FaultMatch> {
     let conditions = check_match::one(&of_route(given), faults);
     let sources = sources(
         given.source_workloads.as_ref(),

@@ -24,7 +24,7 @@ use crate::translate::checked::{
 use crate::translate::index::MESH_NAME;
 
 /// Most targets of a policy (Gateway API).
-const MAX_TARGETS: usize = 16;
+pub(super) const MAX_TARGETS: usize = 16;
 /// Most ports that have a mode of their own.
 const MAX_PORTS: usize = 64;
 
@@ -228,7 +228,8 @@ fn refuse_at(path: &[&str], reason: &str, faults: &mut Faults) {
     }
 }
 
-fn traffic_target(
+/// Checks what a policy names.
+pub(super) fn traffic_target(
     target: &TargetRef,
     namespace: &Namespace,
     faults: &mut Faults,

@@ -19,6 +19,7 @@ use crate::model::mirror::Mirroring;
 use crate::model::narrowing::{CookieMatch, Sources};
 use crate::model::outlier::OutlierDetection;
 use crate::model::policy::{Algorithm, MutualTls, RetryPolicy, StatusRange};
+use crate::model::ratelimit::{Rate, RateLimit};
 use crate::model::route::{DirectResponse, HeaderChanges, Redirect, Rewrite, RouteMatch};
 use crate::model::share::Share;
 use crate::model::workload::Workload;
@@ -52,6 +53,8 @@ pub(super) enum Checked {
     MutualTLSPolicy(CheckedMutualTls),
     /// An `AuthorizationPolicy`.
     AuthorizationPolicy(CheckedAuthorization),
+    /// A `RateLimitPolicy`.
+    RateLimitPolicy(CheckedRateLimits),
     /// A `RouteMatch`.
     RouteMatch(CheckedRouteMatch),
     /// A `DirectResponse`.
@@ -410,4 +413,37 @@ pub(super) struct CheckedAuthorization {
     pub(super) audit: bool,
     /// Its rules.
     pub(super) rules: Vec<AuthorizationRule>,
+}
+
+/// A checked `RateLimitPolicy`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedRateLimits {
+    /// What it applies to.
+    pub(super) targets: RateTargets,
+    /// Its limits on requests.
+    pub(super) limits: Vec<RateLimit>,
+    /// Its limit on connections.
+    pub(super) connections: Option<Rate>,
+}
+
+/// What a `RateLimitPolicy` applies to, in its own namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum RateTargets {
+    /// Workloads with these labels.
+    Workloads(Labels),
+    /// What it names: no route of connections.
+    Objects(Vec<TrafficTarget>),
+}
+
+impl CheckedRateLimits {
+    /// True if it is about rules of routes.
+    pub(super) fn names_routes(&self) -> bool {
+        let is_route = |target: &TrafficTarget| {
+            matches!(target, TrafficTarget::Route(..) | TrafficTarget::Rule(..))
+        };
+        match &self.targets {
+            RateTargets::Workloads(_) => false,
+            RateTargets::Objects(targets) => targets.iter().any(is_route),
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::name::{ObjectName, Port};
 use crate::translate::backend::{View, app_port, carries, selects};
 use crate::translate::check_service::protocol;
 use crate::translate::index::Index;
+use crate::translate::ratelimit;
 
 /// What is known of one port.
 struct Known {
@@ -40,6 +41,11 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
             ports.entry(port).or_insert_with(Known::nothing);
         }
     }
+    let (rate_limits, received_routes) = ratelimit::of_workload(view.index, workload);
+    let reads_requests = |port: Port, protocol: Protocol| {
+        // What a port's Service declares to be no HTTP has no requests to count.
+        protocol.may_be_http() && rate_limits.iter().any(|one| one.reads_requests(port))
+    };
     Some(Inbound {
         workload: workload.name.clone(),
         identity: workload.identity(&view.trust_domain),
@@ -52,13 +58,14 @@ pub(super) fn inbound(view: &View<'_>, workload: &ObjectName) -> Option<Inbound>
                 port,
                 protocol: known.protocol,
                 mutual_tls: mutual_tls(view.index, workload, Some(port)),
-                // No kind of policy that is read is about the requests to a workload.
-                has_http_policy: false,
+                has_http_policy: reads_requests(port, known.protocol),
                 services: known.services.into_iter().collect(),
             })
             .collect(),
         unlisted: is_pod.then(|| mutual_tls(view.index, workload, None)),
         authorizations: authorizations(view.index, workload),
+        rate_limits,
+        received_routes,
     })
 }
 

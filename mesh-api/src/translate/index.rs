@@ -12,9 +12,9 @@ use crate::model::workload::Workload;
 use crate::name::{DestinationName, Hostname, Name, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, ResourceKey};
 use crate::translate::checked::{
-    Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRoute,
-    CheckedRouteMatch, CheckedService, CheckedSlice, CheckedTraffic, ExtensionRef, RefTarget,
-    ServicePort, SliceEndpoint,
+    Checked, CheckedAuthorization, CheckedMesh, CheckedMutualTls, CheckedPod, CheckedRateLimits,
+    CheckedRoute, CheckedRouteMatch, CheckedService, CheckedSlice, CheckedTraffic, ExtensionRef,
+    RefTarget, ServicePort, SliceEndpoint,
 };
 
 /// The name of the one Mesh there may be.
@@ -150,6 +150,7 @@ pub(super) struct Index {
     pub(super) traffic: Shelf<CheckedTraffic>,
     pub(super) mutual_tls: Shelf<CheckedMutualTls>,
     pub(super) authorizations: Shelf<CheckedAuthorization>,
+    pub(super) rate_limits: Shelf<CheckedRateLimits>,
     pub(super) route_matches: Shelf<CheckedRouteMatch>,
     pub(super) direct_responses: Shelf<DirectResponse>,
     routes: BTreeMap<RouteKey, Dated<CheckedRoute>>,
@@ -200,6 +201,7 @@ impl Index {
             Checked::TrafficPolicy(value) => self.traffic.holds(&name, created, value),
             Checked::MutualTLSPolicy(value) => self.mutual_tls.holds(&name, created, value),
             Checked::AuthorizationPolicy(value) => self.authorizations.holds(&name, created, value),
+            Checked::RateLimitPolicy(value) => self.rate_limits.holds(&name, created, value),
             Checked::RouteMatch(value) => self.route_matches.holds(&name, created, value),
             Checked::DirectResponse(value) => self.direct_responses.holds(&name, created, value),
             Checked::Route(value) => {
@@ -254,6 +256,7 @@ impl Index {
             Checked::AuthorizationPolicy(value) => {
                 self.authorizations.insert(name, created, value);
             }
+            Checked::RateLimitPolicy(value) => self.rate_limits.insert(name, created, value),
             Checked::RouteMatch(value) => self.route_matches.insert(name, created, value),
             Checked::DirectResponse(value) => self.direct_responses.insert(name, created, value),
             Checked::Route(value) => {
@@ -331,6 +334,7 @@ impl Index {
             Kind::TrafficPolicy => drop(self.traffic.remove(&name)),
             Kind::MutualTLSPolicy => drop(self.mutual_tls.remove(&name)),
             Kind::AuthorizationPolicy => drop(self.authorizations.remove(&name)),
+            Kind::RateLimitPolicy => drop(self.rate_limits.remove(&name)),
             Kind::RouteMatch => drop(self.route_matches.remove(&name)),
             Kind::DirectResponse => drop(self.direct_responses.remove(&name)),
             kind @ (Kind::HTTPRoute | Kind::GRPCRoute | Kind::TLSRoute | Kind::TCPRoute) => {

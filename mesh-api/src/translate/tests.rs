@@ -19,6 +19,7 @@ mod limits;
 mod mirrors;
 mod parents;
 mod pods;
+mod ratelimits;
 mod services;
 mod touched;
 

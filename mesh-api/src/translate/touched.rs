@@ -11,7 +11,7 @@ use crate::model::workload::Workload;
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{Kind, Labels, ResourceKey};
 use crate::translate::backend::{carries, selects};
-use crate::translate::checked::{CheckedTraffic, TrafficTarget};
+use crate::translate::checked::{CheckedTraffic, RateTargets, TrafficTarget};
 use crate::translate::direct;
 use crate::translate::index::{Index, Referent, RouteKey};
 
@@ -125,8 +125,19 @@ impl Touched {
                     self.add_selected(index, &name.namespace, selector);
                 }
             }
+            Kind::RateLimitPolicy => {
+                if let Some(policy) = index.rate_limits.find(&name) {
+                    // Which of them a Service or a route reaches is told when they are asked for.
+                    let selector = match &policy.value.targets {
+                        RateTargets::Workloads(labels) => Some(labels),
+                        RateTargets::Objects(_) => None,
+                    };
+                    self.add_selected(index, &name.namespace, selector);
+                }
+            }
             kind @ (Kind::RouteMatch | Kind::DirectResponse) => {
                 for (route, dated) in index.routes_with(kind, &name) {
+                    self.add_limited(index, &route.name.namespace);
                     self.verdicts.insert(verdict(route));
                     let parents = dated.value.parents.iter();
                     self.services
@@ -154,6 +165,7 @@ impl Touched {
         let routes = index.routes_of(name).chain(index.routes_to(name));
         self.verdicts.extend(routes.map(|(key, _)| verdict(key)));
         self.add_policies(index, &name.namespace);
+        self.add_limited(index, &name.namespace);
         let Some(service) = index.services.find(name) else {
             return;
         };
@@ -258,7 +270,16 @@ impl Touched {
             .extend(selected.map(|workload| workload.name.clone()));
     }
 
+    /// Adds the receiving sides of `namespace` where a policy there tells requests by rules of routes.
+    fn add_limited(&mut self, index: &Index, namespace: &Namespace) {
+        let mut policies = index.rate_limits.within(namespace);
+        if policies.any(|(_, dated)| dated.value.names_routes()) {
+            self.add_selected(index, namespace, None);
+        }
+    }
+
     fn add_route(&mut self, index: &Index, key: &RouteKey) {
+        self.add_limited(index, &key.name.namespace);
         self.add_policies(index, &key.name.namespace);
         let route = index.route(key);
         for parent in route.iter().flat_map(|route| &route.value.parents) {
@@ -274,7 +295,11 @@ impl Touched {
             let name = ObjectName::new(namespace.clone(), name.clone());
             ResourceKey::namespaced(Kind::TrafficPolicy, name)
         });
-        self.verdicts.extend(policies);
+        let limits = index.rate_limits.within(namespace).map(|(name, _)| {
+            let name = ObjectName::new(namespace.clone(), name.clone());
+            ResourceKey::namespaced(Kind::RateLimitPolicy, name)
+        });
+        self.verdicts.extend(policies.chain(limits));
     }
 }
 

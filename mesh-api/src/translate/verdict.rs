@@ -6,11 +6,12 @@ use std::fmt;
 use crate::error::Invalid;
 use crate::name::{Name, ObjectName};
 use crate::resource::{Kind, ResourceKey};
-use crate::translate::checked::{CheckedRoute, CheckedTraffic, Parent, TrafficTarget};
+use crate::translate::checked::{CheckedRoute, CheckedTraffic, Parent, RateTargets, TrafficTarget};
 use crate::translate::conflict::{self, Standing};
 use crate::translate::extension;
 use crate::translate::index::{Dated, Index, RouteKey};
 use crate::translate::outbound::resolve;
+use crate::translate::ratelimit;
 use crate::translate::settings::Section;
 
 /// What became of a resource.
@@ -121,6 +122,7 @@ pub(super) fn of(index: &Index, key: &ResourceKey) -> Verdict {
             route(index, &RouteKey { kind, name }, &mut verdict);
         }
         (Kind::TrafficPolicy, Some(name)) => traffic(index, &name, &mut verdict),
+        (Kind::RateLimitPolicy, Some(name)) => rate_limits(index, &name, &mut verdict),
         _ => verdict.add("Accepted", true, "Accepted", String::new()),
     }
     verdict
@@ -221,6 +223,25 @@ fn traffic(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
     }
     if let Some(message) = conflict(index, name, policy) {
         verdict.add("Conflicted", true, "Conflicted", message);
+    }
+}
+
+fn rate_limits(index: &Index, name: &ObjectName, verdict: &mut Verdict) {
+    let Some(policy) = index.rate_limits.find(name) else {
+        return;
+    };
+    let targets = match &policy.value.targets {
+        RateTargets::Workloads(_) => &[][..],
+        RateTargets::Objects(targets) => targets.as_slice(),
+    };
+    let mut all = targets.iter();
+    if let Some(message) = all.find_map(|target| missing(index, name, target)) {
+        return verdict.add("Accepted", false, "TargetNotFound", message);
+    }
+    let mut all = targets.iter();
+    match all.find_map(|target| ratelimit::unknowable(index, &name.namespace, target)) {
+        Some(message) => verdict.add("Accepted", false, "UnsupportedValue", message),
+        None => verdict.add("Accepted", true, "Accepted", String::new()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::Faults;
 use crate::model::destination::{Destination, Protocol};
 use crate::model::path::{PathMatch, TextMatch};
+use crate::model::route::Route;
 use crate::wire::generated as wire;
 use crate::wire::{affinity, backend, connection, fault, policy, read, route};
 
@@ -119,7 +120,28 @@ fn check_faults(destination: &Destination, faults: &mut Faults) {
 
 /// A compiled expression may take up to `path::REGEX_SIZE_LIMIT` bytes: their number is bounded.
 fn check_expressions(destination: &Destination, faults: &mut Faults) {
-    let rules = destination.routes.iter().flat_map(|route| &route.rules);
+    let of_faults: usize = destination.faults.iter().map(fault::expressions).sum();
+    refuse_expressions(
+        "routes",
+        expressions(&destination.routes) + of_faults,
+        faults,
+    );
+}
+
+/// Refuses more regular expressions than a proxy holds of one entry.
+pub(super) fn refuse_expressions(field: &str, count: usize, faults: &mut Faults) {
+    if count > MAX_EXPRESSIONS {
+        faults.field(field, |f| {
+            f.refuse(format!(
+                "hold {count} regular expressions, more than {MAX_EXPRESSIONS}"
+            ));
+        });
+    }
+}
+
+/// How many regular expressions routes hold.
+pub(super) fn expressions(routes: &[Route]) -> usize {
+    let rules = routes.iter().flat_map(|route| &route.rules);
     let matches = rules.clone().flat_map(|rule| &rule.matches);
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let count: usize = matches
@@ -139,16 +161,7 @@ fn check_expressions(destination: &Destination, faults: &mut Faults) {
         .sum();
     let narrowings = rules.flat_map(|rule| &rule.narrowings);
     let cookies = narrowings.filter_map(|one| one.cookie.as_ref()?.value.as_ref());
-    let count = count + cookies.filter(|value| expression(value)).count();
-    let of_faults: usize = destination.faults.iter().map(fault::expressions).sum();
-    let count = count + of_faults;
-    if count > MAX_EXPRESSIONS {
-        faults.field("routes", |f| {
-            f.refuse(format!(
-                "hold {count} regular expressions, more than {MAX_EXPRESSIONS}"
-            ));
-        });
-    }
+    count + cookies.filter(|value| expression(value)).count()
 }
 
 pub(super) fn write_protocol(protocol: Protocol) -> wire::Protocol {

@@ -32,7 +32,11 @@ pub(super) fn read(from: &wire::FaultList, faults: &mut Faults) -> Option<Source
 
 /// How many regular expressions the matches of a list hold.
 pub(super) fn expressions(list: &Sourced<Vec<Fault>>) -> usize {
-    let matches = list.value.iter().flat_map(|fault| &fault.matches);
+    expressions_of(list.value.iter().flat_map(|fault| &fault.matches))
+}
+
+/// How many regular expressions `matches` hold.
+pub(super) fn expressions_of<'m>(matches: impl Iterator<Item = &'m FaultMatch>) -> usize {
     let expression = |value: &TextMatch| matches!(value, TextMatch::RegularExpression(_));
     let each = matches.map(|FaultMatch { conditions, .. }| {
         let path = matches!(conditions.path, PathMatch::RegularExpression(_));
@@ -87,14 +91,14 @@ fn read_fault(from: &wire::InjectedFault, faults: &mut Faults) -> Option<Fault> 
     })
 }
 
-fn write_match(from: &FaultMatch) -> wire::FaultMatch {
+pub(super) fn write_match(from: &FaultMatch) -> wire::FaultMatch {
     wire::FaultMatch {
         conditions: Some(conditions::write(&from.conditions)),
         sources: extension::write_sources(&from.sources),
     }
 }
 
-fn read_match(from: &wire::FaultMatch, faults: &mut Faults) -> Option<FaultMatch> {
+pub(super) fn read_match(from: &wire::FaultMatch, faults: &mut Faults) -> Option<FaultMatch> {
     let conditions = read::required("conditions", from.conditions.as_ref(), faults)?;
     let conditions = faults.field("conditions", |f| conditions::read(conditions, f));
     let sources = extension::read_sources(from.sources.as_ref(), faults);

@@ -32,6 +32,7 @@ pub const KNOWN: &[&str] = &[
     OUTLIER_DETECTION,
     PEAK_EWMA,
     RANDOM,
+    RATE_LIMIT,
     REDIRECT,
     REGULAR_EXPRESSION,
     RETRY_HEADER,
@@ -69,6 +70,7 @@ const MIRROR: &str = "mirror";
 const OUTLIER_DETECTION: &str = "outlier-detection";
 const PEAK_EWMA: &str = "peak-ewma";
 const RANDOM: &str = "random";
+const RATE_LIMIT: &str = "rate-limit";
 const REDIRECT: &str = "redirect";
 const REGULAR_EXPRESSION: &str = "regular-expression";
 const RETRY_HEADER: &str = "retry-header";
@@ -95,6 +97,7 @@ pub fn features_needed(entry: &Entry) -> Vec<String> {
             needed.insert(INBOUND);
             needed.extend(inbound.unlisted.as_ref().map(|_| UNLISTED_PORTS));
             needed.extend((!inbound.authorizations.is_empty()).then_some(AUTHORIZATION));
+            needed.extend((!inbound.rate_limits.is_empty()).then_some(RATE_LIMIT));
         }
         Entry::Destination(destination) => of_destination(destination, &mut needed),
     }

@@ -1083,6 +1083,106 @@ pub struct Inbound {
     /// of the workload
     #[prost(message, repeated, tag = "20")]
     pub labels: ::prost::alloc::vec::Vec<Label>,
+    #[prost(message, repeated, tag = "40")]
+    pub rate_limits: ::prost::alloc::vec::Vec<RateLimiting>,
+    #[prost(message, repeated, tag = "41")]
+    pub received_routes: ::prost::alloc::vec::Vec<ReceivedRoutes>,
+}
+/// A RateLimitPolicy that applies to a workload.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RateLimiting {
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// any of these
+    #[prost(message, repeated, tag = "2")]
+    pub reach: ::prost::alloc::vec::Vec<Reach>,
+    #[prost(message, repeated, tag = "3")]
+    pub limits: ::prost::alloc::vec::Vec<RateLimit>,
+    #[prost(message, optional, tag = "4")]
+    pub connections: ::core::option::Option<Rate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reach {
+    #[prost(oneof = "reach::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<reach::Kind>,
+}
+/// Nested message and enum types in `Reach`.
+pub mod reach {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(bool, tag = "1")]
+        Workload(bool),
+        /// of the app
+        #[prost(uint32, tag = "2")]
+        Port(u32),
+        #[prost(message, tag = "3")]
+        Rules(super::RuleReach),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleReach {
+    /// of the app
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// the place among the entry's received_routes
+    #[prost(uint32, tag = "2")]
+    pub routing: u32,
+    #[prost(enumeration = "RouteKind", tag = "3")]
+    pub kind: i32,
+    #[prost(string, tag = "4")]
+    pub route: ::prost::alloc::string::String,
+    /// empty: any
+    #[prost(string, tag = "5")]
+    pub rule: ::prost::alloc::string::String,
+}
+/// Rules have matches only: they tell which a request fell to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceivedRoutes {
+    #[prost(string, tag = "1")]
+    pub destination: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub routes: ::prost::alloc::vec::Vec<Route>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RateLimit {
+    #[prost(uint32, tag = "1")]
+    pub place: u32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub rate: ::core::option::Option<Rate>,
+    #[prost(message, repeated, tag = "4")]
+    pub by: ::prost::alloc::vec::Vec<RatePart>,
+    #[prost(message, repeated, tag = "5")]
+    pub matches: ::prost::alloc::vec::Vec<FaultMatch>,
+    #[prost(uint32, tag = "6")]
+    pub status: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RatePart {
+    #[prost(oneof = "rate_part::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<rate_part::Kind>,
+}
+/// Nested message and enum types in `RatePart`.
+pub mod rate_part {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(bool, tag = "1")]
+        Identity(bool),
+        #[prost(string, tag = "2")]
+        Header(::prost::alloc::string::String),
+        #[prost(bool, tag = "3")]
+        SourceIp(bool),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rate {
+    #[prost(uint32, tag = "1")]
+    pub requests: u32,
+    #[prost(uint64, tag = "2")]
+    pub per_nanos: u64,
+    #[prost(uint32, tag = "3")]
+    pub burst: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Authorization {

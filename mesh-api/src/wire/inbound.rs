@@ -5,7 +5,7 @@ use crate::model::inbound::{Inbound, InboundPort};
 use crate::model::policy::MutualTls;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{authorization, destination, extension, read};
+use crate::wire::{authorization, destination, extension, ratelimit, read};
 
 pub(super) fn write(from: &Inbound) -> wire::Inbound {
     wire::Inbound {
@@ -19,6 +19,12 @@ pub(super) fn write(from: &Inbound) -> wire::Inbound {
             .authorizations
             .iter()
             .map(authorization::write)
+            .collect(),
+        rate_limits: from.rate_limits.iter().map(ratelimit::write).collect(),
+        received_routes: from
+            .received_routes
+            .iter()
+            .map(ratelimit::write_routes)
             .collect(),
         unlisted: from
             .unlisted
@@ -57,6 +63,7 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
         faults,
         authorization::read,
     );
+    let (rate_limits, received_routes) = ratelimit::read_all(from, faults);
     let unlisted = if from.unlisted == 0 {
         Some(None)
     } else {
@@ -67,6 +74,8 @@ pub(super) fn read(from: &wire::Inbound, faults: &mut Faults) -> Option<Inbound>
     Some(Inbound {
         unlisted: unlisted?,
         authorizations: authorizations?,
+        rate_limits: rate_limits?,
+        received_routes: received_routes?,
         workload: workload?,
         identity: identity?,
         labels: labels?,

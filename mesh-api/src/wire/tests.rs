@@ -5,6 +5,7 @@ mod breakers;
 mod extension;
 mod faults;
 mod inbound;
+mod ratelimit;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! Offline it goes through the same resource, model, translation, snapshot and decision as a
 //! proxy; live it asks the running proxy of a workload.
 
+mod limits;
 mod receiver;
 mod url;
 
@@ -127,14 +128,14 @@ pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u
     match &subject {
         Subject::Request(asked) => {
             let explanation = offline(&files.catalog, caller(&files.catalog, &from), asked)?;
-            let received = Received::of(explanation, &files.catalog, &from);
+            let received = Received::of(explanation, &files.catalog, &from, Some(asked));
             show(arguments.output, &received, || received.to_string())?;
         }
         Subject::Connection(asked) => {
             let (authority, port) = (&asked.authority, asked.port);
             let table = table(&files.catalog, &from.namespace, authority, port)?;
             let explanation = explanation::explain_connection(&table, asked.server_name.as_deref());
-            let received = Received::of(explanation, &files.catalog, &from);
+            let received = Received::of(explanation, &files.catalog, &from, None);
             show(arguments.output, &received, || received.to_string())?;
         }
     }

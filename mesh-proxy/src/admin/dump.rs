@@ -13,6 +13,7 @@ use mesh_api::model::origin::Sourced;
 use mesh_api::model::outlier::OutlierDetection;
 use mesh_api::model::path::PathMatch;
 use mesh_api::model::policy::{ExchangeTimeouts, MutualTls, RetryPolicy};
+use mesh_api::model::ratelimit::{RateLimiting, Reach};
 use mesh_api::model::route::{
     Action, HeaderChanges, PathRewrite, Redirect, Rewrite, Route, RouteMatch, Rule, Target,
     WeightedBackend,
@@ -76,7 +77,36 @@ fn inbound(held: &Inbound) -> Value {
         "tunnelPort": held.tunnel_port,
         "ports": ports.collect::<Vec<_>>(),
         "unlisted": held.unlisted.as_ref().map(|unlisted| sourced(unlisted, |value| json!(mode(*value)))),
+        "rateLimits": held.rate_limits.iter().map(rate_limiting).collect::<Vec<_>>(),
         "authorizations": held.authorizations.iter().map(authorization).collect::<Vec<_>>(),
+    })
+}
+
+fn rate_limiting(held: &RateLimiting) -> Value {
+    let reach = held.reach.iter().map(|reach| match reach {
+        Reach::Workload => json!({ "workload": true }),
+        Reach::Port(port) => json!({ "port": port }),
+        Reach::Rules(rules) => json!({
+            "port": rules.port,
+            "route": rules.route,
+            "rule": rules.rule,
+        }),
+    });
+    let limits = held.limits.iter().map(|limit| {
+        json!({
+            "name": limit.name,
+            "rate": limit.rate.to_string(),
+            "by": limit.by.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "matches": limit.matches.len(),
+            "status": limit.status,
+            "origin": format!("RateLimitPolicy {} spec.limits[{}]", held.policy, limit.place),
+        })
+    });
+    json!({
+        "policy": held.policy,
+        "reach": reach.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "connections": held.connections.map(|rate| rate.to_string()),
     })
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
-use mesh_api::decide::deadline;
 use mesh_api::decide::eject::judgement::Judgement;
 use mesh_api::decide::eject::probe::Asking;
+use mesh_api::decide::{deadline, ratelimit};
 use mesh_api::model::backend::{Backend, Endpoint, Transport};
 use mesh_api::model::origin::Sourced;
 use mesh_api::name::{DestinationName, Name, Namespace, ObjectName, Port};
@@ -328,8 +328,8 @@ impl Context {
             })
             .map_err(|error| {
                 let kind = kind_of(&error);
-                // A caller that may not call says nothing of the endpoint.
-                if kind != Kind::Denied {
+                // Neither a caller that may not call nor a limit says anything of the endpoint.
+                if !matches!(kind, Kind::Denied | Kind::RateLimited) {
                     let outcome = AttemptOutcome::ConnectFailed;
                     let now = Instant::now();
                     self.observe(group, index, outcome, (now - started, now));
@@ -539,12 +539,12 @@ fn kind_of(error: &ConnectError) -> Kind {
         }
         ConnectError::Tunnel(TunnelError::WrongIdentity { .. }) => Kind::WrongIdentity,
         ConnectError::Tunnel(TunnelError::Refused { reason, .. }) => {
-            let parts = reason.iter().flat_map(|reason| reason.split(';'));
-            let is_denial = parts.map(str::trim).any(|part| part == "reason=denied");
-            if is_denial {
-                Kind::Denied
-            } else {
-                Kind::RefusedUnsent
+            let mut parts = reason.iter().flat_map(|reason| reason.split(';'));
+            let reason = parts.find_map(|part| part.trim().strip_prefix("reason="));
+            match reason {
+                Some("denied") => Kind::Denied,
+                Some(ratelimit::REASON) => Kind::RateLimited,
+                _ => Kind::RefusedUnsent,
             }
         }
         ConnectError::Tcp { .. } | ConnectError::NoIdentity | ConnectError::Tunnel(_) => {

@@ -104,5 +104,5 @@ async fn answer(
     let policy = fault::policy(abort.origin);
     let value = respond::mesh_error_by(scope, Kind::Fault.reason(), policy.as_deref());
     let close = respond::is_closing(context, head, outcome);
-    respond::send_refusal(downstream, head, (status, code, &value), close).await
+    respond::send_refusal(downstream, head, (status, code, &value), &[], close).await
 }

@@ -161,6 +161,7 @@ async fn exchange(context: &Rc<Context>, leg: &mut CopyLeg, copy: &Copy) -> Resu
         request_headers: [of_rule.unwrap_or(&UNCHANGED), &copy.mark],
         response_headers: [&UNCHANGED; 2],
         cors: None,
+        limits: None,
         deadline: None,
         stream_end: None,
         stream_idle: None,

@@ -21,7 +21,7 @@ use mesh_api::model::mesh::UnknownDestinations;
 use mesh_api::model::policy::{DEFAULTS, ExchangeTimeouts, MutualTls, RetryPolicy};
 use mesh_api::model::route::UNCHANGED;
 use mesh_api::name::DestinationName;
-use mesh_api::snapshot::{BackendTable, DestinationTable, Known, Snapshot};
+use mesh_api::snapshot::{BackendTable, DestinationTable, Known, RateLimitTable, Snapshot};
 
 use super::{Receiving, Scope};
 use crate::attempt::Plan;
@@ -35,6 +35,8 @@ pub(super) struct Sources<'h> {
     target: Target<'h>,
     host: Cow<'h, str>,
     toward: Toward,
+    /// Limits of what is received, where there are any.
+    pub(super) limits: Option<Arc<RateLimitTable>>,
 }
 
 /// Where a request may go.
@@ -68,9 +70,10 @@ pub(super) async fn gather<'h>(
         Some(authority) => authority,
         None => head.authority(),
     };
+    let mut limits = None;
     let toward = match scope {
         Scope::Receiving(receiving) => {
-            check_still_open(context, receiving)?;
+            limits = check_still_open(context, receiving)?;
             Toward::Backend(Arc::clone(&receiving.backend))
         }
         Scope::Calling(name) => Toward::Destination(find(context, name).await?),
@@ -85,13 +88,22 @@ pub(super) async fn gather<'h>(
         target,
         host,
         toward,
+        limits,
     })
 }
 
 /// A connection is served only while what is in force takes its caller, and plaintext if that is what
-/// came.
-fn check_still_open(context: &Context, receiving: &Receiving) -> Result<(), Error> {
-    context.with_snapshot(|snapshot| is_still_open(context, snapshot, receiving))
+/// came. The limits in force, if there are any.
+fn check_still_open(
+    context: &Context,
+    receiving: &Receiving,
+) -> Result<Option<Arc<RateLimitTable>>, Error> {
+    context.with_snapshot(|snapshot| {
+        is_still_open(context, snapshot, receiving)?;
+        let limits = &snapshot.rate_limits;
+        let limits = (!limits.is_empty()).then(|| limits.get(&receiving.entry.workload));
+        Ok(limits.flatten().cloned())
+    })
 }
 
 fn is_still_open(
@@ -205,6 +217,20 @@ impl Sources<'_> {
         self.toward.name().clone()
     }
 
+    /// The request by `caller`, as decisions see it.
+    pub(super) fn request<'a>(&'a self, head: &'a RequestHead, caller: Caller<'a>) -> Request<'a> {
+        Request {
+            method: head.method(),
+            scheme: "http",
+            authority: &self.host,
+            port: self.toward.name().port.number(),
+            path: &self.target.path,
+            query: self.target.query,
+            headers: head,
+            caller,
+        }
+    }
+
     /// Decides.
     pub(super) fn decide(
         &self,
@@ -225,19 +251,11 @@ impl Sources<'_> {
         // Only where a rule asks: else nothing is looked up.
         let own = table.reads_labels.then(|| own_entry(context));
         let labels = own.as_ref().and_then(|own| Some(&own.as_ref()?.labels));
-        let request = Request {
-            method: head.method(),
-            scheme: "http",
-            authority: &self.host,
-            port: table.name.port.number(),
-            path: &self.target.path,
-            query: self.target.query,
-            headers: head,
-            caller: Caller {
-                labels,
-                ..context.caller()
-            },
+        let caller = Caller {
+            labels,
+            ..context.caller()
         };
+        let request = self.request(head, caller);
         let step =
             context.with_random(|random| decide::request(table, &request, random, &mut Silent));
         match step {
@@ -274,6 +292,7 @@ impl Sources<'_> {
             request_headers: forward.request_headers,
             response_headers: forward.response_headers,
             cors: forward.cors,
+            limits: None,
             deadline: None,
             stream_end: None,
             stream_idle: forward.timeouts.stream_idle.value,
@@ -313,6 +332,7 @@ impl Sources<'_> {
             request_headers: [&UNCHANGED; 2],
             response_headers: [&UNCHANGED; 2],
             cors: None,
+            limits: None,
             deadline: None,
             stream_end: None,
             stream_idle: None,

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use ::h2::Reason;
+use mesh_api::decide::ratelimit::{RATE_LIMIT, RATE_LIMIT_POLICY, RateFields};
 use mesh_api::decide::{CorsField, Respond, change, cors, grpc, refusal};
 use mesh_api::model::grpc::GrpcCode;
 use mesh_api::model::route::HeaderChanges;
@@ -163,7 +164,8 @@ pub(super) async fn carry(
     copied.map(|()| Next::Close)
 }
 
-/// The fields `append` and the cookies that were made for the client, where there are any.
+/// The fields `append`, what is told of limits, and the cookies that were made for the client, where there
+/// are any.
 fn given<'p>(
     append: &[(&'static str, &'static str)],
     plan: &'p Plan<'_>,
@@ -174,7 +176,16 @@ fn given<'p>(
             .iter()
             .map(|cookie| ("set-cookie", cookie.set.as_str()))
     };
-    (!cookies.is_empty()).then(|| append.iter().copied().chain(set()).collect())
+    let limits = plan.limits.as_deref();
+    let told = || {
+        let each = |fields: &'p RateFields| {
+            let (limit, policy) = (fields.limit.as_str(), fields.policy.as_str());
+            [(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy)]
+        };
+        limits.map(each).into_iter().flatten()
+    };
+    let any = !cookies.is_empty() || limits.is_some();
+    any.then(|| append.iter().copied().chain(told()).chain(set()).collect())
 }
 
 /// What an HTTP/1.0 or an ending connection is told.
@@ -337,14 +348,17 @@ pub(super) fn mesh_error_by(scope: &Scope, reason: &str, policy: Option<&str>) -
     refusal::mesh_error_value(scope.origin(), reason, policy)
 }
 
-/// Refuses with a status; a gRPC call with `code`, or with the one that stands for the status.
+/// Refuses with a status; a gRPC call with `code`, or with the one that stands for the status. `more` are
+/// fields of the answer.
 pub(super) async fn send_refusal(
     downstream: &mut impl Downstream,
     head: &RequestHead,
     (status, code, mesh_error): (u16, Option<GrpcCode>, &str),
+    more: &[(&str, &str)],
     close: bool,
 ) -> Next {
-    let fields = [PLAIN_TEXT, (refusal::MESH_ERROR, mesh_error)];
+    let own = [PLAIN_TEXT, (refusal::MESH_ERROR, mesh_error)];
+    let fields = [&own[..], more].concat();
     let Some(code) = code else {
         let text = format!("{}\n", reason_of(mesh_error));
         return send_reply(downstream, head, (status, &fields, text.as_bytes()), close).await;
@@ -356,6 +370,7 @@ pub(super) async fn send_refusal(
         ("grpc-message", reason_of(mesh_error)),
         (refusal::MESH_ERROR, mesh_error),
     ];
+    fields.extend_from_slice(more);
     fields.extend_from_slice(connection_field(head, close));
     downstream.queue_reply(head.method(), status, &fields, b"");
     match flush(downstream).await {

@@ -16,6 +16,7 @@ pub(super) fn show(shared: &Arc<Shared>) {
         shared.map_or_else(Vec::new, |shared| {
             let mut all = of_limits(&shared);
             all.extend(of_outliers(&shared));
+            all.extend(of_rates(&shared));
             all
         })
     });
@@ -57,6 +58,19 @@ fn of_limits(shared: &Shared) -> Vec<Reading> {
             if count > 0 {
                 all.push((metric::LIMIT_REFUSED, labels, count));
             }
+        }
+    }
+    all
+}
+
+fn of_rates(shared: &Shared) -> Vec<Reading> {
+    let mut all = Vec::new();
+    for (policy, limit, buckets) in shared.rate_limits() {
+        let labels = vec![policy, limit];
+        all.push((metric::RATE_LIMITED, labels.clone(), buckets.refused()));
+        if buckets.overflowed() > 0 {
+            let overflowed = buckets.overflowed();
+            all.push((metric::RATE_LIMIT_OVERFLOWED, labels, overflowed));
         }
     }
     all

@@ -339,13 +339,30 @@ pub mod metric {
         "Picks among all endpoints of a backend, since fewer than panicThreshold percent of them were well.",
     );
 
+    /// What rate limits refused.
+    pub const RATE_LIMITED: Metric = metric(
+        Kind::Counter,
+        "mesh_rate_limited_total",
+        &["policy", "limit"],
+        "Requests that a limit of a RateLimitPolicy refused; limit is connections where it refused a connection.",
+    );
+    /// Keys without a bucket of their own.
+    pub const RATE_LIMIT_OVERFLOWED: Metric = metric(
+        Kind::Counter,
+        "mesh_rate_limit_overflowed_total",
+        &["policy", "limit"],
+        "Requests counted in the bucket that all keys beyond 65,536 of a limit share.",
+    );
+
     /// What is read when metrics are asked for.
-    pub const READ: [Metric; 5] = [
+    pub const READ: [Metric; 7] = [
         LIMIT_IN_USE,
         LIMIT_REFUSED,
         ENDPOINTS_OUT,
         ENDPOINTS_UNHEALTHY,
         PANIC_PICKS,
+        RATE_LIMITED,
+        RATE_LIMIT_OVERFLOWED,
     ];
 
     /// Counters that cold events add to.

@@ -37,6 +37,7 @@ pub(crate) const ORDER: &[(&str, &[&str])] = &[
             "config",
             "buffer",
             "idle",
+            "rate",
             "copy",
             "h1",
             "h2",

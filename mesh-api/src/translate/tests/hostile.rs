@@ -6,15 +6,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::decide::explanation::{Fields, explain};
-use crate::decide::tests::Seeded;
+use crate::decide::ratelimit::{self, Received};
+use crate::decide::tests::{Seeded, with_request};
 use crate::decide::{Caller, Request, request};
+use crate::error::Faults;
 use crate::explain::Silent;
 use crate::model::entry::{Entry, EntryName};
-use crate::snapshot::DestinationTable;
+use crate::snapshot::{DestinationTable, RateLimitTable};
 use crate::wire;
 
 /// Every field that these kinds have, each with a value that is good.
-const FULL: [&str; 5] = [
+const FULL: [&str; 6] = [
     r#"
 apiVersion: mesh.dev/v1alpha1
 kind: TrafficPolicy
@@ -84,6 +86,22 @@ kind: DirectResponse
 metadata: { name: closed, namespace: demo }
 spec: { status: 503, body: closed, contentType: text/plain }
 ",
+    r"
+apiVersion: mesh.dev/v1alpha1
+kind: RateLimitPolicy
+metadata: { name: l, namespace: demo }
+spec:
+  targetRefs: [{ kind: HTTPRoute, name: r, sectionName: all }, { kind: Service, name: catalog, port: 80 }]
+  limits:
+  - name: few
+    requests: 10
+    per: 1s
+    burst: 5
+    by: [{ header: x-tenant }, { identity: {} }]
+    match: [{ path: { type: RegularExpression, value: '/a.*' }, sourceNamespaces: [demo] }]
+    scope: Local
+    onExceeded: { status: 503 }
+",
 ];
 
 /// What is put in the place of each value.
@@ -137,6 +155,29 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
+/// Decides on requests that a workload receives, as its proxy would after the entry came over the wire.
+fn is_received(catalog: &Catalog) {
+    let inbound = catalog.inbound(&"demo/v1-0".parse().unwrap()).unwrap();
+    let name = EntryName::Inbound(inbound.workload.clone());
+    let entry = Entry::Inbound(inbound.clone());
+    let read = wire::decode(&name, &wire::encode(&entry).bytes).unwrap();
+    assert_eq!(read, entry);
+    let mut faults = Faults::default();
+    let table = RateLimitTable::compile(&inbound, &mut faults);
+    assert!(faults.is_empty());
+    let Some(table) = table else { return };
+    with_request("GET /a", &[], |request, _| {
+        let received = Received {
+            request: *request,
+            port: "8080".parse().unwrap(),
+            peer: None,
+            address: [127, 0, 0, 1].into(),
+        };
+        let told = ratelimit::explain(&inbound, &table, Some(&received), received.port);
+        assert!(told.len() <= 32);
+    });
+}
+
 /// Decides on requests to `demo/catalog:80`, as the proxy would after the entry came over the wire.
 fn is_served(catalog: &Catalog) {
     let consumer = "demo".parse().unwrap();
@@ -168,6 +209,7 @@ fn is_served(catalog: &Catalog) {
         let told = explain(&table, &asked, Fields(&[])).to_string();
         assert!(told.len() < 2_000_000, "{} bytes are told", told.len());
     }
+    is_received(catalog);
 }
 
 /// Applies `document`, and says what is wrong with it.

@@ -140,6 +140,8 @@ fn a_change_touches_what_reads_it() {
     );
     let mode = "{ apiVersion: mesh.dev/v1alpha1, kind: MutualTLSPolicy, metadata: { name: m, namespace: demo }, spec: { selector: { matchLabels: { app: back } }, mode: Permissive } }";
     assert_eq!(touched(apply(mode)), "inbound/demo/a");
+    let limits = "{ apiVersion: mesh.dev/v1alpha1, kind: RateLimitPolicy, metadata: { name: l, namespace: demo }, spec: { selector: { matchLabels: { app: back } }, limits: [{ name: one, requests: 1, per: 1s }] } }";
+    assert_eq!(touched(apply(limits)), "inbound/demo/a");
     let mesh = "{ apiVersion: mesh.dev/v1alpha1, kind: Mesh, metadata: { name: default }, spec: { mutualTLS: { mode: Permissive } } }";
     assert_eq!(touched(apply(mesh)), NAMES.join(" "));
     assert_eq!(

@@ -28,6 +28,8 @@ pub(super) fn any_inbound() -> impl Strategy<Value = Inbound> {
             authorizations,
             workload: "demo/w".parse().unwrap(),
             identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
+            rate_limits: ratelimit::limits(tunnel.into()),
+            received_routes: ratelimit::routes(),
             labels: [("app".to_owned(), format!("a{tunnel}"))].into(),
             addresses,
             tunnel_port: Port::new(tunnel).unwrap(),
@@ -48,6 +50,22 @@ pub(super) fn any_inbound() -> impl Strategy<Value = Inbound> {
                 .collect(),
         },
     )
+}
+
+/// A receiving side with limits alone.
+pub(super) fn with_limits(number: u32) -> Inbound {
+    Inbound {
+        workload: "demo/w".parse().unwrap(),
+        identity: "spiffe://cluster.local/ns/demo/sa/x".parse().unwrap(),
+        labels: [].into(),
+        addresses: Vec::new(),
+        tunnel_port: Port::new(15008).unwrap(),
+        ports: Vec::new(),
+        unlisted: None,
+        authorizations: Vec::new(),
+        rate_limits: ratelimit::limits(number),
+        received_routes: ratelimit::routes(),
+    }
 }
 
 fn any_authorization() -> impl Strategy<Value = Authorization> {

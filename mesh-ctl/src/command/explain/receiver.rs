@@ -1,19 +1,22 @@
-//! What the receiving workloads would say of the caller, where an `AuthorizationPolicy` asks.
+//! What the receiving workloads would say of the caller, where an `AuthorizationPolicy` or a
+//! `RateLimitPolicy` asks.
 //!
 //! Only of callers and receivers that the manifests have as workloads: who calls is known by no other
 //! means offline.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 use mesh_api::decide::authorise::{AuthorisationExplanation, explain};
 use mesh_api::decide::explanation::{
     ConnectionExplanation, ConnectionResult, Endpoint, Explanation, Result,
 };
-use mesh_api::name::{ObjectName, Port};
+use mesh_api::decide::ratelimit::LimitExplanation;
+use mesh_api::name::ObjectName;
 use mesh_api::translate::Catalog;
 use serde::Serialize;
+
+use crate::command::explain::{Asked, limits};
 
 /// An explanation with what the receivers say.
 #[derive(Serialize)]
@@ -23,6 +26,9 @@ pub(super) struct Received<T> {
     /// One for each receiving workload and port that a policy guards.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     authorisation: Vec<AuthorisationExplanation>,
+    /// Limits of the receiving workloads that the request meets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitExplanation>,
 }
 
 /// What has endpoints.
@@ -52,12 +58,20 @@ impl Reaches for ConnectionExplanation {
 }
 
 impl<T: Reaches> Received<T> {
-    /// Asks the receivers of `explanation` about `from`.
-    pub(super) fn of(explanation: T, catalog: &Catalog, from: &ObjectName) -> Self {
-        let authorisation = authorisations(catalog, from, &explanation.endpoints());
+    /// Asks the receivers of `explanation` about `from` and its request, if it is one.
+    pub(super) fn of(
+        explanation: T,
+        catalog: &Catalog,
+        from: &ObjectName,
+        asked: Option<&Asked>,
+    ) -> Self {
+        let endpoints = explanation.endpoints();
+        let authorisation = authorisations(catalog, from, &endpoints);
+        let limits = limits::at(catalog, from, &endpoints, asked);
         Self {
             explanation,
             authorisation,
+            limits,
         }
     }
 }
@@ -81,6 +95,12 @@ impl<T: fmt::Display> fmt::Display for Received<T> {
                 writeln!(f, "    if all were enforced: {audited}")?;
             }
         }
+        if !self.limits.is_empty() {
+            f.write_str("rate limits:\n")?;
+        }
+        for limit in &self.limits {
+            writeln!(f, "  {limit}")?;
+        }
         Ok(())
     }
 }
@@ -98,14 +118,7 @@ fn authorisations(
     let peer = caller.tunnel_port.map(|_| &identity);
     let mut asked = BTreeMap::new();
     for endpoint in endpoints {
-        let workload: Option<ObjectName> = endpoint
-            .workload
-            .as_ref()
-            .and_then(|name| name.parse().ok());
-        let address: Option<SocketAddr> = endpoint.address.parse().ok();
-        let port = address.and_then(|address| Port::new(address.port()));
-        let inbound = workload.and_then(|name| catalog.inbound(&name));
-        if let (Some(inbound), Some(port)) = (inbound, port)
+        if let Some((inbound, port)) = limits::receiver(catalog, endpoint)
             && !inbound.authorizations.is_empty()
         {
             let place = (inbound.workload.clone(), port);
@@ -164,7 +177,7 @@ spec:
         let words = ["http://hello/".to_owned()];
         let asked = Asked::parse(&words, &[]).unwrap();
         let explanation = offline(&catalog, caller(&catalog, &from), &asked).unwrap();
-        let text = Received::of(explanation, &catalog, &from).to_string();
+        let text = Received::of(explanation, &catalog, &from, Some(&asked)).to_string();
         let (_, authorisation) = text.split_once("authorisation:\n")?;
         Some(authorisation.trim().to_owned())
     }
@@ -180,5 +193,38 @@ spec:
             "Deny at demo/hello-0:8080: no rule of an Allow takes it in, such as AuthorizationPolicy demo/callers"
         );
         assert_eq!(said("demo/nobody"), None, "who calls is not known");
+    }
+
+    #[test]
+    fn a_receiver_says_which_limits_a_request_meets() {
+        let limits = "---
+apiVersion: mesh.dev/v1alpha1
+kind: RateLimitPolicy
+metadata: { name: few, namespace: demo }
+spec:
+  targetRefs: [{ kind: Service, name: hello }]
+  limits:
+  - { name: all, requests: 5, per: 1s, by: [{ identity: {} }, { header: X-Tenant }] }
+  - { name: dear, requests: 1, per: 1m, burst: 2, match: [{ path: { value: /dear } }] }
+  connections: { perSecond: 10 }
+";
+        let read = manifest::read("m.yaml", &format!("{MANIFESTS}{limits}"));
+        let mut catalog = Catalog::default();
+        for located in read.resources {
+            assert_eq!(catalog.apply(located.resource).faults, []);
+        }
+        let from: ObjectName = "demo/shop-0".parse().unwrap();
+        let told = |url: &str| {
+            let asked = Asked::parse(&[url.to_owned()], &[]).unwrap();
+            let explanation = offline(&catalog, caller(&catalog, &from), &asked).unwrap();
+            let text = Received::of(explanation, &catalog, &from, Some(&asked)).to_string();
+            text.split_once("rate limits:\n").unwrap().1.to_owned()
+        };
+        let both = "  at demo/hello-0:8080: connections: 10 per 1s, 10 at once (RateLimitPolicy demo/few spec.connections)
+  at demo/hello-0:8080: all: 5 per 1s, 5 at once, by identity and header x-tenant (RateLimitPolicy demo/few spec.limits[0])
+";
+        assert_eq!(told("http://hello/"), both);
+        let dear = "  at demo/hello-0:8080: dear: 1 per 60s, 2 at once (RateLimitPolicy demo/few spec.limits[1])\n";
+        assert_eq!(told("http://hello/dear"), format!("{both}{dear}"));
     }
 }
