@@ -185,6 +185,7 @@ fn pick(times: u64, endpoints: u32) -> anyhow::Result<()> {
             algorithm: Algorithm::PeakEwma,
             weights: black_box(&weights),
             key: None,
+            warms: false,
         };
         let at = balance::choose(&choice, &Healthy, (turn, &mut room), &mut random);
         black_box(at.context("none picked")?);

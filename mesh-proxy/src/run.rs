@@ -27,6 +27,7 @@ use crate::drain::{Drain, Phase};
 use crate::listener::{self, Bound, Missing, Wanted, wanted};
 use crate::memory;
 use crate::telemetry::{Direction, Telemetry};
+use crate::upstream::Newcomers;
 use crate::worker::Workers;
 
 /// How long peers get to hear that the workload's lease is over, before it stops listening.
@@ -186,10 +187,15 @@ async fn follow(
 ) {
     let mut changes = config.watch();
     let mut last = Wanted::new();
+    let mut newcomers = Newcomers::default();
     loop {
         changes.borrow_and_update();
         let snapshot = config.snapshot();
         shared.endpoints.retain(&endpoints_of(&snapshot));
+        for (backend, address) in newcomers.arrived(&snapshot) {
+            shared.endpoints.mark_new(address, Instant::now());
+            shared.telemetry().slow_start(&backend);
+        }
         let next = wanted(&bootstrap, &snapshot, |host, port| {
             config.destination_of(host, port)
         });

@@ -226,6 +226,11 @@ impl Telemetry {
         }
     }
 
+    /// Records that an endpoint is new to `backend`, and gets less than its share for a while.
+    pub fn slow_start(&self, backend: &DestinationName) {
+        self.add(metric::SLOW_STARTS, vec![backend.to_string()]);
+    }
+
     /// Log lines dropped because the writer was behind.
     pub fn dropped_lines(&self) -> u64 {
         self.access_log.as_ref().map_or(0, AccessLog::dropped)

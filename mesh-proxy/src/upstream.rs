@@ -16,6 +16,7 @@ pub mod shared;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod warm;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ pub use self::outlier::{Ejected, Marker, Probe};
 pub use self::pool::{IdleCheck, Pool, PoolKey};
 pub use self::shared::{Dialled, Shared};
 pub use self::stream::{Reset, Stream};
+pub use self::warm::Newcomers;
 
 /// The least a broken attempt counts as.
 const BROKEN_LATENCY: Duration = Duration::from_secs(1);
@@ -162,6 +164,7 @@ impl Upstream {
             algorithm: group.algorithm,
             weights: &group.weights,
             key: keys.zip(key),
+            warms: self.book.warms(group, now),
         };
         let place = (group.next_turn(), &mut self.room);
         balance::choose(&choice, &members, place, &mut Dice(&mut self.random))
@@ -231,7 +234,12 @@ impl Upstream {
         let began = now
             .checked_sub(latency)
             .map_or(0, |at| shared.since_start(at));
-        view.observe(index, outcome, (began, ended))
+        let was_out = group.warming.is_some() && view.holds_out(index);
+        let ejected = view.observe(index, outcome, (began, ended));
+        if was_out && !view.holds_out(index) {
+            shared.renew(&self.book.known(group, index).state, now);
+        }
+        ejected
     }
 
     /// The shared state of an endpoint, to count an attempt as outstanding.
@@ -256,7 +264,11 @@ impl Upstream {
             | AttemptOutcome::Gateway
             | AttemptOutcome::Begun => {
                 known.learn(latency, now);
-                health::succeed(&known.state)
+                let change = health::succeed(&known.state);
+                if change.is_some() && group.warming.is_some() {
+                    self.book.shared.renew(&known.state, now);
+                }
+                change
             }
             AttemptOutcome::Broken | AttemptOutcome::Cut => {
                 // Failing fast must not look like being fast.
@@ -307,6 +319,17 @@ impl Book {
         })
     }
 
+    /// Whether some endpoint has less than its weight at `now`.
+    fn warms(&self, group: &Group, now: Instant) -> bool {
+        let Some(warming) = &group.warming else {
+            return false;
+        };
+        let places = 0..group.backend.endpoints.len();
+        let states = places.map(|index| &*self.known(group, index).state);
+        let until = warming.until(self.shared.starts(), states);
+        until > 0 && until > self.shared.since_start(now)
+    }
+
     fn forget_gone(&mut self) {
         let shared = &self.shared;
         let holds =
@@ -355,6 +378,13 @@ impl balance::Members for Members<'_> {
 
     fn outstanding(&self, index: usize) -> u64 {
         self.book.known(self.group, index).state.outstanding()
+    }
+
+    fn warmth(&self, index: usize) -> u32 {
+        let state = &self.book.known(self.group, index).state;
+        let now = self.book.shared.since_start(self.now);
+        let warming = self.group.warming.as_ref();
+        warming.map_or(balance::warm::FULL, |warming| warming.warmth(state, now))
     }
 }
 

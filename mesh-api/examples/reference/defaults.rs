@@ -84,6 +84,11 @@ fn times() -> Vec<Row> {
             BACKEND,
         ),
         (
+            "new endpoint gets less for (slow start)",
+            limit(backend.slow_start.value),
+            BACKEND,
+        ),
+        (
             "leaf certificate",
             format!("{}, renewed from a third", time(DEFAULTS.leaf_lifetime)),
             "the mesh",

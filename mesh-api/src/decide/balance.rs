@@ -10,6 +10,9 @@
 //! Where a key picks, it leads to the first endpoint in the order of its table ([`KeyTable`]) that is as it
 //! should be: one that is not has no say over the keys of the others.
 //!
+//! Where a new endpoint gets less for a while ([`warm`]), endpoints are drawn by the weights that they have then, and
+//! two of them independently.
+//!
 //! Endpoints that are as they should be come first, then stale ones, and last those that could not be
 //! connected to and may not be ejected. What draws at random looks at no more than the few it draws while those
 //! are as they should be: what a pick takes does not grow with the backend.
@@ -20,6 +23,7 @@ mod rank;
 pub mod rendezvous;
 #[cfg(test)]
 mod tests;
+pub mod warm;
 pub mod weights;
 
 use crate::decide::Random;
@@ -67,6 +71,12 @@ pub trait Members {
 
     /// Its exchanges outstanding.
     fn outstanding(&self, index: usize) -> u64;
+
+    /// What it has of its weight, in percent; asked only of a [`Choice`] that says so.
+    fn warmth(&self, index: usize) -> u32 {
+        let _ = index;
+        warm::FULL
+    }
 }
 
 /// Endpoints whose load is what is outstanding.
@@ -88,6 +98,10 @@ impl<M: Members> Members for ByOutstanding<'_, M> {
     fn outstanding(&self, index: usize) -> u64 {
         self.0.outstanding(index)
     }
+
+    fn warmth(&self, index: usize) -> u32 {
+        self.0.warmth(index)
+    }
 }
 
 /// How one of a backend's endpoints is picked.
@@ -99,6 +113,8 @@ pub struct Choice<'t> {
     pub weights: &'t Weights,
     /// Where the request's key leads, and its hash; `None` where no key picks.
     pub key: Option<(&'t KeyTable, u64)>,
+    /// Whether some have less than their weight now: see [`Members::warmth`].
+    pub warms: bool,
 }
 
 /// Picks an endpoint; `None` if there is none that was not tried. `turn` counts the picks of the backend,
@@ -110,18 +126,17 @@ pub fn choose(
     random: &mut dyn Random,
 ) -> Option<usize> {
     if let Some((table, key)) = choice.key {
-        return keyed(choice.weights, members, (table, key), room);
+        return keyed(choice, members, (table, key), room);
     }
-    let weights = choice.weights;
     let drawn = match choice.algorithm {
-        Algorithm::PeakEwma => sample(weights, members, random),
+        Algorithm::PeakEwma => sample(choice, members, random),
         Algorithm::LeastRequest => {
             let members = &ByOutstanding(members);
-            let drawn = sample(weights, members, random);
+            let drawn = sample(choice, members, random);
             return drawn.or_else(|| among_all(choice, members, (turn, room), random));
         }
         Algorithm::Random | Algorithm::RingHash | Algorithm::Maglev => {
-            sample_one(weights, members, random)
+            sample_one(choice, members, random)
         }
         Algorithm::RoundRobin => None,
     };
@@ -136,15 +151,15 @@ fn among_all(
     (turn, room): (u64, &mut Vec<Candidate>),
     random: &mut dyn Random,
 ) -> Option<usize> {
-    fill(choice.weights, members, room)?;
+    fill(choice, members, room)?;
     pick(choice.algorithm, room, turn, random)
 }
 
 /// Fills `room` with the endpoints as the first rank that has any sees them; `None` if there is none.
-fn fill(weights: &Weights, members: &impl Members, room: &mut Vec<Candidate>) -> Option<()> {
+fn fill(choice: &Choice<'_>, members: &impl Members, room: &mut Vec<Candidate>) -> Option<()> {
     let mut ranks = Rank::ALL.into_iter();
     let found = ranks.find(|rank| {
-        rank.gather(weights, members, room);
+        rank.gather(choice, members, room);
         room.iter().any(|candidate| candidate.usable)
     });
     found.map(|_| ())
@@ -152,7 +167,7 @@ fn fill(weights: &Weights, members: &impl Members, room: &mut Vec<Candidate>) ->
 
 /// The first endpoint in the order of the key's table that is of the first rank that has any.
 fn keyed(
-    weights: &Weights,
+    choice: &Choice<'_>,
     members: &impl Members,
     (table, key): (&KeyTable, u64),
     room: &mut Vec<Candidate>,
@@ -161,12 +176,16 @@ fn keyed(
     if members.standing(first).is_first_choice() {
         return Some(first);
     }
-    fill(weights, members, room)?;
+    fill(choice, members, room)?;
     table.find(key, |index| room.get(*index).is_some_and(|one| one.usable))
 }
 
 /// The better of two that are drawn until both are as they should be; `None` if that takes too long.
-fn sample(weights: &Weights, members: &impl Members, random: &mut dyn Random) -> Option<usize> {
+fn sample(choice: &Choice<'_>, members: &impl Members, random: &mut dyn Random) -> Option<usize> {
+    if choice.warms {
+        return warm::sample(choice.weights, members, random);
+    }
+    let weights = choice.weights;
     let is_first = |index: usize| members.standing(index).is_first_choice();
     if weights.count < 2 {
         return (weights.count == 1 && is_first(0)).then_some(0);
@@ -174,17 +193,30 @@ fn sample(weights: &Weights, members: &impl Members, random: &mut dyn Random) ->
     for _ in 0..DRAWS {
         let (first, second) = weights.draw(random);
         if is_first(first) && is_first(second) {
-            let better = members.load(second).total_cmp(&members.load(first)).is_lt();
-            return Some(if better { second } else { first });
+            return Some(lighter(members, first, second));
         }
     }
     None
 }
 
+/// Of two, the one with less load; the first where they are equal.
+fn lighter(members: &impl Members, first: usize, second: usize) -> usize {
+    let better = members.load(second).total_cmp(&members.load(first)).is_lt();
+    if better { second } else { first }
+}
+
 /// One that is drawn until it is as it should be; `None` if that takes too long.
-fn sample_one(weights: &Weights, members: &impl Members, random: &mut dyn Random) -> Option<usize> {
+fn sample_one(
+    choice: &Choice<'_>,
+    members: &impl Members,
+    random: &mut dyn Random,
+) -> Option<usize> {
+    let weights = choice.weights;
     if weights.count == 0 {
         return None;
+    }
+    if choice.warms {
+        return warm::sample_one(weights, members, random);
     }
     let mut drawn = (0..DRAWS).map(|_| weights.draw_one(random));
     drawn.find(|index| members.standing(*index).is_first_choice())

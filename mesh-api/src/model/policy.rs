@@ -257,6 +257,8 @@ pub struct BackendSettings {
     pub algorithm: Sourced<Algorithm>,
     /// What of a request picks the endpoint, of algorithms that go by it: the first that is present.
     pub hash_on: Sourced<Vec<KeySource>>,
+    /// How long an endpoint that is new gets less than its share; `None`: not at all.
+    pub slow_start: Sourced<Option<Duration>>,
     /// Idle time after which a pooled HTTP connection is closed.
     pub pool_idle: Sourced<Duration>,
     /// Bounds on what is in flight.
@@ -277,6 +279,7 @@ impl Default for BackendSettings {
             connect_timeout: Sourced::default_value(DEFAULTS.connect_timeout),
             algorithm: Sourced::default(),
             hash_on: Sourced::default(),
+            slow_start: Sourced::default(),
             pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
             limits: Sourced::default(),
             tcp_idle: Sourced::default(),

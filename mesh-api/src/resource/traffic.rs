@@ -286,7 +286,8 @@ pub struct LoadBalancingSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub hash_on: Option<Vec<KeyField>>,
-    /// How long a new endpoint gets less.
+    /// How long a new endpoint gets less than its share: a tenth of it at first, then more with time. At most 1h;
+    /// not with `RingHash` and `Maglev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Duration>,
     /// Which endpoints are near.

@@ -1,5 +1,7 @@
 //! Checks of the sections `loadBalancing` and `stickiness` of a `TrafficPolicy`.
 
+use std::time::Duration;
+
 use crate::error::Faults;
 use crate::model::affinity::{Cookie, CookieTerms, KeySource, SameSite, Scope, Stickiness};
 use crate::model::policy::Algorithm;
@@ -17,10 +19,11 @@ use crate::translate::checked::LoadBalancing;
 const MAX_SOURCES: usize = 8;
 /// Longest name of a query parameter, in bytes.
 const MAX_NAME: usize = 256;
+/// Longest time in which an endpoint is new.
+const MAX_SLOW_START: Duration = Duration::from_hours(1);
 
 /// Checks `loadBalancing`.
 pub(super) fn load_balancing(section: &LoadBalancingSection, faults: &mut Faults) -> LoadBalancing {
-    not_yet(faults, "slowStart", section.slow_start.is_some());
     not_yet(faults, "locality", section.locality.is_some());
     let algorithm = section.algorithm.map_or(Algorithm::default(), algorithm);
     let sources = section.hash_on.as_deref().unwrap_or_default();
@@ -43,7 +46,31 @@ pub(super) fn load_balancing(section: &LoadBalancingSection, faults: &mut Faults
         each.filter_map(|(at, field)| faults.index(at, |faults| source(field, faults)))
             .collect()
     });
-    LoadBalancing { algorithm, hash_on }
+    LoadBalancing {
+        algorithm,
+        hash_on,
+        slow_start: slow_start(section, algorithm, faults),
+    }
+}
+
+fn slow_start(
+    section: &LoadBalancingSection,
+    algorithm: Algorithm,
+    faults: &mut Faults,
+) -> Option<Duration> {
+    let window = positive("slowStart", section.slow_start.as_ref(), faults)?;
+    let fault = if algorithm.goes_by_key() {
+        format!(
+            "is not for {}: its keys lead to an endpoint or do not, new or not; leave it out, or choose another algorithm",
+            algorithm.as_str()
+        )
+    } else if window > MAX_SLOW_START {
+        "is longer than 1h".to_owned()
+    } else {
+        return Some(window);
+    };
+    faults.field("slowStart", |faults| faults.refuse(fault));
+    None
 }
 
 /// Checks `stickiness`.

@@ -365,6 +365,8 @@ pub(super) struct LoadBalancing {
     pub(super) algorithm: Algorithm,
     /// What of a request picks the endpoint.
     pub(super) hash_on: Vec<KeySource>,
+    /// How long an endpoint is new.
+    pub(super) slow_start: Option<Duration>,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

@@ -135,6 +135,10 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
             let hash_on = section.hash_on.clone();
             settings.hash_on = Sourced::new(hash_on, found.origin("loadBalancing.hashOn"));
         }
+        if section.slow_start.is_some() {
+            let origin = found.origin("loadBalancing.slowStart");
+            settings.slow_start = Sourced::new(section.slow_start, origin);
+        }
     }
     if let Some(found) = find(index, levels, Section::Limits)
         && let Some(limits) = found.sections.limits

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::Faults;
 use crate::model::backend::{Backend, Endpoint, Transport};
 use crate::model::destination::Protocol;
+use crate::model::origin::Sourced;
 use crate::model::policy::BackendSettings;
 use crate::name::Port;
 use crate::wire::generated as wire;
@@ -36,6 +37,8 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
             .map(affinity::write_source)
             .collect(),
         hash_on_origin: read::write_origin(&settings.hash_on.origin),
+        slow_start_nanos: settings.slow_start.value.map(read::nanos),
+        slow_start_origin: read::write_origin(&settings.slow_start.origin),
     }
 }
 
@@ -55,6 +58,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
     let hash_on = affinity::read_sources("hashOn", &from.hash_on, faults);
     let origin = from.hash_on_origin.as_ref();
     let hash_on = read::sourced(hash_on, "hashOnOrigin", origin, faults);
+    let slow_start = slow_start(from, faults);
     let idle = duration("poolIdle", from.pool_idle_nanos, faults);
     let pool_idle = read::sourced(
         idle,
@@ -106,6 +110,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             connect_timeout: connect_timeout?,
             algorithm: algorithm?,
             hash_on: hash_on?,
+            slow_start: slow_start?,
             pool_idle: pool_idle?,
             limits: limits?,
             tcp_idle: tcp_idle?,
@@ -115,6 +120,12 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         },
         endpoints: endpoints?,
     })
+}
+
+fn slow_start(from: &wire::Backend, faults: &mut Faults) -> Option<Sourced<Option<Duration>>> {
+    let window = limit("slowStart", from.slow_start_nanos, faults);
+    let origin = from.slow_start_origin.as_ref();
+    read::sourced(window, "slowStartOrigin", origin, faults)
 }
 
 fn write_endpoint(from: &Endpoint) -> wire::Endpoint {

@@ -42,6 +42,7 @@ pub const KNOWN: &[&str] = &[
     RING_HASH,
     ROUND_ROBIN,
     ROUTE_MATCH,
+    SLOW_START,
     STICKINESS,
     STREAM_TIMEOUT,
     TCP_IDLE,
@@ -80,6 +81,7 @@ const REWRITE: &str = "rewrite";
 const RING_HASH: &str = "ring-hash";
 const ROUND_ROBIN: &str = "round-robin";
 const ROUTE_MATCH: &str = "route-match";
+const SLOW_START: &str = "slow-start";
 const STICKINESS: &str = "stickiness";
 const STREAM_TIMEOUT: &str = "stream-timeout";
 const TCP_IDLE: &str = "tcp-idle";
@@ -128,6 +130,7 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
         let outliers = settings.outlier_detection.as_ref();
         needed.extend(outliers.map(|_| OUTLIER_DETECTION));
         needed.extend(settings.health_check.as_ref().map(|_| HEALTH_CHECK));
+        needed.extend(settings.slow_start.value.map(|_| SLOW_START));
         let limits = settings.limits.value;
         needed.extend((limits != Limits::default()).then_some(LIMITS));
     }

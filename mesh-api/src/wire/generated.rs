@@ -929,6 +929,10 @@ pub struct Backend {
     pub hash_on: ::prost::alloc::vec::Vec<KeySource>,
     #[prost(message, optional, tag = "31")]
     pub hash_on_origin: ::core::option::Option<Origin>,
+    #[prost(uint64, optional, tag = "50")]
+    pub slow_start_nanos: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "51")]
+    pub slow_start_origin: ::core::option::Option<Origin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {

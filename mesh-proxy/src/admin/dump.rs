@@ -338,6 +338,7 @@ fn backend(held: &Backend) -> Value {
         "tcpIdle": sourced(&settings.tcp_idle, seconds),
         "maxConnectionAge": sourced(&settings.max_connection_age, seconds),
         "loadBalancing": sourced(&settings.algorithm, |value| json!(value.as_str())),
+        "slowStart": sourced(&settings.slow_start, seconds),
         "limits": sourced(&settings.limits, limits),
         "outlierDetection": settings
             .outlier_detection

@@ -238,6 +238,13 @@ pub mod metric {
         &["backend", "reason"],
         "Endpoints taken out after failures, by why.",
     );
+    /// Endpoints that are new.
+    pub const SLOW_STARTS: Metric = metric(
+        Kind::Counter,
+        "mesh_slow_starts_total",
+        &["backend"],
+        "Endpoints that appeared beside others, and got less than their share for a while.",
+    );
     /// Refused entries.
     pub const CONFIG_NACKS: Metric = metric(
         Kind::Counter,
@@ -366,7 +373,7 @@ pub mod metric {
     ];
 
     /// Counters that cold events add to.
-    pub const COLD: [Metric; 14] = [
+    pub const COLD: [Metric; 15] = [
         DETECTIONS,
         CONNECTIONS_REFUSED,
         AUDITED,
@@ -377,6 +384,7 @@ pub mod metric {
         TLS_HANDSHAKE_FAILURES,
         EJECTIONS,
         HEALTH_CHECKS,
+        SLOW_STARTS,
         MESSAGES_REFUSED,
         CONFIG_NACKS,
         CONFIG_STREAM_FAILURES,

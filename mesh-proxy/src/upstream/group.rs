@@ -1,6 +1,6 @@
 //! What a worker holds of one backend, found once and then by the places of its endpoints.
 //!
-//! May use `load`, `budget` and `pool`.
+//! May use `load`, `warm`, `budget` and `pool`.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use super::limit::Limits;
 use super::load::EndpointState;
 use super::outlier::view::View;
 use super::pool::PoolKey;
+use super::warm::Warming;
 use crate::identity::Credentials;
 use crate::telemetry::{Direction, SeriesId};
 
@@ -37,6 +38,8 @@ pub struct Group {
     pub(super) goes_by_key: bool,
     /// What takes endpoints out, where a policy does.
     pub(super) outliers: Option<View>,
+    /// How new endpoints are warmed up, where they are.
+    pub(super) warming: Option<Warming>,
     /// Picks of it, from a number of its own on.
     turn: Cell<u64>,
     members: Vec<Member>,
@@ -73,6 +76,7 @@ impl Group {
             algorithm: backend.settings.algorithm.value,
             goes_by_key: backend.keys.is_some(),
             outliers,
+            warming: Warming::of(&backend),
             turn: Cell::new(turn),
             backend,
             limits: OnceCell::new(),

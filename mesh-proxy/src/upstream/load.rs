@@ -19,6 +19,8 @@ const MAX_STATES: usize = 16_384;
 pub struct Endpoints {
     states: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
     changes: AtomicU64,
+    /// How often an endpoint was new.
+    starts: AtomicU64,
     start: Instant,
     /// What takes endpoints out by a policy.
     pub(super) outliers: Registry,
@@ -34,6 +36,8 @@ pub struct EndpointState {
     pub(super) ejected_until: AtomicU64,
     /// The same also where it may not be ejected, since too many are: until then it comes last.
     pub(super) failed_until: AtomicU64,
+    /// Since when it is new, where that matters, in milliseconds since the start; 0: it is not.
+    new_since: AtomicU64,
 }
 
 /// One exchange under way; over when dropped.
@@ -46,6 +50,7 @@ impl Endpoints {
         Self {
             states: Mutex::default(),
             changes: AtomicU64::new(0),
+            starts: AtomicU64::new(0),
             start,
             outliers: Registry::default(),
         }
@@ -73,6 +78,21 @@ impl Endpoints {
         if states.len() != before {
             self.changes.fetch_add(1, Relaxed);
         }
+    }
+
+    /// An endpoint is new at `now`: it appeared, or comes back.
+    pub fn mark_new(&self, address: SocketAddr, now: Instant) {
+        self.renew(&self.state(address), now);
+    }
+
+    pub(super) fn renew(&self, state: &EndpointState, now: Instant) {
+        state.new_since.store(self.since_start(now), Relaxed);
+        self.starts.fetch_add(1, Relaxed);
+    }
+
+    /// How often an endpoint was new.
+    pub(super) fn starts(&self) -> u64 {
+        self.starts.load(Relaxed)
     }
 
     /// How many are known.
@@ -137,6 +157,11 @@ impl EndpointState {
     /// Exchanges under way, of all workers.
     pub fn outstanding(&self) -> u64 {
         self.outstanding.load(Relaxed)
+    }
+
+    /// See [`Endpoints::mark_new`].
+    pub(super) fn new_since(&self) -> u64 {
+        self.new_since.load(Relaxed)
     }
 
     /// Counts one more until the guard is dropped.

@@ -328,3 +328,75 @@ fn addresses_outside_the_mesh_are_forgotten_and_what_is_in_use_is_not() {
     drop(busy);
     assert_eq!(endpoints.state(address(0)).outstanding(), 0);
 }
+
+/// A snapshot with one destination that has this backend.
+fn snapshot(backend: &BackendTable) -> mesh_api::snapshot::Snapshot {
+    use mesh_api::model::destination::Destination;
+    use mesh_api::model::entry::Entry;
+    use mesh_api::snapshot::{Change, Snapshot};
+
+    let destination = Destination {
+        name: backend.name.clone(),
+        consumer: "demo".parse().unwrap(),
+        protocol: backend.protocol,
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        connection_routes: Vec::new(),
+        backends: vec![backend.backend.clone()],
+        timeouts: mesh_api::model::policy::ExchangeTimeouts::default(),
+        retry: mesh_api::model::origin::Sourced::default(),
+        faults: Vec::new(),
+        own_faults: None,
+        stickiness: None,
+    };
+    let change = Change::Upsert(Box::new(Entry::Destination(destination)));
+    Snapshot::default().apply(vec![change]).0
+}
+
+#[test]
+fn what_appears_beside_others_is_new_for_a_while() {
+    let start = Instant::now();
+    let mut upstream = upstream(start);
+    let slow = |backend: &mut Backend| {
+        backend.settings.slow_start.value = Some(seconds(30));
+        backend.settings.algorithm.value = mesh_api::model::policy::Algorithm::Random;
+    };
+    let mut newcomers = Newcomers::default();
+    let two = changed(&backend(2), slow);
+    assert!(newcomers.arrived(&snapshot(&two)).is_empty(), "all are new");
+    let three = changed(&backend(3), slow);
+    let arrived = newcomers.arrived(&snapshot(&three));
+    let new = three.endpoints[2].address;
+    assert_eq!(arrived, [(three.name.clone(), new)]);
+    assert!(newcomers.arrived(&snapshot(&three)).is_empty());
+    let began = start + seconds(5);
+    upstream.endpoints().mark_new(new, began);
+    let of_new = |upstream: &mut Upstream, after| {
+        let picks = (0..3000).filter_map(|_| pick(upstream, &three, &[], began + after));
+        picks.filter(|index| *index == 2).count()
+    };
+    // A tenth of a weight beside two: 1 of 21; half way 55 of 255; then a third.
+    let (first, half) = (
+        of_new(&mut upstream, seconds(0)),
+        of_new(&mut upstream, seconds(15)),
+    );
+    assert!((80..210).contains(&first), "{first}");
+    assert!((530..770).contains(&half), "{half}");
+    let full = of_new(&mut upstream, seconds(30));
+    assert!((870..1130).contains(&full), "{full}");
+    // What fails and answers again is new again.
+    let later = began + seconds(60);
+    let answers = [AttemptOutcome::ConnectFailed, AttemptOutcome::Answered];
+    for outcome in answers {
+        observe(&mut upstream, (&three, 2), outcome, seconds(0), later);
+    }
+    let again = of_new(&mut upstream, seconds(60));
+    assert!((80..210).contains(&again), "{again}");
+    // All at once: none is less than another.
+    let others = changed(&three, |backend| {
+        for endpoint in &mut backend.endpoints {
+            endpoint.address.set_port(endpoint.address.port() + 100);
+        }
+    });
+    assert!(newcomers.arrived(&snapshot(&others)).is_empty());
+}

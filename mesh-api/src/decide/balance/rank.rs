@@ -1,7 +1,7 @@
 //! Which endpoints come before others, by how they stand.
 
 use crate::decide::balance::pool::Candidate;
-use crate::decide::balance::{Members, Weights};
+use crate::decide::balance::{Choice, Members};
 use crate::model::policy::DEFAULTS;
 
 /// Which endpoints a pick may choose from; each where those before have none.
@@ -27,10 +27,11 @@ impl Rank {
 
     pub(super) fn gather(
         self,
-        weights: &Weights,
+        choice: &Choice<'_>,
         members: &impl Members,
         room: &mut Vec<Candidate>,
     ) {
+        let weights = choice.weights;
         let all = 0..weights.count;
         let out = all.clone().filter(|index| members.standing(*index).ejected);
         let most = weights.count as u64 * u64::from(DEFAULTS.max_ejected_percent);
@@ -45,7 +46,11 @@ impl Rank {
                 standing.failed
             };
             Candidate {
-                weight: weights.of(index),
+                weight: if choice.warms {
+                    weights.of(index).saturating_mul(members.warmth(index))
+                } else {
+                    weights.of(index)
+                },
                 load: members.load(index),
                 usable: standing.stale == self.stale && !standing.tried && !is_out,
             }

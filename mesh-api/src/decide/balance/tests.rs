@@ -1,6 +1,7 @@
 //! Picks, by how endpoints stand and what they weigh.
 
 mod keys;
+mod warm;
 
 use super::*;
 use crate::decide::tests::Seeded;
@@ -45,6 +46,7 @@ fn by(algorithm: Algorithm, weights: &Weights) -> Choice<'_> {
         algorithm,
         weights,
         key: None,
+        warms: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What keeps a request's user where they are.
 
-use crate::decide::explanation::outcome::{Setting, debug, setting};
+use crate::decide::explanation::outcome::{Setting, debug, duration, setting};
 use crate::decide::{Forward, Request, affinity};
 use crate::model::affinity::{Cookie, CookieTerms, KeySource, Stickiness};
 use crate::model::origin::Sourced;
@@ -20,6 +20,13 @@ pub(super) fn hash_on(settings: &BackendSettings) -> Option<Setting> {
             texts.join("; ")
         })
     })
+}
+
+pub(super) fn slow_start(settings: &BackendSettings) -> Option<Setting> {
+    settings
+        .slow_start
+        .value
+        .map(|_| setting(&settings.slow_start, duration))
 }
 
 /// The sources that counted, for the backend and for the endpoint.

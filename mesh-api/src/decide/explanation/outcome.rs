@@ -112,6 +112,9 @@ pub struct Forward {
     /// What of a request picks the endpoint, of algorithms that go by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_on: Option<Setting>,
+    /// How long an endpoint that is new gets less than its share, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Setting>,
     /// What of this request keeps it together with others: the source that was present, or what is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_by: Option<String>,
@@ -275,6 +278,7 @@ fn forwarded(
         }),
         stickiness: forward.stickiness.map(kept::stickiness),
         hash_on: kept::hash_on(settings),
+        slow_start: kept::slow_start(settings),
         kept_by: kept::by(forward, request),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),

@@ -158,6 +158,7 @@ impl Display for Forward {
             ("health check", &self.health_check),
             ("stickiness", &self.stickiness),
             ("hash on", &self.hash_on),
+            ("slow start", &self.slow_start),
         ];
         for (name, setting) in kept {
             if let Some(setting) = setting {

@@ -162,6 +162,8 @@ fn what_keeps_users_is_checked() {
         "loadBalancing: { algorithm: Random }",
         "loadBalancing: { algorithm: RingHash, hashOn: [{ header: X-User }, { query: u }, { sourceIP: {} }] }",
         "loadBalancing: { algorithm: Maglev, hashOn: [{ cookie: { name: s, ttl: 1h, path: /a } }, { identity: {} }] }",
+        "loadBalancing: { algorithm: RoundRobin, slowStart: 30s }",
+        "loadBalancing: { slowStart: 1h }",
         "stickiness: { by: { cookie: { name: c, issue: Never } } }",
         "stickiness: { by: { header: x-user }, scope: Endpoint }",
         "stickiness: { by: { cookie: { name: c, sameSite: None, secure: true } }, scope: Backend }",
@@ -180,6 +182,18 @@ fn what_keeps_users_is_checked() {
         (
             "loadBalancing: { algorithm: RingHash, hashOn: [{ header: x, query: y }] }",
             "spec.loadBalancing.hashOn[0]: sets one of header, cookie, query, sourceIP and identity",
+        ),
+        (
+            "loadBalancing: { algorithm: Maglev, hashOn: [{ header: x }], slowStart: 30s }",
+            "spec.loadBalancing.slowStart: is not for Maglev: its keys lead to an endpoint or do not, new or not; leave it out, or choose another algorithm",
+        ),
+        (
+            "loadBalancing: { slowStart: 2h }",
+            "spec.loadBalancing.slowStart: is longer than 1h",
+        ),
+        (
+            "loadBalancing: { slowStart: 0s }",
+            "spec.loadBalancing.slowStart: must be longer than 0s",
         ),
         (
             "stickiness: { by: {} }",
@@ -224,10 +238,6 @@ fn what_does_not_work_yet_is_refused_by_name() {
     );
     for (sections, path) in [
         ("limits: { adaptive: {} }", "limits.adaptive"),
-        (
-            "loadBalancing: { slowStart: 30s }",
-            "loadBalancing.slowStart",
-        ),
         ("loadBalancing: { locality: {} }", "loadBalancing.locality"),
     ] {
         let found = policy(sections);

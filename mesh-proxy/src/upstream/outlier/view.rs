@@ -79,6 +79,11 @@ impl View {
         })
     }
 
+    /// Whether an endpoint is out, heeded or not.
+    pub(in crate::upstream) fn holds_out(&self, index: usize) -> bool {
+        self.members.get(index).is_some_and(|one| one.is_out())
+    }
+
     /// An endpoint that the next request may try at `now`: its ejection ran out, `may_try` agrees (told whether it
     /// is overdue), and no other request tries it.
     pub(in crate::upstream) fn probe(

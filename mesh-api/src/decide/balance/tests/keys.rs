@@ -41,6 +41,7 @@ fn led(table: &BackendTable, members: &Fixed) -> Vec<SocketAddr> {
                 algorithm: table.settings.algorithm.value,
                 weights: &weights,
                 key: Some((keys, key)),
+                warms: false,
             };
             let at = choose(&choice, members, (0, &mut room), &mut Seeded(1)).unwrap();
             table.endpoints[at].address

@@ -1,5 +1,7 @@
 //! Weights, what keeps users, and how endpoints are picked: shares of real requests, counted by the apps.
 
+mod slow_start;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -56,6 +58,12 @@ async fn a_slow_endpoint_gets_little_and_turns_are_even() -> anyhow::Result<()> 
 #[ignore = "needs meshctl as released: cargo xtask e2e"]
 async fn keys_lead_every_proxy_to_the_same_endpoint() -> anyhow::Result<()> {
     timeout(PATIENCE, keys()).await?
+}
+
+#[tokio::test]
+#[ignore = "needs meshctl as released: cargo xtask e2e"]
+async fn a_new_endpoint_gets_its_share_by_and_by() -> anyhow::Result<()> {
+    timeout(PATIENCE, slow_start::run()).await?
 }
 
 async fn splits() -> anyhow::Result<()> {
@@ -242,13 +250,7 @@ async fn keys() -> anyhow::Result<()> {
         ensure!(differ.is_empty(), "{algorithm}: {} differ", differ.len());
         case.leave("app2");
         case.write(&manifests)?;
-        for caller in ["caller", "other"] {
-            case.in_force(caller, "shop", |answer| {
-                let endpoints = answer["outcomes"][0]["endpoints"].as_array();
-                endpoints.is_some_and(|endpoints| endpoints.len() == 4)
-            })
-            .await?;
-        }
+        case.has_endpoints(4).await?;
         let third = ways(case.address, users.clone()).await?;
         let moved = moves(&first, &third);
         let most = u64::from(users.end) * 12 / 50;
@@ -276,6 +278,7 @@ struct Case {
     apps: BTreeMap<String, Backend>,
     /// Manifests of the apps.
     workloads: BTreeMap<String, String>,
+    callers: Vec<String>,
     address: SocketAddr,
 }
 
@@ -328,6 +331,7 @@ impl Case {
             mesh,
             apps,
             workloads,
+            callers: vec!["caller".to_owned()],
             address,
         })
     }
@@ -338,11 +342,17 @@ impl Case {
         self.mesh
             .run(&Workload::new(name).upstream("shop", 80, address))?;
         self.mesh.wait_synced().await?;
+        self.callers.push(name.to_owned());
         Ok(address)
     }
 
     fn leave(&mut self, app: &str) {
         self.workloads.remove(app);
+    }
+
+    fn join(&mut self, app: &str, port: u16) {
+        let text = outside(app, "shop", port);
+        self.workloads.insert(app.to_owned(), text);
     }
 
     /// Puts `manifests` and the apps' in the place of what there was.
@@ -375,6 +385,18 @@ impl Case {
                 _ => sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// Waits until every caller's proxy knows `count` endpoints of the shop.
+    async fn has_endpoints(&self, count: usize) -> anyhow::Result<()> {
+        for caller in &self.callers {
+            self.in_force(caller, "shop", |answer| {
+                let endpoints = answer["outcomes"][0]["endpoints"].as_array();
+                endpoints.is_some_and(|endpoints| endpoints.len() == count)
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// What reached each app so far, by their names.
