@@ -120,6 +120,12 @@ impl Workload {
         self.argument("--upstream", format!("{service}:{port}={listen}"))
     }
 
+    /// It carries this label too.
+    #[must_use]
+    pub fn label(self, name: &str, value: &str) -> Self {
+        self.argument("--label", format!("{name}={value}"))
+    }
+
     fn argument(mut self, name: &str, value: String) -> Self {
         self.arguments.extend([name.to_owned(), value]);
         self

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod grpc;
 pub mod health;
 pub mod inbound;
+pub mod locality;
 pub mod mesh;
 pub mod mirror;
 pub mod narrowing;

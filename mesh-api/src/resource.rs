@@ -12,6 +12,7 @@ pub mod fault;
 pub mod grpcroute;
 pub mod health;
 pub mod httproute;
+pub mod locality;
 pub mod mesh;
 pub mod mtls;
 pub mod object;

@@ -16,6 +16,7 @@ mod check_fault;
 mod check_filter;
 mod check_grpc;
 mod check_health;
+mod check_locality;
 mod check_match;
 mod check_mirror;
 mod check_outlier;

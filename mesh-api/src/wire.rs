@@ -20,6 +20,7 @@ mod extension;
 mod fault;
 mod health;
 mod inbound;
+mod locality;
 mod mesh;
 mod mirror;
 mod outlier;

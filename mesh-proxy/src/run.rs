@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use mesh_api::model::locality::Locality;
 use mesh_api::snapshot::{Known, Snapshot};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -192,6 +193,9 @@ async fn follow(
         changes.borrow_and_update();
         let snapshot = config.snapshot();
         shared.endpoints.retain(&endpoints_of(&snapshot));
+        let own = snapshot.inbound.get(&bootstrap.workload);
+        let locality = own.and_then(|own| Locality::of_labels(&own.labels));
+        shared.endpoints.locate(locality);
         for (backend, address) in newcomers.arrived(&snapshot) {
             shared.endpoints.mark_new(address, Instant::now());
             shared.telemetry().slow_start(&backend);

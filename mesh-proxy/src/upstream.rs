@@ -10,6 +10,7 @@ pub mod group;
 pub mod health;
 pub mod limit;
 pub mod load;
+pub mod near;
 pub mod outlier;
 pub mod pool;
 pub mod shared;
@@ -124,8 +125,8 @@ impl Upstream {
         }
         let outliers = self.book.shared.outliers.of(backend);
         let outliers = outliers.map(|shared| View::new(shared, &backend.endpoints));
-        let turn = self.random.u64(..);
-        let group = Rc::new(Group::new(Arc::clone(backend), turn, outliers));
+        let (turn, own) = (self.random.u64(..), || self.book.shared.locality());
+        let group = Rc::new(Group::new(Arc::clone(backend), turn, outliers, own));
         if self.groups.len() < MAX_GROUPS {
             self.groups.insert(place, Rc::clone(&group));
         }
@@ -167,7 +168,19 @@ impl Upstream {
             warms: self.book.warms(group, now),
         };
         let place = (group.next_turn(), &mut self.room);
-        balance::choose(&choice, &members, place, &mut Dice(&mut self.random))
+        let random = &mut Dice(&mut self.random);
+        let Some(tiered) = &group.tiered else {
+            return balance::choose(&choice, &members, place, random);
+        };
+        let picked = if choice.key.is_some() {
+            balance::choose(&choice, &members, place, random)
+        } else {
+            tiered.choose(&choice, (&members, now), place, random)
+        };
+        if let Some(index) = picked {
+            self.book.shared.count_near(tiered.near(index));
+        }
+        picked
     }
 
     /// Whether an endpoint is left that was neither tried nor failed to be connected to lately.
@@ -236,6 +249,11 @@ impl Upstream {
             .map_or(0, |at| shared.since_start(at));
         let was_out = group.warming.is_some() && view.holds_out(index);
         let ejected = view.observe(index, outcome, (began, ended));
+        if !ejected.is_empty()
+            && let Some(tiered) = &group.tiered
+        {
+            tiered.look_again();
+        }
         if was_out && !view.holds_out(index) {
             shared.renew(&self.book.known(group, index).state, now);
         }
@@ -258,6 +276,11 @@ impl Upstream {
         now: Instant,
     ) -> Option<EjectionChange> {
         let known = self.book.known(group, index);
+        if outcome == AttemptOutcome::ConnectFailed
+            && let Some(tiered) = &group.tiered
+        {
+            tiered.look_again();
+        }
         match outcome {
             AttemptOutcome::Answered
             | AttemptOutcome::Error

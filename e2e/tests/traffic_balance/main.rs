@@ -1,5 +1,6 @@
 //! Weights, what keeps users, and how endpoints are picked: shares of real requests, counted by the apps.
 
+mod locality;
 mod slow_start;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,12 @@ async fn keys_lead_every_proxy_to_the_same_endpoint() -> anyhow::Result<()> {
 #[ignore = "needs meshctl as released: cargo xtask e2e"]
 async fn a_new_endpoint_gets_its_share_by_and_by() -> anyhow::Result<()> {
     timeout(PATIENCE, slow_start::run()).await?
+}
+
+#[tokio::test]
+#[ignore = "needs meshctl as released: cargo xtask e2e"]
+async fn the_nearest_serve_while_they_are_well() -> anyhow::Result<()> {
+    timeout(PATIENCE, locality::run()).await?
 }
 
 async fn splits() -> anyhow::Result<()> {

@@ -83,6 +83,7 @@ fn times() -> Vec<Row> {
             backend.algorithm.value.as_str().to_owned(),
             BACKEND,
         ),
+        ("preferred by locality", "none".to_owned(), BACKEND),
         (
             "new endpoint gets less for (slow start)",
             limit(backend.slow_start.value),

@@ -18,6 +18,7 @@
 //! are as they should be: what a pick takes does not grow with the backend.
 
 pub mod ewma;
+pub mod locality;
 pub mod pool;
 mod rank;
 pub mod rendezvous;
@@ -56,6 +57,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Nothing is known against it, tried or not.
+    pub fn is_well(self) -> bool {
+        !(self.stale || self.failed || self.ejected)
+    }
+
     fn is_first_choice(self) -> bool {
         !(self.tried || self.stale || self.failed)
     }

@@ -7,6 +7,7 @@ mod breaker;
 mod connection;
 mod health;
 mod kept;
+mod near;
 mod outcome;
 mod outlier;
 mod text;

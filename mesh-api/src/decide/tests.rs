@@ -137,6 +137,7 @@ pub(crate) fn destination(routes: Vec<Route>) -> Destination {
         },
         weight: 100,
         stale: false,
+        locality: None,
     };
     let backend = |(number, name): (u8, &str)| Backend {
         name: format!("demo/{name}:80").parse().unwrap(),

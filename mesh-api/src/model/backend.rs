@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::destination::Protocol;
+use crate::model::locality::Locality;
 use crate::model::policy::BackendSettings;
 use crate::name::{DestinationName, Identity, ObjectName, Port};
 
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Its lease ran out while too many others did: kept, but not trusted.
     pub stale: bool,
+    /// Where it runs, if that is known.
+    pub locality: Option<Locality>,
 }
 
 /// How an endpoint is reached.

@@ -8,6 +8,7 @@ use crate::model::affinity::KeySource;
 use crate::model::breaker::Limits;
 use crate::model::grpc::GrpcCode;
 use crate::model::health::HealthCheck;
+use crate::model::locality::LocalityPreference;
 use crate::model::origin::Sourced;
 use crate::model::outlier::OutlierDetection;
 use crate::name::HeaderName;
@@ -259,6 +260,8 @@ pub struct BackendSettings {
     pub hash_on: Sourced<Vec<KeySource>>,
     /// How long an endpoint that is new gets less than its share; `None`: not at all.
     pub slow_start: Sourced<Option<Duration>>,
+    /// Which endpoints are preferred by where they are; `None`: none.
+    pub locality: Sourced<Option<LocalityPreference>>,
     /// Idle time after which a pooled HTTP connection is closed.
     pub pool_idle: Sourced<Duration>,
     /// Bounds on what is in flight.
@@ -280,6 +283,7 @@ impl Default for BackendSettings {
             algorithm: Sourced::default(),
             hash_on: Sourced::default(),
             slow_start: Sourced::default(),
+            locality: Sourced::default(),
             pool_idle: Sourced::default_value(DEFAULTS.pool_idle),
             limits: Sourced::default(),
             tcp_idle: Sourced::default(),

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::duration::Duration;
+use crate::resource::locality::MeshLocalities;
 use crate::resource::mtls::MutualTLSMode;
 use crate::resource::object::Object;
 use crate::resource::traffic::TrafficSections;
@@ -47,9 +48,9 @@ pub struct MeshSpec {
     /// The body of a Telemetry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<serde_json::Value>,
-    /// Order of failover.
+    /// What policies with a locality preference go by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub localities: Option<serde_json::Value>,
+    pub localities: Option<MeshLocalities>,
 }
 
 /// The mesh's mTLS mode.

@@ -10,6 +10,7 @@ use crate::resource::breaker::LimitsSection;
 use crate::resource::duration::Duration;
 use crate::resource::fault::{FaultField, MirrorField};
 use crate::resource::health::HealthCheckSection;
+use crate::resource::locality::LocalitySection;
 use crate::resource::object::{Object, TargetRef};
 use crate::resource::outlier::OutlierSection;
 
@@ -290,9 +291,9 @@ pub struct LoadBalancingSection {
     /// not with `RingHash` and `Maglev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Duration>,
-    /// Which endpoints are near.
+    /// Which endpoints are preferred by where they are. Not with `RingHash` and `Maglev`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locality: Option<serde_json::Value>,
+    pub locality: Option<LocalitySection>,
 }
 
 /// How an endpoint is chosen.

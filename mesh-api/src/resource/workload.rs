@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::resource::locality::LocalityField;
 use crate::resource::object::Object;
 
 /// A running instance; Services select it by its labels.
@@ -37,9 +38,10 @@ pub struct WorkloadSpec {
     /// `default` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Region and zone.
+    /// Where it runs: sets the labels `topology.kubernetes.io/region` and `topology.kubernetes.io/zone`, which say so where
+    /// this is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locality: Option<serde_json::Value>,
+    pub locality: Option<LocalityField>,
     /// Its share, 1 to 10,000; 100 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::backend::{Backend, Endpoint, Transport};
+use crate::model::locality::Locality;
 use crate::model::workload::Workload;
 use crate::name::{DestinationName, Namespace, ObjectName, Port, TrustDomain};
 use crate::resource::{Kind, Labels};
@@ -51,7 +52,14 @@ fn endpoints(
                 Some((endpoint, Serving::Leaving)) => (&mut leaving, endpoint),
                 None => continue,
             };
-            found.0.insert(found.1.address, found.1);
+            let (into, mut endpoint) = found;
+            // What its labels say has the region too.
+            let of_slice = (!at.zone.is_empty()).then(|| Locality {
+                region: String::new(),
+                zone: at.zone.clone(),
+            });
+            endpoint.locality = endpoint.locality.or(of_slice);
+            into.insert(endpoint.address, endpoint);
         }
     }
     for (_, dated) in view.index.workloads.within(&name.service.namespace) {
@@ -157,6 +165,7 @@ pub(super) fn endpoint(view: &View<'_>, workload: &Workload, address: SocketAddr
         transport,
         weight: workload.weight,
         stale: view.stale.contains(&workload.name),
+        locality: Locality::of_labels(&workload.labels),
     }
 }
 
@@ -167,5 +176,6 @@ fn outside(address: SocketAddr) -> Endpoint {
         transport: Transport::Plain,
         weight: 100,
         stale: false,
+        locality: None,
     }
 }

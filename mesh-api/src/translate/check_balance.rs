@@ -10,7 +10,7 @@ use crate::resource::affinity::{
     CookieField, IssueField, KeyField, SameSiteField, ScopeField, StickinessSection,
 };
 use crate::resource::traffic::{AlgorithmField, LoadBalancingSection};
-use crate::translate::check::not_yet;
+use crate::translate::check_locality;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_section::positive;
 use crate::translate::checked::LoadBalancing;
@@ -24,7 +24,6 @@ const MAX_SLOW_START: Duration = Duration::from_hours(1);
 
 /// Checks `loadBalancing`.
 pub(super) fn load_balancing(section: &LoadBalancingSection, faults: &mut Faults) -> LoadBalancing {
-    not_yet(faults, "locality", section.locality.is_some());
     let algorithm = section.algorithm.map_or(Algorithm::default(), algorithm);
     let sources = section.hash_on.as_deref().unwrap_or_default();
     let hash_on = faults.field("hashOn", |faults| {
@@ -50,6 +49,10 @@ pub(super) fn load_balancing(section: &LoadBalancingSection, faults: &mut Faults
         algorithm,
         hash_on,
         slow_start: slow_start(section, algorithm, faults),
+        locality: faults.field("locality", |faults| {
+            let section = section.locality.as_ref()?;
+            check_locality::preference(section, algorithm, faults)
+        }),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::resource::object::WorkloadSelector;
 use crate::resource::traffic::RetryCondition;
 use crate::resource::{Kind, Labels, Mesh, MutualTLSPolicy, TargetRef, TrafficPolicy};
 use crate::translate::check::{asks, not_yet};
+use crate::translate::check_locality;
 use crate::translate::check_reference::at_most;
 use crate::translate::check_section::sections;
 use crate::translate::checked::{
@@ -70,6 +71,12 @@ pub(super) fn mesh(mesh: &Mesh, faults: &mut Faults) -> Option<CheckedMesh> {
                 Some(UnknownField::Deny) => UnknownDestinations::Deny,
                 Some(UnknownField::Allow) | None => UnknownDestinations::Allow,
             },
+            failover: faults.field("localities", |faults| {
+                let localities = spec.localities.clone().unwrap_or_default();
+                faults.field("failover", |faults| {
+                    check_locality::failover(&localities.failover, faults)
+                })
+            }),
             traffic: faults.field("traffic", |faults| {
                 spec.traffic
                     .as_ref()
@@ -87,7 +94,6 @@ fn mesh_not_yet(spec: &MeshSpec, faults: &mut Faults) {
     );
     not_yet(faults, "discovery", asks(spec.discovery.as_ref()));
     not_yet(faults, "telemetry", asks(spec.telemetry.as_ref()));
-    not_yet(faults, "localities", asks(spec.localities.as_ref()));
     let Some(MeshIdentity {
         leaf_lifetime,
         key_algorithm,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::discovery::v1 as discovery;
 
 use crate::error::Faults;
+use crate::model::locality::MAX_PLACE;
 use crate::name::{Name, Namespace, ObjectName, Port};
 use crate::translate::check_service::address;
 use crate::translate::checked::{CheckedSlice, Serving, SliceEndpoint};
@@ -48,6 +49,7 @@ pub(super) fn slice(
                             address,
                             pod: pod.clone(),
                             serving: serving?,
+                            zone: zone(endpoint),
                         })
                     }));
                 });
@@ -72,6 +74,16 @@ fn serving(endpoint: &discovery::Endpoint) -> Option<Serving> {
         (true, ..) => Some(Serving::Ready),
         (false, true, true) => Some(Serving::Leaving),
         (false, ..) => None,
+    }
+}
+
+/// What is no zone by its length is none.
+fn zone(endpoint: &discovery::Endpoint) -> String {
+    let zone = endpoint.zone.clone().unwrap_or_default();
+    if zone.len() > MAX_PLACE {
+        String::new()
+    } else {
+        zone
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::error::Faults;
+use crate::model::locality::{Locality, REGION_LABEL, ZONE_LABEL};
 use crate::model::workload::Workload;
 use crate::name::{Name, ObjectName, Port};
-use crate::resource;
 use crate::resource::workload::WorkloadProtocol;
+use crate::resource::{self, Labels};
 use crate::translate::check::{asks, not_yet};
+use crate::translate::check_locality;
 use crate::translate::check_service::address;
 
 /// Where tunnels listen unless a Workload says otherwise.
@@ -46,18 +48,15 @@ pub(super) fn workload(
                 .as_deref()
                 .is_some_and(|network| network != "default"),
         );
-        not_yet(faults, "locality", asks(spec.locality.as_ref()));
+        let locality = faults.field("locality", |faults| {
+            let field = spec.locality.as_ref()?;
+            check_locality::locality(field, faults)
+        });
         not_yet(faults, "probe", asks(spec.probe.as_ref()));
         let in_mesh = spec.protocol != Some(WorkloadProtocol::None);
         Some(Workload {
             name,
-            labels: workload
-                .metadata
-                .labels
-                .clone()
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
+            labels: labels(workload, locality),
             addresses: vec![address?],
             ports,
             container_ports: Vec::new(),
@@ -66,6 +65,21 @@ pub(super) fn workload(
             weight: weight?,
         })
     })
+}
+
+/// Its labels, with those that say where it runs.
+fn labels(workload: &resource::Workload, locality: Option<Locality>) -> Labels {
+    let given = workload.metadata.labels.clone().unwrap_or_default();
+    let mut labels: Labels = given.into_iter().collect();
+    if let Some(Locality { region, zone }) = locality {
+        labels.insert(REGION_LABEL.to_owned(), region);
+        if zone.is_empty() {
+            labels.remove(ZONE_LABEL);
+        } else {
+            labels.insert(ZONE_LABEL.to_owned(), zone);
+        }
+    }
+    labels
 }
 
 /// Reads a port number.

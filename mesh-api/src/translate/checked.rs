@@ -14,6 +14,7 @@ use crate::model::cors::Cors;
 use crate::model::destination::Protocol;
 use crate::model::fault::Fault;
 use crate::model::health::HealthCheck;
+use crate::model::locality::{Failover, LocalityPreference};
 use crate::model::mesh::UnknownDestinations;
 use crate::model::mirror::Mirroring;
 use crate::model::narrowing::{CookieMatch, Sources};
@@ -74,6 +75,8 @@ pub(super) struct CheckedMesh {
     pub(super) ranges: Vec<IpNet>,
     /// Calls to what is not known.
     pub(super) unknown_destinations: UnknownDestinations,
+    /// Which regions come after a caller's own.
+    pub(super) failover: Vec<Failover>,
     /// Defaults for everything.
     pub(super) traffic: Sections,
 }
@@ -131,6 +134,8 @@ pub(super) struct SliceEndpoint {
     pub(super) pod: Option<Name>,
     /// Whether it serves.
     pub(super) serving: Serving,
+    /// The zone it is said to be in; empty where that is not said.
+    pub(super) zone: String,
 }
 
 /// Whether an endpoint serves; one that does not is left out.
@@ -367,6 +372,17 @@ pub(super) struct LoadBalancing {
     pub(super) hash_on: Vec<KeySource>,
     /// How long an endpoint is new.
     pub(super) slow_start: Option<Duration>,
+    /// Which endpoints are preferred by where they are.
+    pub(super) locality: Option<CheckedPreference>,
+}
+
+/// The `locality` part of that.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CheckedPreference {
+    /// What is preferred.
+    pub(super) preference: LocalityPreference,
+    /// Whether it has an order of failover of its own.
+    pub(super) says_failover: bool,
 }
 
 /// The `timeout` section: `None` leaves the default, `Some(None)` is no limit.

@@ -139,6 +139,14 @@ fn backend_at(index: &Index, levels: &[Level]) -> BackendSettings {
             let origin = found.origin("loadBalancing.slowStart");
             settings.slow_start = Sourced::new(section.slow_start, origin);
         }
+        if let Some(checked) = &section.locality {
+            let mut preference = checked.preference.clone();
+            if preference.prefer_local && !checked.says_failover {
+                preference.failover.clone_from(&index.mesh.failover);
+            }
+            let origin = found.origin("loadBalancing.locality");
+            settings.locality = Sourced::new(Some(preference), origin);
+        }
     }
     if let Some(found) = find(index, levels, Section::Limits)
         && let Some(limits) = found.sections.limits

@@ -16,6 +16,7 @@ mod extensions;
 mod faults;
 mod hostile;
 mod limits;
+mod localities;
 mod mirrors;
 mod parents;
 mod pods;

@@ -9,7 +9,7 @@ use crate::model::origin::Sourced;
 use crate::model::policy::BackendSettings;
 use crate::name::Port;
 use crate::wire::generated as wire;
-use crate::wire::{affinity, breaker, destination, health, outlier, read};
+use crate::wire::{affinity, breaker, destination, health, locality, outlier, read};
 
 pub(super) fn write(from: &Backend) -> wire::Backend {
     let settings = &from.settings;
@@ -39,6 +39,7 @@ pub(super) fn write(from: &Backend) -> wire::Backend {
         hash_on_origin: read::write_origin(&settings.hash_on.origin),
         slow_start_nanos: settings.slow_start.value.map(read::nanos),
         slow_start_origin: read::write_origin(&settings.slow_start.origin),
+        locality: locality::write_preference(&settings.locality),
     }
 }
 
@@ -72,12 +73,9 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
         from.tcp_idle_origin.as_ref(),
         faults,
     );
-    let max_connection_age = read::sourced(
-        limit("maxConnectionAge", from.max_connection_age_nanos, faults),
-        "maxConnectionAgeOrigin",
-        from.max_connection_age_origin.as_ref(),
-        faults,
-    );
+    let age = limit("maxConnectionAge", from.max_connection_age_nanos, faults);
+    let origin = from.max_connection_age_origin.as_ref();
+    let max_connection_age = read::sourced(age, "maxConnectionAgeOrigin", origin, faults);
     let endpoints = read::list(
         "endpoints",
         &from.endpoints,
@@ -88,6 +86,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
     let protocol = read::choice("protocol", from.protocol, faults, |value| {
         Some(destination::read_protocol(value).unwrap_or(Protocol::Detect))
     });
+    let locality = locality::read_preference(from.locality.as_ref(), faults);
     let limits = breaker::read_limits(from.limits.as_ref(), faults);
     let check = match &from.health_check {
         None => Some(None),
@@ -111,6 +110,7 @@ pub(super) fn read(from: &wire::Backend, faults: &mut Faults) -> Option<Backend>
             algorithm: algorithm?,
             hash_on: hash_on?,
             slow_start: slow_start?,
+            locality: locality?,
             pool_idle: pool_idle?,
             limits: limits?,
             tcp_idle: tcp_idle?,
@@ -145,6 +145,7 @@ fn write_endpoint(from: &Endpoint) -> wire::Endpoint {
         hbone,
         weight: from.weight,
         stale: from.stale,
+        locality: locality::write(from.locality.as_ref()),
     }
 }
 
@@ -169,6 +170,7 @@ fn read_endpoint(from: &wire::Endpoint, faults: &mut Faults) -> Option<Endpoint>
             })
         }),
     };
+    let locality = locality::read(from.locality.as_ref(), faults);
     let weight = read::number("weight", from.weight, 1..=10_000, faults);
     Some(Endpoint {
         address: address?,
@@ -176,6 +178,7 @@ fn read_endpoint(from: &wire::Endpoint, faults: &mut Faults) -> Option<Endpoint>
         transport: transport?,
         weight: weight?,
         stale: from.stale,
+        locality: locality?,
     })
 }
 

@@ -27,6 +27,7 @@ pub const KNOWN: &[&str] = &[
     INBOUND,
     LEAST_REQUEST,
     LIMITS,
+    LOCALITY,
     MAGLEV,
     MIRROR,
     OUTLIER_DETECTION,
@@ -66,6 +67,7 @@ const HTTP_ROUTE: &str = "http-route";
 const INBOUND: &str = "inbound";
 const LEAST_REQUEST: &str = "least-request";
 const LIMITS: &str = "limits";
+const LOCALITY: &str = "locality";
 const MAGLEV: &str = "maglev";
 const MIRROR: &str = "mirror";
 const OUTLIER_DETECTION: &str = "outlier-detection";
@@ -131,6 +133,7 @@ fn of_destination(destination: &Destination, needed: &mut BTreeSet<&'static str>
         needed.extend(outliers.map(|_| OUTLIER_DETECTION));
         needed.extend(settings.health_check.as_ref().map(|_| HEALTH_CHECK));
         needed.extend(settings.slow_start.value.map(|_| SLOW_START));
+        needed.extend(settings.locality.value.as_ref().map(|_| LOCALITY));
         let limits = settings.limits.value;
         needed.extend((limits != Limits::default()).then_some(LIMITS));
     }

@@ -933,6 +933,52 @@ pub struct Backend {
     pub slow_start_nanos: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "51")]
     pub slow_start_origin: ::core::option::Option<Origin>,
+    /// absent: none
+    #[prost(message, optional, tag = "52")]
+    pub locality: ::core::option::Option<LocalityPreference>,
+}
+/// Where something runs; empty: not known.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
+}
+/// Which endpoints are preferred by where they are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LocalityPreference {
+    #[prost(bool, tag = "1")]
+    pub prefer_local: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub failover: ::prost::alloc::vec::Vec<Failover>,
+    #[prost(message, repeated, tag = "3")]
+    pub weights: ::prost::alloc::vec::Vec<Distribution>,
+    #[prost(message, optional, tag = "4")]
+    pub origin: ::core::option::Option<Origin>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failover {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Distribution {
+    /// without a zone: all of the region
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<Place>,
+    #[prost(message, repeated, tag = "2")]
+    pub to: ::prost::alloc::vec::Vec<PlaceShare>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlaceShare {
+    /// without a zone: all of the region
+    #[prost(message, optional, tag = "1")]
+    pub area: ::core::option::Option<Place>,
+    #[prost(uint32, tag = "2")]
+    pub weight: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -1057,6 +1103,9 @@ pub struct Endpoint {
     pub weight: u32,
     #[prost(bool, tag = "5")]
     pub stale: bool,
+    /// absent: not known
+    #[prost(message, optional, tag = "20")]
+    pub locality: ::core::option::Option<Place>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hbone {

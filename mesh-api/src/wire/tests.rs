@@ -5,6 +5,7 @@ mod breakers;
 mod extension;
 mod faults;
 mod inbound;
+mod locality;
 mod ratelimit;
 
 use std::net::SocketAddr;
@@ -283,14 +284,18 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
         transport,
         1u32..=10_000,
         any::<bool>(),
+        option::of(locality::locality()),
     )
-        .prop_map(|(ip, port, workload, transport, weight, stale)| Endpoint {
-            address: SocketAddr::new(ip, port),
-            workload: workload.map(|name| format!("demo/{name}").parse().unwrap()),
-            transport,
-            weight,
-            stale,
-        })
+        .prop_map(
+            |(ip, port, workload, transport, weight, stale, locality)| Endpoint {
+                address: SocketAddr::new(ip, port),
+                workload: workload.map(|name| format!("demo/{name}").parse().unwrap()),
+                transport,
+                weight,
+                stale,
+                locality,
+            },
+        )
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
@@ -310,6 +315,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
         sourced(affinity::algorithm()),
         sourced(vec(affinity::source(), 0..3)),
         sourced(option::of(duration())),
+        locality::preference(),
         sourced(duration()),
         breakers::limits(),
         sourced(option::of(duration())),
@@ -323,6 +329,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                 algorithm,
                 hash_on,
                 slow_start,
+                locality,
                 pool_idle,
                 limits,
                 tcp_idle,
@@ -335,6 +342,7 @@ fn settings() -> impl Strategy<Value = BackendSettings> {
                     algorithm,
                     hash_on,
                     slow_start,
+                    locality,
                     pool_idle,
                     limits,
                     tcp_idle,

@@ -134,7 +134,9 @@ pub(crate) async fn run(arguments: Explain, origin: &Origin) -> anyhow::Result<u
         Subject::Connection(asked) => {
             let (authority, port) = (&asked.authority, asked.port);
             let table = table(&files.catalog, &from.namespace, authority, port)?;
-            let explanation = explanation::explain_connection(&table, asked.server_name.as_deref());
+            let labels = caller(&files.catalog, &from).labels;
+            let server_name = asked.server_name.as_deref();
+            let explanation = explanation::explain_connection(&table, server_name, labels);
             let received = Received::of(explanation, &files.catalog, &from, None);
             show(arguments.output, &received, || received.to_string())?;
         }

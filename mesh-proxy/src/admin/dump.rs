@@ -339,6 +339,7 @@ fn backend(held: &Backend) -> Value {
         "maxConnectionAge": sourced(&settings.max_connection_age, seconds),
         "loadBalancing": sourced(&settings.algorithm, |value| json!(value.as_str())),
         "slowStart": sourced(&settings.slow_start, seconds),
+        "locality": sourced(&settings.locality, |value| json!(value.as_ref().map(ToString::to_string))),
         "limits": sourced(&settings.limits, limits),
         "outlierDetection": settings
             .outlier_detection
@@ -415,6 +416,7 @@ fn endpoint(held: &Endpoint) -> Value {
     };
     json!({
         "address": held.address,
+        "locality": held.locality.as_ref().map(ToString::to_string),
         "workload": held.workload,
         "transport": transport,
         "weight": held.weight,

@@ -120,9 +120,11 @@ fn explain(
     let Some(table) = snapshot.destination(name) else {
         return refuse(404, &format!("{name} does not exist"));
     };
+    let own = snapshot.inbound.get(workload);
+    let labels = own.map(|own| &own.labels);
     if matches!(question.scheme.as_str(), "tcp" | "tls") {
         let server_name = question.server_name.as_deref();
-        let explanation = explanation::explain_connection(table, server_name);
+        let explanation = explanation::explain_connection(table, server_name, labels);
         return super::answer(200, &explanation);
     }
     let target = match normalise(&question.path) {
@@ -139,7 +141,6 @@ fn explain(
             .map(|(n, v)| (n.as_str(), v.as_str()))
             .collect(),
     };
-    let own = snapshot.inbound.get(workload);
     let request = Request {
         method: &question.method,
         scheme: &question.scheme,
@@ -150,7 +151,7 @@ fn explain(
         headers: &Fields(&fields),
         caller: Caller {
             namespace: &workload.namespace,
-            labels: own.map(|own| &own.labels),
+            labels,
             service_account: own.map(|own| &own.identity.service_account),
             address: own.and_then(|own| own.addresses.first().copied()),
         },

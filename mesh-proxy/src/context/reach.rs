@@ -521,6 +521,7 @@ pub fn plain_backend(
         transport: Transport::Plain,
         weight: 100,
         stale: false,
+        locality: None,
     };
     let endpoints = addresses.into_iter().map(endpoint).collect();
     let settings = mesh_api::model::policy::BackendSettings::default();

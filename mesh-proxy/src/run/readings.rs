@@ -17,9 +17,21 @@ pub(super) fn show(shared: &Arc<Shared>) {
             let mut all = of_limits(&shared);
             all.extend(of_outliers(&shared));
             all.extend(of_rates(&shared));
+            all.extend(of_localities(&shared));
             all
         })
     });
+}
+
+fn of_localities(shared: &Shared) -> impl Iterator<Item = Reading> {
+    let counted = shared.endpoints.near().filter(|(_, count)| *count > 0);
+    counted.map(|(near, count)| {
+        (
+            metric::LOCALITY_PICKS,
+            vec![near.as_str().to_owned()],
+            count,
+        )
+    })
 }
 
 fn of_outliers(shared: &Shared) -> Vec<Reading> {

@@ -360,9 +360,16 @@ pub mod metric {
         &["policy", "limit"],
         "Requests counted in the bucket that all keys beyond 65,536 of a limit share.",
     );
+    /// Endpoints picked, by how near they are.
+    pub const LOCALITY_PICKS: Metric = metric(
+        Kind::Counter,
+        "mesh_locality_picks_total",
+        &["near"],
+        "Endpoints picked of backends with a locality preference: in the caller's zone, in its region, where that fails over to, or other.",
+    );
 
     /// What is read when metrics are asked for.
-    pub const READ: [Metric; 7] = [
+    pub const READ: [Metric; 8] = [
         LIMIT_IN_USE,
         LIMIT_REFUSED,
         ENDPOINTS_OUT,
@@ -370,6 +377,7 @@ pub mod metric {
         PANIC_PICKS,
         RATE_LIMITED,
         RATE_LIMIT_OVERFLOWED,
+        LOCALITY_PICKS,
     ];
 
     /// Counters that cold events add to.

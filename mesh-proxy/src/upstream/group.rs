@@ -1,6 +1,6 @@
 //! What a worker holds of one backend, found once and then by the places of its endpoints.
 //!
-//! May use `load`, `warm`, `budget` and `pool`.
+//! May use `load`, `warm`, `near`, `budget` and `pool`.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_api::decide::balance::{self, Weights};
+use mesh_api::model::locality::Locality;
 use mesh_api::model::policy::{Algorithm, Budget};
 use mesh_api::name::DestinationName;
 use mesh_api::snapshot::BackendTable;
@@ -16,6 +17,7 @@ use mesh_api::snapshot::BackendTable;
 use super::budget::RetryBudget;
 use super::limit::Limits;
 use super::load::EndpointState;
+use super::near::Tiered;
 use super::outlier::view::View;
 use super::pool::PoolKey;
 use super::warm::Warming;
@@ -40,6 +42,8 @@ pub struct Group {
     pub(super) outliers: Option<View>,
     /// How new endpoints are warmed up, where they are.
     pub(super) warming: Option<Warming>,
+    /// Its endpoints by how near they are, where that matters.
+    pub(super) tiered: Option<Tiered>,
     /// Picks of it, from a number of its own on.
     turn: Cell<u64>,
     members: Vec<Member>,
@@ -66,8 +70,16 @@ pub(super) struct Known {
 }
 
 impl Group {
-    /// Of `backend`, whose turns begin at `turn`.
-    pub(super) fn new(backend: Arc<BackendTable>, turn: u64, outliers: Option<View>) -> Self {
+    /// Of `backend`, whose turns begin at `turn`, as it is seen from `own`.
+    pub(super) fn new(
+        backend: Arc<BackendTable>,
+        turn: u64,
+        outliers: Option<View>,
+        own: impl FnOnce() -> Option<Locality>,
+    ) -> Self {
+        let is_tiered = backend.settings.locality.value.is_some();
+        let own = is_tiered.then(own).flatten();
+        let tiered = Tiered::of(&backend, own.as_ref());
         let weights = Weights::new(backend.endpoints.iter().map(|endpoint| endpoint.weight));
         let member = |_: &_| Member::default();
         Self {
@@ -77,6 +89,7 @@ impl Group {
             goes_by_key: backend.keys.is_some(),
             outliers,
             warming: Warming::of(&backend),
+            tiered,
             turn: Cell::new(turn),
             backend,
             limits: OnceCell::new(),

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use mesh_api::decide::balance::locality::Near;
 use mesh_api::decide::eject::Ejection;
 use mesh_api::model::backend::Backend;
+use mesh_api::model::locality::Locality;
 
 use super::outlier::{Marker, Registry, Shown};
 
@@ -21,6 +23,10 @@ pub struct Endpoints {
     changes: AtomicU64,
     /// How often an endpoint was new.
     starts: AtomicU64,
+    /// Where this proxy runs.
+    locality: Mutex<Option<Locality>>,
+    /// Endpoints picked of backends with tiers, by how near they are.
+    near: [AtomicU64; Near::ALL.len()],
     start: Instant,
     /// What takes endpoints out by a policy.
     pub(super) outliers: Registry,
@@ -51,6 +57,8 @@ impl Endpoints {
             states: Mutex::default(),
             changes: AtomicU64::new(0),
             starts: AtomicU64::new(0),
+            locality: Mutex::default(),
+            near: Default::default(),
             start,
             outliers: Registry::default(),
         }
@@ -93,6 +101,37 @@ impl Endpoints {
     /// How often an endpoint was new.
     pub(super) fn starts(&self) -> u64 {
         self.starts.load(Relaxed)
+    }
+
+    /// This proxy runs there.
+    pub fn locate(&self, at: Option<Locality>) {
+        let mut held = self.locality.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held != at {
+            *held = at;
+            self.changes.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn locality(&self) -> Option<Locality> {
+        let held = self.locality.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    pub(super) fn count_near(&self, near: Near) {
+        let [zone, region, failover, other] = &self.near;
+        let count = match near {
+            Near::Zone => zone,
+            Near::Region => region,
+            Near::Failover => failover,
+            Near::Other => other,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// How often endpoints so near were picked, where that matters.
+    pub fn near(&self) -> impl Iterator<Item = (Near, u64)> {
+        let counts = self.near.iter().map(|count| count.load(Relaxed));
+        Near::ALL.into_iter().zip(counts)
     }
 
     /// How many are known.

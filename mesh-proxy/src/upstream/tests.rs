@@ -18,6 +18,7 @@ fn backend(count: u16) -> Arc<BackendTable> {
         transport: Transport::Plain,
         weight: 100,
         stale: false,
+        locality: None,
     };
     Arc::new(BackendTable::from(Backend {
         name: "demo/shop:80".parse().unwrap(),
@@ -399,4 +400,44 @@ fn what_appears_beside_others_is_new_for_a_while() {
         }
     });
     assert!(newcomers.arrived(&snapshot(&others)).is_empty());
+}
+
+#[test]
+fn the_own_zone_is_picked_while_it_is_well() {
+    use mesh_api::model::locality::{Locality, LocalityPreference};
+
+    let start = Instant::now();
+    let mut upstream = upstream(start);
+    let place = |zone: &str| Locality {
+        region: "eu-1".to_owned(),
+        zone: zone.to_owned(),
+    };
+    let backend = changed(&backend(3), |backend| {
+        for (endpoint, zone) in backend.endpoints.iter_mut().zip(["a", "b", "b"]) {
+            endpoint.locality = Some(place(zone));
+        }
+        backend.settings.locality.value = Some(LocalityPreference {
+            prefer_local: true,
+            ..LocalityPreference::default()
+        });
+    });
+    let picks = |upstream: &mut Upstream, after| -> HashSet<_> {
+        let picks = (0..50).filter_map(|_| pick(upstream, &backend, &[], start + after));
+        picks.collect()
+    };
+    let (now, later) = (seconds(0), seconds(2));
+    let all = HashSet::from([0, 1, 2]);
+    assert_eq!(picks(&mut upstream, now), all, "nobody knows from where");
+    upstream.endpoints().locate(Some(place("a")));
+    assert_eq!(picks(&mut upstream, now), HashSet::from([0]));
+    let outcome = AttemptOutcome::ConnectFailed;
+    observe(&mut upstream, (&backend, 0), outcome, seconds(0), start);
+    assert_eq!(picks(&mut upstream, now), HashSet::from([1, 2]), "at once");
+    assert_eq!(picks(&mut upstream, later), HashSet::from([0]));
+    let near = upstream.endpoints().near();
+    let near: Vec<_> = near.map(|(near, count)| (near.as_str(), count)).collect();
+    assert_eq!(
+        near,
+        [("zone", 100), ("region", 50), ("failover", 0), ("other", 0)]
+    );
 }

@@ -1,6 +1,7 @@
 //! Picks, by how endpoints stand and what they weigh.
 
 mod keys;
+mod locality;
 mod warm;
 
 use super::*;

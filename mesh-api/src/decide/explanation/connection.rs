@@ -5,11 +5,13 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::decide::connection::{self, ConnectionDecision, ConnectionFacts};
+use crate::decide::explanation::near::View;
 use crate::decide::explanation::outcome::{
     Endpoint, Setting, connect_retry_text, debug, duration, endpoints, percent, refusal_text,
     setting,
 };
 use crate::decide::explanation::{RulePlace, breaker, health, outlier, text};
+use crate::model::narrowing::Labels;
 use crate::snapshot::{ConnectionTable, DestinationTable};
 
 /// What happens to a connection, and why.
@@ -100,10 +102,12 @@ pub enum ConnectionResult {
     },
 }
 
-/// Explains what happens to a connection with a ClientHello for `server_name`, or with none.
+/// Explains what happens to a connection with a ClientHello for `server_name`, or with none, of a caller with these
+/// labels.
 pub fn explain_connection(
     destination: &DestinationTable,
     server_name: Option<&str>,
+    labels: Option<&Labels>,
 ) -> ConnectionExplanation {
     let facts = ConnectionFacts { server_name };
     let won = connection::route(destination, &facts);
@@ -122,7 +126,7 @@ pub fn explain_connection(
             .collect(),
         outcomes: connection::outcomes(destination, &facts)
             .into_iter()
-            .map(|(at, decision)| outcome(at, &decision))
+            .map(|(at, decision)| outcome(at, &decision, labels))
             .collect(),
     }
 }
@@ -140,7 +144,11 @@ fn place(table: &ConnectionTable) -> ConnectionPlace {
     }
 }
 
-fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOutcome {
+fn outcome(
+    at: Option<usize>,
+    decision: &ConnectionDecision<'_>,
+    labels: Option<&Labels>,
+) -> ConnectionOutcome {
     let (route, result) = match decision {
         ConnectionDecision::Forward(forward) => {
             let settings = &forward.backend.settings;
@@ -159,7 +167,7 @@ fn outcome(at: Option<usize>, decision: &ConnectionDecision<'_>) -> ConnectionOu
                     .health_check
                     .as_ref()
                     .map(|check| setting(check, health::health_text)),
-                endpoints: endpoints(forward.backend, None),
+                endpoints: endpoints(&View::new(forward.backend, labels), None),
             };
             (forward.route, result)
         }

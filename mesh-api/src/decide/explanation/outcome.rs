@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::change::Changed;
+use crate::decide::explanation::near::View;
 use crate::decide::explanation::{Fields, breaker, bytes, health, kept, outlier};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
@@ -16,7 +17,7 @@ use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
 use crate::model::policy::{Backoff, RetryAfter, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
-use crate::snapshot::{BackendTable, DestinationTable, FaultTable, RuleTable};
+use crate::snapshot::{DestinationTable, FaultTable, RuleTable};
 
 /// A possible outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,6 +116,9 @@ pub struct Forward {
     /// How long an endpoint that is new gets less than its share, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Setting>,
+    /// Which endpoints are preferred by where they are, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Setting>,
     /// What of this request keeps it together with others: the source that was present, or what is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_by: Option<String>,
@@ -183,6 +187,12 @@ pub struct Endpoint {
     pub identity: Option<String>,
     /// Where its tunnel listens.
     pub tunnel: Option<String>,
+    /// Where it runs, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<String>,
+    /// How near that is to the caller, where it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<&'static str>,
     /// Its lease ran out: used only if no other is left.
     pub stale: bool,
     /// Its share of the backend's requests while all loads are equal, in percent.
@@ -255,6 +265,7 @@ fn forwarded(
 ) -> Result {
     let settings = &forward.backend.settings;
     let changed = change::fields(&forward.request_headers, bytes(fields));
+    let view = View::new(forward.backend, request.caller.labels);
     let host = forward.host.map(crate::name::Hostname::as_str);
     Result::Forward(Box::new(Forward {
         backend: forward.backend.name.to_string(),
@@ -279,6 +290,7 @@ fn forwarded(
         stickiness: forward.stickiness.map(kept::stickiness),
         hash_on: kept::hash_on(settings),
         slow_start: kept::slow_start(settings),
+        locality: view.setting(),
         kept_by: kept::by(forward, request),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),
@@ -291,7 +303,7 @@ fn forwarded(
             .as_ref()
             .map(|check| setting(check, health::health_text)),
         max_connection_age: setting(&settings.max_connection_age, duration),
-        endpoints: endpoints(forward.backend, forward.affinity.endpoint),
+        endpoints: endpoints(&view, forward.affinity.endpoint),
     }))
 }
 
@@ -458,7 +470,8 @@ fn changes(from: &HeaderChanges) -> Vec<Change> {
 }
 
 /// The endpoints with their chances; one has them all where a key leads to it.
-pub(super) fn endpoints(backend: &BackendTable, key: Option<u64>) -> Vec<Endpoint> {
+pub(super) fn endpoints(view: &View<'_>, key: Option<u64>) -> Vec<Endpoint> {
+    let backend = view.backend;
     let from = &backend.endpoints;
     let all_stale = from.iter().all(|endpoint| endpoint.stale);
     let is_usable = |endpoint: &backend::Endpoint| all_stale || !endpoint.stale;
@@ -475,7 +488,10 @@ pub(super) fn endpoints(backend: &BackendTable, key: Option<u64>) -> Vec<Endpoin
         }
     };
     let total = from.iter().map(weight).sum();
-    let each = from.iter().map(|endpoint| Endpoint {
+    let is_well = |at: usize| from.get(at).is_some_and(is_usable);
+    let tiered = led.is_none().then(|| view.percents(is_well)).flatten();
+    let tiered = |at: usize| tiered.as_ref().and_then(|all| all.get(at).copied());
+    let each = from.iter().enumerate().map(|(at, endpoint)| Endpoint {
         address: endpoint.address.to_string(),
         workload: endpoint.workload.as_ref().map(ToString::to_string),
         identity: match &endpoint.transport {
@@ -484,7 +500,9 @@ pub(super) fn endpoints(backend: &BackendTable, key: Option<u64>) -> Vec<Endpoin
         },
         tunnel: endpoint.tunnel_address().map(|address| address.to_string()),
         stale: endpoint.stale,
-        percent: percent(weight(endpoint), total),
+        locality: endpoint.locality.as_ref().map(ToString::to_string),
+        near: view.near(at),
+        percent: tiered(at).unwrap_or_else(|| percent(weight(endpoint), total)),
     });
     each.collect()
 }

@@ -182,7 +182,7 @@ fn connections() {
         ("tls-no-route", &named, Some("example.com")),
         ("tcp-plain", &requests, None),
     ] {
-        check(name, &explain_connection(table, server_name));
+        check(name, &explain_connection(table, server_name, None));
     }
 }
 

@@ -159,6 +159,7 @@ impl Display for Forward {
             ("stickiness", &self.stickiness),
             ("hash on", &self.hash_on),
             ("slow start", &self.slow_start),
+            ("locality", &self.locality),
         ];
         for (name, setting) in kept {
             if let Some(setting) = setting {
@@ -211,6 +212,11 @@ pub(super) fn endpoints(f: &mut Formatter<'_>, endpoints: &[Endpoint]) -> fmt::R
         match (&endpoint.identity, &endpoint.tunnel) {
             (Some(identity), Some(tunnel)) => write!(f, " as {identity} at {tunnel}")?,
             _ => write!(f, " plain")?,
+        }
+        match (&endpoint.locality, endpoint.near) {
+            (Some(locality), Some(near)) => write!(f, " in {locality} ({near})")?,
+            (None, Some(near)) => write!(f, " ({near})")?,
+            _ => {}
         }
         writeln!(f, "{}", if endpoint.stale { " STALE" } else { "" })?;
     }
