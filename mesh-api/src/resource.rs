@@ -20,6 +20,7 @@ pub mod outlier;
 pub mod pod;
 pub mod ratelimit;
 pub mod reference;
+pub mod session;
 pub mod tcproute;
 pub mod traffic;
 pub mod workload;

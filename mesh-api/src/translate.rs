@@ -27,6 +27,7 @@ mod check_reference;
 mod check_route;
 mod check_section;
 mod check_service;
+mod check_session;
 mod check_slice;
 mod check_workload;
 mod checked;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::resource::httproute::{HTTPBackendRef, HTTPHeaderMatch, HTTPRouteFilter, TextMatchType};
 use crate::resource::object::Object;
 use crate::resource::reference::ParentReference;
+use crate::resource::session::SessionPersistence;
 
 /// A set of rules for gRPC calls to its parents.
 pub type GRPCRoute = Object<GRPCRouteSpec>;
@@ -48,9 +49,9 @@ pub struct GRPCRouteRule {
     /// Where it goes, by weight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backend_refs: Vec<HTTPBackendRef>,
-    /// Gateway API `SessionPersistence`.
+    /// Keeps a client on an endpoint, by a cookie; beats the `stickiness` of policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<serde_json::Value>,
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 /// Gateway API `GRPCRouteMatch`: all parts must hold.

@@ -10,6 +10,7 @@ use crate::resource::object::Object;
 use crate::resource::reference::{
     BackendObjectReference, BackendRef, LocalObjectReference, ParentReference,
 };
+use crate::resource::session::SessionPersistence;
 
 /// A set of rules for HTTP requests to its parents.
 pub type HTTPRoute = Object<HTTPRouteSpec>;
@@ -54,9 +55,9 @@ pub struct HTTPRouteRule {
     /// When it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<HTTPRouteRetry>,
-    /// Gateway API `SessionPersistence`.
+    /// Keeps a client on an endpoint, by a cookie; beats the `stickiness` of policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_persistence: Option<serde_json::Value>,
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 /// Gateway API `HTTPRouteMatch`: all parts must hold.

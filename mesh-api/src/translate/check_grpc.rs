@@ -14,6 +14,7 @@ use crate::translate::check_match::headers_of;
 use crate::translate::check_mirror;
 use crate::translate::check_reference::{backends, parents, rule_name};
 use crate::translate::check_route::{MAX_RULES, backend_of, count, matches_of, unique_names};
+use crate::translate::check_session;
 use crate::translate::checked::{CheckedRoute, CheckedRule};
 
 /// Longest service or method, in bytes (Gateway API).
@@ -73,14 +74,14 @@ fn rule_of(rule: &GRPCRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         backend_of(given, filters, namespace, faults)
     });
     let mirrors = check_mirror::filters(&rule.filters, namespace, faults);
-    let persistence = rule.session_persistence.is_some();
-    not_yet(faults, "sessionPersistence", persistence);
+    let session = check_session::session(rule.session_persistence.as_ref(), faults);
     CheckedRule {
         name,
         matches,
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
         extensions: filters.extensions,
+        session,
         mirrors,
         backends,
         ..CheckedRule::default()

@@ -12,6 +12,7 @@ use crate::translate::check_match;
 use crate::translate::check_mirror;
 use crate::translate::check_reference::{at_most, backend, backends, parents, rule_name};
 use crate::translate::check_section::{MAX_ATTEMPTS, MAX_LISTED, limit, positive};
+use crate::translate::check_session;
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{BackendRef, CheckedRoute, CheckedRule, RuleRetry};
 
@@ -123,11 +124,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         .retry
         .as_ref()
         .map(|retry| faults.field("retry", |faults| retry_of(retry, faults)));
-    not_yet(
-        faults,
-        "sessionPersistence",
-        rule.session_persistence.is_some(),
-    );
+    let session = check_session::session(rule.session_persistence.as_ref(), faults);
     CheckedRule {
         name,
         matches,
@@ -142,6 +139,7 @@ fn rule_of(rule: &HTTPRouteRule, namespace: &Namespace, faults: &mut Faults) -> 
         request_timeout,
         per_try_timeout,
         retry,
+        session,
     }
 }
 

@@ -237,6 +237,8 @@ pub(super) struct CheckedRule {
     pub(super) per_try_timeout: Option<Option<Duration>>,
     /// Its retries.
     pub(super) retry: Option<RuleRetry>,
+    /// What keeps its clients.
+    pub(super) session: Option<Stickiness>,
 }
 
 /// A reference to a backend that is not resolved yet.

@@ -76,6 +76,16 @@ pub(super) struct RuleAt<'a> {
     pub(super) rule: &'a CheckedRule,
 }
 
+impl RuleAt<'_> {
+    fn origin(&self, field: &str) -> Origin {
+        Origin::Field {
+            kind: self.route.kind.to_string(),
+            object: self.route.name.clone(),
+            path: format!("spec.rules[{}].{field}", self.index),
+        }
+    }
+}
+
 /// The sections in force somewhere, and who set them.
 struct Found<'a> {
     sections: &'a Sections,
@@ -177,11 +187,7 @@ pub(super) fn exchange(
     levels.extend(service_levels(name, port));
     let (mut timeouts, mut retry) = exchange_at(index, &levels);
     if let Some(at) = rule {
-        let origin = |field: &str| Origin::Field {
-            kind: at.route.kind.to_string(),
-            object: at.route.name.clone(),
-            path: format!("spec.rules[{}].{field}", at.index),
-        };
+        let origin = |field: &str| at.origin(field);
         if let Some(request) = at.rule.request_timeout {
             timeouts.request = Sourced::new(request, origin("timeouts.request"));
         }
@@ -202,6 +208,13 @@ pub(super) fn stickiness(
     port: &ServicePort,
     rule: Option<&RuleAt<'_>>,
 ) -> Option<Sourced<Stickiness>> {
+    let own = rule.and_then(|at| Some((at, at.rule.session.as_ref()?)));
+    if let Some((at, session)) = own {
+        return Some(Sourced::new(
+            session.clone(),
+            at.origin("sessionPersistence"),
+        ));
+    }
     let mut levels = rule.map_or_else(Vec::new, route_levels);
     levels.extend(service_levels(name, port));
     let found = find(index, &levels, Section::Stickiness)?;

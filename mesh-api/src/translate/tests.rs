@@ -22,6 +22,7 @@ mod parents;
 mod pods;
 mod ratelimits;
 mod services;
+mod sessions;
 mod touched;
 
 /// Services `catalog`, `catalog-v1`, `catalog-v2` with a workload each for v1 and v2, and `shop`.

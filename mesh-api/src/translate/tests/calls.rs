@@ -106,8 +106,8 @@ fn faults_have_their_paths() {
             "spec.rules[0].filters[0].type: CORS is not a filter of a GRPCRoute",
         ),
         (
-            "[{ sessionPersistence: { sessionName: a } }]",
-            "spec.rules[0].sessionPersistence: is not supported yet",
+            "[{ sessionPersistence: { type: Header } }]",
+            "spec.rules[0].sessionPersistence.type: Header is not supported: the mesh makes cookies; for a header that clients send, use stickiness.by.header of a TrafficPolicy",
         ),
         (
             "[{ name: a }, { name: a }]",

@@ -95,8 +95,8 @@ fn rules_are_checked_as_the_gateway_api_says() {
             "retry.codes[0]: 200 is not between 400 and 599",
         ),
         (
-            "sessionPersistence: {}",
-            "sessionPersistence: is not supported yet",
+            "sessionPersistence: { idleTimeout: 5m }",
+            "sessionPersistence.idleTimeout: is not supported: proxies keep no sessions, so none can be idle; use absoluteTimeout",
         ),
         (
             "filters: [{ type: RequestMirror }]",
