@@ -57,12 +57,14 @@ fn objects_of(case: &Value) -> anyhow::Result<String> {
     Ok(service(name, "") + &route + &more.concat())
 }
 
-/// Rules that name no backend go to `shop`, except those that redirect.
+/// Rules that name no backend go to `shop`, except those that answer themselves.
 fn with_backends(rules: &Value) -> Value {
     let mut rules = rules.clone();
     for rule in rules.as_array_mut().into_iter().flatten() {
-        let redirects = rule["filters"].to_string().contains("RequestRedirect");
-        if rule["backendRefs"].is_null() && !redirects {
+        let filters = rule["filters"].to_string();
+        let answers = ["RequestRedirect", "DirectResponse"];
+        let answers = answers.iter().any(|filter| filters.contains(filter));
+        if rule["backendRefs"].is_null() && !answers {
             rule["backendRefs"] = serde_json::json!([{ "name": "shop", "port": 80 }]);
         }
     }

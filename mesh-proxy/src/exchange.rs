@@ -6,129 +6,47 @@
 mod fault;
 mod limit;
 mod mirror;
+mod outcome;
 mod paced;
 mod plan;
 mod respond;
 mod rest;
+mod scope;
 
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use h2::Reason;
 use mesh_api::decide::Injected;
-use mesh_api::model::destination::Protocol;
-use mesh_api::model::inbound::Inbound;
-use mesh_api::name::{DestinationName, Identity, ObjectName, Port};
-use mesh_api::snapshot::BackendTable;
 use tokio::io::AsyncWrite;
 use tokio::time::sleep;
 
 use self::mirror::Copied;
+use self::outcome::{Outcome, record};
 use self::paced::Paced;
 use self::plan::Planned;
 use self::rest::{IDLE, Rest, read_head};
-use crate::attempt::{self, Plan, Tries};
+use crate::attempt::{self, Plan};
 use crate::buffer::Fill;
-use crate::context::{Context, Reached, plain_backend};
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::h1::{Connection, RequestFault, RequestHead};
 use crate::h2::{Resets, ServerStream, server};
 use crate::leg::Downstream;
 use crate::relay::RequestBody;
-use crate::telemetry::{Direction, ExchangeEvent, FaultInjected, SeriesKey};
-use crate::upstream::{Group, Reset};
+use crate::telemetry::Direction;
+use crate::upstream::Reset;
 
 pub use respond::{mesh_error, refuse_connect, refuse_plaintext};
+pub use scope::{Receiving, Scope};
 
 /// How long a draining proxy still takes a request on an idle connection: one may be on its way.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// How long the end of a connection may take: what the peer still sends is read and dropped, so
 /// that a reset does not overtake the last response.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Whose exchange it is.
-pub enum Scope {
-    /// The local workload calls this destination.
-    Calling(DestinationName),
-    /// The local workload calls the host that each request names.
-    ForwardProxy,
-    /// A peer calls the local workload.
-    Receiving(Receiving),
-}
-
-/// A peer's call to the local workload.
-pub struct Receiving {
-    /// The workload's entry, as of the connection's start.
-    pub entry: Arc<Inbound>,
-    /// Which port.
-    pub port: Port,
-    /// What the app says it speaks there.
-    pub protocol: Protocol,
-    /// The app, as a backend of one endpoint.
-    pub backend: Arc<BackendTable>,
-    /// The peer, if it proved who it is.
-    pub peer: Option<Identity>,
-    /// Where its connection is from.
-    pub address: IpAddr,
-}
-
-impl Receiving {
-    /// A call to `port` of the workload of `entry`, that was dialled at `own`, one of its addresses.
-    pub fn new(
-        context: &Context,
-        entry: &Arc<Inbound>,
-        (own, port): (IpAddr, Port),
-        (peer, address): (Option<Identity>, IpAddr),
-    ) -> Self {
-        let app = SocketAddr::new(context.shared.bootstrap.app_at(own), port.number());
-        let services = entry.ports.iter().find(|known| known.port == port);
-        let protocol = services.map_or(Protocol::Detect, |known| known.protocol);
-        let service = services.and_then(|known| known.services.first());
-        let name = DestinationName::new(service.unwrap_or(&entry.workload).clone(), port);
-        Self {
-            entry: Arc::clone(entry),
-            port,
-            protocol,
-            backend: plain_backend(name, [app]),
-            peer,
-            address,
-        }
-    }
-}
-
-impl Receiving {
-    /// True if a policy reads the requests to its port.
-    pub fn has_http_policy(&self) -> bool {
-        let known = self.entry.port(self.port);
-        known.is_some_and(|known| known.has_http_policy)
-    }
-}
-
-impl Scope {
-    /// Which way it goes, seen from the local workload.
-    fn direction(&self) -> Direction {
-        match self {
-            Self::Calling(_) | Self::ForwardProxy => Direction::Outbound,
-            Self::Receiving(_) => Direction::Inbound,
-        }
-    }
-
-    fn peer(&self) -> Option<&Identity> {
-        match self {
-            Self::Receiving(receiving) => receiving.peer.as_ref(),
-            Self::Calling(_) | Self::ForwardProxy => None,
-        }
-    }
-
-    /// `outbound` or `inbound`, the origin of `mesh-error`.
-    pub fn origin(&self) -> &'static str {
-        self.direction().as_str()
-    }
-}
 
 /// What follows an exchange on its downstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,57 +57,6 @@ enum Next {
     Close,
     /// Nothing, and the peer must see that what it got is not whole; a stream is reset with this.
     Abort(Reason),
-}
-
-impl Outcome {
-    /// True if the connection should take no more after this exchange: its direction drains.
-    fn is_last(&self, context: &Context) -> bool {
-        let drain = &context.shared.drain;
-        if self.is_inbound {
-            drain.inbound().is_draining()
-        } else {
-            drain.is_draining()
-        }
-    }
-}
-
-impl Outcome {
-    /// Counts what was injected: a wait, a failure, a slow response.
-    fn note_fault(&mut self, context: &Context, injected: [bool; 3]) {
-        let name = match injected {
-            [true, true, _] => "delay,abort",
-            [true, false, true] => "delay,bandwidth",
-            [true, false, false] => "delay",
-            [false, true, _] => "abort",
-            [false, false, _] => "bandwidth",
-        };
-        self.fault = Some(name);
-        let event = FaultInjected {
-            destination: self.destination.as_ref(),
-            fault: name,
-        };
-        context.shared.telemetry().fault_injected(&event);
-    }
-}
-
-/// What an exchange came to, for its record.
-#[derive(Default)]
-struct Outcome {
-    /// True for a call to the local app.
-    is_inbound: bool,
-    status: u16,
-    reason: Option<&'static str>,
-    fault: Option<&'static str>,
-    destination: Option<DestinationName>,
-    group: Option<Rc<Group>>,
-    rule: Option<(ObjectName, u32)>,
-    tries: Tries,
-    /// What was reached, once it goes on with another protocol.
-    upgraded: Option<Box<Reached>>,
-    /// True once a response's first byte may have gone down.
-    responding: bool,
-    bytes_in: u64,
-    bytes_out: u64,
 }
 
 /// How the exchanges of a connection came to an end.
@@ -523,45 +390,4 @@ async fn refuse_head<T>(
         .telemetry()
         .message_refused(scope.direction(), refusal.reason());
     respond::refuse_message(downstream, scope, refusal.status(), refusal.text()).await;
-}
-
-/// One line and one count per exchange, whatever came of it.
-fn record(
-    context: &Context,
-    head: &RequestHead,
-    scope: &Scope,
-    outcome: &Outcome,
-    duration: Duration,
-) {
-    let event = ExchangeEvent {
-        direction: scope.direction(),
-        destination: outcome.destination.as_ref(),
-        backend: outcome.group.as_ref().map(|group| &group.backend().name),
-        endpoint: outcome.tries.endpoints.last().copied(),
-        route: outcome.rule.as_ref().map(|(route, index)| (route, *index)),
-        peer: scope.peer(),
-        method: head.method(),
-        host: head.authority(),
-        path: head.path_and_query(),
-        status: outcome.status,
-        reason: outcome.reason,
-        fault: outcome.fault,
-        attempts: outcome.tries.count,
-        bytes_in: outcome.bytes_in,
-        bytes_out: outcome.bytes_out,
-        duration,
-        traceparent: head.field("traceparent"),
-    };
-    let find = || {
-        context.shard.series(SeriesKey {
-            direction: event.direction,
-            destination: event.destination,
-            backend: event.backend,
-        })
-    };
-    let series = match (&outcome.group, event.destination) {
-        (Some(group), Some(destination)) => group.series(event.direction, destination, find),
-        _ => find(),
-    };
-    context.shard.exchange(series, &event);
 }

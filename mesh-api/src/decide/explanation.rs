@@ -5,11 +5,13 @@
 
 mod breaker;
 mod connection;
+mod endpoint;
 mod health;
 mod kept;
 mod near;
 mod outcome;
 mod outlier;
+mod setting;
 mod text;
 
 use std::collections::BTreeMap;
@@ -25,7 +27,9 @@ use crate::snapshot::{DestinationTable, MatchTable};
 pub use connection::{
     ConnectionExplanation, ConnectionOutcome, ConnectionPlace, ConnectionResult, explain_connection,
 };
-pub use outcome::{Change, Endpoint, Forward, Head, Outcome, Result, Setting};
+pub use endpoint::Endpoint;
+pub use outcome::{Change, Forward, Head, Outcome, Result};
+pub use setting::Setting;
 
 /// Header fields as text, in order; names in any case.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Limits as text.
 
-use crate::decide::explanation::outcome::debug;
+use crate::decide::explanation::setting::debug;
 use crate::model::breaker::Limits;
 
 /// What may be in flight to a backend at a time.

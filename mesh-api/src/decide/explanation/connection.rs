@@ -5,11 +5,10 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::decide::connection::{self, ConnectionDecision, ConnectionFacts};
+use crate::decide::explanation::endpoint::{Endpoint, endpoints, percent};
 use crate::decide::explanation::near::View;
-use crate::decide::explanation::outcome::{
-    Endpoint, Setting, connect_retry_text, debug, duration, endpoints, percent, refusal_text,
-    setting,
-};
+use crate::decide::explanation::outcome::refusal_text;
+use crate::decide::explanation::setting::{Setting, connect_retry_text, debug, duration, setting};
 use crate::decide::explanation::{RulePlace, breaker, health, outlier, text};
 use crate::model::narrowing::Labels;
 use crate::snapshot::{ConnectionTable, DestinationTable};

@@ -1,6 +1,6 @@
 //! Health checks as text.
 
-use crate::decide::explanation::outcome::debug;
+use crate::decide::explanation::setting::debug;
 use crate::model::health::{HealthCheck, Question};
 use crate::model::policy::StatusRange;
 

@@ -1,6 +1,6 @@
 //! What keeps a request's user where they are.
 
-use crate::decide::explanation::outcome::{Setting, debug, duration, setting};
+use crate::decide::explanation::setting::{Setting, debug, duration, setting};
 use crate::decide::{Forward, Request, affinity};
 use crate::model::affinity::{Cookie, CookieTerms, KeySource, Stickiness};
 use crate::model::origin::Sourced;

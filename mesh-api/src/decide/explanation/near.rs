@@ -1,7 +1,7 @@
 //! Where endpoints are, as the caller sees it, and what follows from that.
 
 use crate::decide::balance::locality::{Near, Tiers};
-use crate::decide::explanation::outcome::Setting;
+use crate::decide::explanation::setting::Setting;
 use crate::model::locality::Locality;
 use crate::model::narrowing::Labels;
 use crate::snapshot::BackendTable;

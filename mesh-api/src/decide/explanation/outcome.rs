@@ -1,21 +1,18 @@
 //! One possible outcome of a request, with every value in force and the field that set it.
 
-use std::fmt::Debug;
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::decide::change::Changed;
+use crate::decide::explanation::endpoint::{Endpoint, endpoints, percent};
 use crate::decide::explanation::near::View;
+use crate::decide::explanation::setting::{Setting, debug, duration, retry_text, setting};
 use crate::decide::explanation::{Fields, breaker, bytes, health, kept, outlier};
 use crate::decide::refusal::{OUTBOUND, mesh_error_value};
 use crate::decide::{
     Abort, CorsField, Decision, Refusal, Request, Respond, backend_name, change, deadline, fault,
     grpc,
 };
-use crate::model::backend::{self, Transport};
 use crate::model::origin::Sourced;
-use crate::model::policy::{Backoff, RetryAfter, RetryMethods, RetryPolicy};
 use crate::model::route::{Action, HeaderChanges};
 use crate::snapshot::{DestinationTable, FaultTable, RuleTable};
 
@@ -165,40 +162,6 @@ pub struct Change {
     pub value: Option<String>,
 }
 
-/// A value in force and the field that set it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Setting {
-    /// As text: `10s`, `none`.
-    pub value: String,
-    /// `default`, or the kind, object and field.
-    pub origin: String,
-}
-
-/// An endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Endpoint {
-    /// The app's address.
-    pub address: String,
-    /// The workload behind it.
-    pub workload: Option<String>,
-    /// The identity that its certificate must carry; none: it is reached without mutual TLS.
-    pub identity: Option<String>,
-    /// Where its tunnel listens.
-    pub tunnel: Option<String>,
-    /// Where it runs, if that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub locality: Option<String>,
-    /// How near that is to the caller, where it matters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub near: Option<&'static str>,
-    /// Its lease ran out: used only if no other is left.
-    pub stale: bool,
-    /// Its share of the backend's requests while all loads are equal, in percent.
-    pub percent: f64,
-}
-
 /// Describes one of the `outcomes` of a request.
 pub(super) fn describe(
     (at, outcomes): (Option<usize>, usize),
@@ -305,12 +268,6 @@ fn forwarded(
         max_connection_age: setting(&settings.max_connection_age, duration),
         endpoints: endpoints(&view, forward.affinity.endpoint),
     }))
-}
-
-/// A limit as text.
-#[expect(clippy::ref_option, reason = "settings hand out references")]
-pub(super) fn duration(value: &Option<Duration>) -> String {
-    value.map_or_else(|| "none".to_owned(), |value| debug(&value))
 }
 
 /// The caller's own limit, where it is less than the policy's. One that is a point in time is not told:
@@ -467,132 +424,4 @@ fn changes(from: &HeaderChanges) -> Vec<Change> {
         .map(|(name, value)| change("add", name, Some(value)));
     let remove = from.remove.iter().map(|name| change("remove", name, None));
     set.chain(add).chain(remove).collect()
-}
-
-/// The endpoints with their chances; one has them all where a key leads to it.
-pub(super) fn endpoints(view: &View<'_>, key: Option<u64>) -> Vec<Endpoint> {
-    let backend = view.backend;
-    let from = &backend.endpoints;
-    let all_stale = from.iter().all(|endpoint| endpoint.stale);
-    let is_usable = |endpoint: &backend::Endpoint| all_stale || !endpoint.stale;
-    let led = backend.keys.as_ref().zip(key).and_then(|(keys, key)| {
-        let at = keys.find(key, |at| from.get(*at).is_some_and(is_usable))?;
-        from.get(at)
-    });
-    let weight = |endpoint: &backend::Endpoint| {
-        let is_led = led.is_none_or(|led| led.address == endpoint.address);
-        if is_led && is_usable(endpoint) {
-            u64::from(endpoint.weight)
-        } else {
-            0
-        }
-    };
-    let total = from.iter().map(weight).sum();
-    let is_well = |at: usize| from.get(at).is_some_and(is_usable);
-    let tiered = led.is_none().then(|| view.percents(is_well)).flatten();
-    let tiered = |at: usize| tiered.as_ref().and_then(|all| all.get(at).copied());
-    let each = from.iter().enumerate().map(|(at, endpoint)| Endpoint {
-        address: endpoint.address.to_string(),
-        workload: endpoint.workload.as_ref().map(ToString::to_string),
-        identity: match &endpoint.transport {
-            Transport::Hbone { identity, .. } => Some(identity.to_string()),
-            Transport::Plain => None,
-        },
-        tunnel: endpoint.tunnel_address().map(|address| address.to_string()),
-        stale: endpoint.stale,
-        locality: endpoint.locality.as_ref().map(ToString::to_string),
-        near: view.near(at),
-        percent: tiered(at).unwrap_or_else(|| percent(weight(endpoint), total)),
-    });
-    each.collect()
-}
-
-/// The part of a retry policy that is about connections.
-pub(super) fn connect_retry_text(policy: &RetryPolicy) -> String {
-    if policy.attempts == 0 || !policy.conditions.connect_failure {
-        return "none".to_owned();
-    }
-    format!(
-        "{} more on connect failure; {}",
-        policy.attempts,
-        backoff_text(&policy.backoff),
-    )
-}
-
-fn backoff_text(backoff: &Backoff) -> String {
-    let (base, max) = (debug(&backoff.base), debug(&backoff.max));
-    let jitter = backoff.jitter.as_str();
-    let least = if backoff.jitter_min.is_zero() {
-        String::new()
-    } else {
-        format!(", at least {:?}", backoff.jitter_min)
-    };
-    format!("backoff {base} to {max}, {jitter} jitter{least}")
-}
-
-fn retry_text(policy: &RetryPolicy) -> String {
-    let conditions = [
-        ("connect failure", policy.conditions.connect_failure),
-        ("reset", policy.conditions.reset),
-        ("refused stream", policy.conditions.refused_stream),
-        ("per-try timeout", policy.conditions.per_try_timeout),
-    ];
-    let mut on: Vec<String> = conditions
-        .iter()
-        .filter(|(_, set)| *set)
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
-    on.extend(policy.statuses.iter().map(|range| {
-        if range.from == range.to {
-            range.from.to_string()
-        } else {
-            format!("{}-{}", range.from, range.to)
-        }
-    }));
-    on.extend(policy.grpc_codes.iter().map(ToString::to_string));
-    on.extend(
-        policy
-            .response_header
-            .iter()
-            .map(|name| format!("response header {name}")),
-    );
-    if policy.attempts == 0 || on.is_empty() {
-        return "none".to_owned();
-    }
-    let methods = match &policy.methods {
-        RetryMethods::Safe => "safe".to_owned(),
-        RetryMethods::Idempotent => "idempotent".to_owned(),
-        RetryMethods::Any => "all".to_owned(),
-        RetryMethods::Listed(listed) => listed.join(" "),
-    };
-    format!(
-        "{} more on {}; {methods} methods; {}; {}; budget {} % or {}/s",
-        policy.attempts,
-        on.join(", "),
-        backoff_text(&policy.backoff),
-        match policy.retry_after {
-            RetryAfter::Respect => "Retry-After respected",
-            RetryAfter::Ignore => "Retry-After ignored",
-        },
-        policy.budget.percent,
-        policy.budget.min_per_second,
-    )
-}
-
-pub(super) fn setting<T>(from: &Sourced<T>, text: impl Fn(&T) -> String) -> Setting {
-    Setting {
-        value: text(&from.value),
-        origin: from.origin.to_string(),
-    }
-}
-
-/// A duration's `Debug` form is its short one: `250ms`.
-pub(super) fn debug(value: &impl Debug) -> String {
-    format!("{value:?}")
-}
-
-/// To two decimals.
-pub(super) fn percent(part: u64, total: u64) -> f64 {
-    let hundredths = part * 10_000 / total.max(1);
-    f64::from(u32::try_from(hundredths).unwrap_or(0)) / 100.0
 }

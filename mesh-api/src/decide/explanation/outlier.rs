@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::explanation::outcome::debug;
+use crate::decide::explanation::setting::debug;
 use crate::model::outlier::{FailurePercentage, OutlierDetection, SuccessRate};
 
 /// When an endpoint is taken out, and for how long.
