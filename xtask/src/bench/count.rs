@@ -50,8 +50,9 @@ const BUDGETS: [Budget; 18] = [
     budget("retry", 380, 0),
     budget("deadline", 800, 0),
     budget("limit", 60, 0),
-    budget("pick", 190, 0),
-    budget("pick-among10000", 190, 0),
+    // 30 of 176 look whether slow start, localities and outlier detection are there.
+    budget("pick", 220, 0),
+    budget("pick-among10000", 220, 0),
     budget("record", 770, 0),
 ];
 

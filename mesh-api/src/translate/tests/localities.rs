@@ -30,6 +30,26 @@ fn a_workload_says_where_it_runs_or_its_labels_do() {
 }
 
 #[test]
+fn an_endpoint_of_a_slice_is_in_its_zone_unless_its_workload_says_where_it_is() {
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: { name: far-1, namespace: demo, labels: { kubernetes.io/service-name: catalog } }\n\
+         addressType: IPv4\nports: [{ name: http, port: 8080 }]\n\
+         endpoints: [{ addresses: [127.0.0.9], zone: c }, { addresses: [127.0.0.2], zone: d }]\n";
+    let own = own("algorithm: PeakEwma", slice).endpoints;
+    let own = own.iter().map(|endpoint| {
+        let place = endpoint.locality.as_ref().unwrap();
+        format!("{} {}|{}", endpoint.address, place.region, place.zone)
+    });
+    let texts: Vec<String> = own.collect();
+    let expected = [
+        "127.0.0.2:8080 eu-1|a",
+        "127.0.0.3:8080 eu-2|",
+        "127.0.0.9:8080 |c",
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
 fn what_is_preferred_has_its_field() {
     let mesh = "---\napiVersion: mesh.dev/v1alpha1\nkind: Mesh\nmetadata: { name: default }\n\
                 spec: { localities: { failover: [{ from: eu-1, to: eu-2 }] } }\n";
