@@ -196,8 +196,10 @@ async fn cookies(case: &Case) -> anyhow::Result<()> {
 async fn algorithms() -> anyhow::Result<()> {
     let mut manifests = service("shop", 80, "kubernetes.io/h2c");
     manifests += &policy("shop", "loadBalancing: { algorithm: PeakEwma }");
-    let slow = app("slow", Duration::from_millis(50)).await?;
-    let case = Case::of_one(&manifests, 3, Duration::from_millis(5), slow).await?;
+    // Times that a busy machine does not make alike.
+    let (fast, slow) = (Duration::from_millis(20), Duration::from_millis(200));
+    let slow = app("slow", slow).await?;
+    let case = Case::of_one(&manifests, 3, fast, slow).await?;
     let plan = |count| Plan {
         address: case.address,
         version: Version::Http2,
@@ -211,15 +213,15 @@ async fn algorithms() -> anyhow::Result<()> {
         run(&plan(200)).await?;
     }
     let before = case.requests();
-    let sum = run(&plan(4000)).await?;
+    let sum = run(&plan(2000)).await?;
     ensure!(sum.lost_gets() + sum.lost_posts() == 0, "failed: {sum:?}");
     let counts = since(&before, &case.requests());
     let of_slow = *counts.last().context("no apps")?;
     record(
         "slow endpoint",
-        format!("ten times slower than the three others, peak EWMA: {of_slow} of 4000 requests"),
+        format!("ten times slower than the three others, peak EWMA: {of_slow} of 2000 requests"),
     );
-    ensure!(of_slow * 100 <= 4000 * 5, "{counts:?}");
+    ensure!(of_slow * 100 <= 2000 * 5, "{counts:?}");
     let turns = manifests.replace("PeakEwma", "RoundRobin");
     case.write(&turns)?;
     case.in_force("caller", "shop", |answer| {
@@ -228,15 +230,15 @@ async fn algorithms() -> anyhow::Result<()> {
     })
     .await?;
     let before = case.requests();
-    let sum = run(&plan(4000)).await?;
+    let sum = run(&plan(1000)).await?;
     ensure!(sum.lost_gets() + sum.lost_posts() == 0, "failed: {sum:?}");
     let counts = since(&before, &case.requests());
     record(
         "round robin",
-        format!("one HTTP/2 connection, 8 streams at once, 4 endpoints: {counts:?} of 4000"),
+        format!("one HTTP/2 connection, 8 streams at once, 4 endpoints: {counts:?} of 1000"),
     );
     ensure!(
-        counts.iter().all(|count| (998..=1002).contains(count)),
+        counts.iter().all(|count| (248..=252).contains(count)),
         "{counts:?}"
     );
     Ok(())
