@@ -69,6 +69,8 @@ pub(crate) enum Piece {
     Deadline,
     /// Takes a place within a limit, and gives it back.
     Limit,
+    /// Asks a receiver's rate limit, which has room.
+    RateLimit,
     /// Writes the head that goes on, with a field set, one added and one removed.
     SpliceChanged,
     /// Picks one of ten endpoints.
@@ -104,6 +106,7 @@ pub(crate) fn run(piece: Piece, times: u64) -> anyhow::Result<()> {
         Piece::Retry => feature::retry(times),
         Piece::Deadline => feature::deadline(times),
         Piece::Limit => limit(times),
+        Piece::RateLimit => feature::rate_limit(&one_head()?, times),
         Piece::Pick => pick(times, 10),
         Piece::PickAmong10000 => pick(times, 10_000),
         Piece::Record => record(times),

@@ -1,17 +1,26 @@
 //! Decisions of requests and failures, with each feature that may be configured. May use `routes`.
 
+use std::hash::Hasher;
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use fastrand::Rng;
 use mesh_api::decide::deadline::{self, Said};
 use mesh_api::decide::pushback::Pushback;
+use mesh_api::decide::ratelimit::bucket::Room;
+use mesh_api::decide::ratelimit::{self, Outcome, Received};
 use mesh_api::decide::retry::{self, Failure, Question, Verdict};
 use mesh_api::decide::{self, Caller, Decision, Request, Step};
+use mesh_api::error::Faults;
 use mesh_api::explain::Silent;
-use mesh_api::snapshot::DestinationTable;
+use mesh_api::model::ratelimit::Rate;
+use mesh_api::name::Namespace;
+use mesh_api::snapshot::{DestinationTable, RateLimitTable};
+use mesh_api::translate::Catalog;
 use mesh_proxy::h1::RequestHead;
+use mesh_proxy::rate::{Buckets, Keys};
 use mesh_proxy::upstream::Dice;
 
 use crate::routes::{self, SERVICE};
@@ -100,21 +109,7 @@ fn decide(table: &DestinationTable, head: &RequestHead, times: u64) -> anyhow::R
     let mut random = Rng::with_seed(1);
     let mut random = Dice(&mut random);
     for _ in 0..times {
-        let request = Request {
-            method: head.method(),
-            scheme: "http",
-            authority: head.authority(),
-            port: 80,
-            path: "/products/17",
-            query: Some("page=2"),
-            headers: head,
-            caller: Caller {
-                namespace: &table.consumer,
-                labels: None,
-                service_account: None,
-                address: None,
-            },
-        };
+        let request = request(head, &table.consumer);
         let step = decide::request(table, black_box(&request), &mut random, &mut Silent);
         let Step::Done(Decision::Forward(_)) = black_box(step) else {
             bail!("not forwarded");
@@ -150,6 +145,80 @@ pub(super) fn retry(times: u64) -> anyhow::Result<()> {
         ensure!(matches!(black_box(verdict), Verdict::Again { .. }), "stops");
     }
     Ok(())
+}
+
+/// The buckets of one limit.
+struct One {
+    keys: Keys,
+    buckets: Buckets,
+}
+
+impl ratelimit::Buckets for One {
+    fn key(&self, write: &dyn Fn(&mut dyn Hasher)) -> u128 {
+        self.keys.number(write)
+    }
+
+    fn take(&mut self, _: usize, key: Option<u128>, _: Rate) -> Result<Room, Duration> {
+        self.buckets.take(key, Duration::ZERO)
+    }
+
+    fn give_back(&mut self, _: usize, key: Option<u128>, _: Rate) {
+        self.buckets.give_back(key);
+    }
+}
+
+/// Asks the limit of a receiver that has a bucket for each value of a field.
+pub(super) fn rate_limit(head: &RequestHead, times: u64) -> anyhow::Result<()> {
+    let mesh = "---\napiVersion: mesh.dev/v1alpha1\nkind:";
+    let mut catalog = Catalog::default();
+    routes::apply(
+        &mut catalog,
+        &format!(
+            "{SERVICE}{mesh} Workload\nmetadata: {{ name: a, namespace: demo, labels: {{ app: app }} }}\n\
+             spec: {{ address: 127.0.0.2, serviceAccount: app }}\n\
+             {mesh} RateLimitPolicy\nmetadata: {{ name: p, namespace: demo }}\n\
+             spec: {{ targetRefs: [{{ kind: Service, name: app }}], \
+             limits: [{{ name: few, requests: 1000000, per: 1s, by: [{{ header: user-agent }}] }}] }}\n"
+        ),
+    )?;
+    let inbound = catalog.inbound(&"demo/a".parse()?).context("no entry")?;
+    let table = RateLimitTable::compile(&inbound, &mut Faults::default());
+    let table = table.context("no limits")?;
+    let limit = table.limits.first().context("no limit")?;
+    let mut one = One {
+        keys: Keys::default(),
+        buckets: Buckets::new(limit.limit.rate),
+    };
+    let namespace = "demo".parse()?;
+    for _ in 0..times {
+        let received = Received {
+            request: request(head, &namespace),
+            port: "80".parse()?,
+            peer: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+        };
+        let outcome = ratelimit::decide(&table, black_box(&received), &mut one);
+        ensure!(matches!(black_box(outcome), Outcome::Pass(_)), "refused");
+    }
+    Ok(())
+}
+
+fn request<'h>(head: &'h RequestHead, namespace: &'h Namespace) -> Request<'h> {
+    Request {
+        method: head.method(),
+        scheme: "http",
+        authority: head.authority(),
+        port: 80,
+        path: "/products/17",
+        query: Some("page=2"),
+        headers: head,
+        caller: Caller {
+            namespace,
+            labels: None,
+            service_account: None,
+            address: None,
+        },
+    }
 }
 
 /// Reads a caller's deadline, bounds the exchange by it and tells the next hop.
