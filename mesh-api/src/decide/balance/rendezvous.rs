@@ -7,7 +7,7 @@
 
 use std::f64::consts::{LN_2, SQRT_2};
 
-use crate::snapshot::hash::xxh64;
+use crate::snapshot::hash;
 
 /// What a key chooses from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Share {
 pub fn choose(key: u64, shares: impl Iterator<Item = Share>) -> Option<usize> {
     let mut best: Option<(f64, usize)> = None;
     for (place, share) in shares.enumerate().filter(|(_, share)| share.weight > 0) {
-        let drawn = unit(xxh64(share.seed, &key.to_le_bytes()));
+        let drawn = unit(hash::of_number(share.seed, key));
         let score = -ln(drawn) / f64::from(share.weight);
         if best.is_none_or(|(least, _)| score < least) {
             best = Some((score, place));
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::decide::Random as _;
     use crate::decide::tests::Seeded;
-    use crate::snapshot::hash;
+    use crate::snapshot::hash::xxh64;
 
     const USERS: u32 = 10_000;
 
