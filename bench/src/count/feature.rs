@@ -189,11 +189,11 @@ pub(super) fn rate_limit(head: &RequestHead, times: u64) -> anyhow::Result<()> {
         keys: Keys::default(),
         buckets: Buckets::new(limit.limit.rate),
     };
-    let namespace = "demo".parse()?;
+    let (namespace, port) = ("demo".parse()?, "80".parse()?);
     for _ in 0..times {
         let received = Received {
             request: request(head, &namespace),
-            port: "80".parse()?,
+            port,
             peer: None,
             address: Ipv4Addr::LOCALHOST.into(),
         };

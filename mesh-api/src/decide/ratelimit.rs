@@ -10,6 +10,7 @@ mod fields;
 use std::fmt;
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,7 +30,10 @@ pub const REASON: &str = "rate-limited";
 
 /// The namespace of a caller in the clear where a rule asks for namespaces: the prefix `kube-` belongs to
 /// Kubernetes, so that nobody has it.
-const NOBODY: &str = "kube-outside-the-mesh";
+static NOBODY: LazyLock<Namespace> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the text is a namespace")]
+    "kube-outside-the-mesh".parse().expect("a namespace")
+});
 
 /// A request as its receiver sees it.
 #[derive(Clone, Copy)]
@@ -45,10 +49,8 @@ pub struct Received<'a> {
 }
 
 /// The namespace that a request is said to come from, to rules that ask for one.
-pub fn caller_namespace(peer: Option<&Identity>) -> Namespace {
-    #[expect(clippy::expect_used, reason = "the text is a namespace")]
-    let nobody = || NOBODY.parse().expect("a namespace");
-    peer.map_or_else(nobody, |peer| peer.namespace.clone())
+pub fn caller_namespace(peer: Option<&Identity>) -> &Namespace {
+    peer.map_or(&NOBODY, |peer| &peer.namespace)
 }
 
 /// Buckets of limits, each named by its place in a table and by a key.

@@ -32,9 +32,8 @@ pub(super) fn ask<'t>(
     table: &'t Arc<RateLimitTable>,
 ) -> Result<Option<Box<RateFields>>, Box<RateRefusal<'t>>> {
     let peer = receiving.peer.as_ref();
-    let namespace = caller_namespace(peer);
     let caller = Caller {
-        namespace: &namespace,
+        namespace: caller_namespace(peer),
         labels: None,
         service_account: peer.map(|peer| &peer.service_account),
         address: Some(receiving.address),

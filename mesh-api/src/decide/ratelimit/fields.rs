@@ -1,7 +1,6 @@
 //! What answers tell of limits: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers,
 //! structured fields since its version 8), `Retry-After` and gRPC's pushback.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use crate::model::ratelimit::RateLimit;
@@ -28,22 +27,41 @@ impl RateFields {
 
     /// Adds a limit that has `left`, and more after `time`.
     pub(super) fn add(&mut self, limit: &RateLimit, left: u32, time: Duration) {
-        if !self.is_empty() {
-            self.limit.push_str(", ");
-            self.policy.push_str(", ");
+        for value in [&mut self.limit, &mut self.policy] {
+            if value.is_empty() {
+                value.reserve(ROOM);
+            } else {
+                value.push_str(", ");
+            }
         }
-        let (name, rate) = (&limit.name, limit.rate);
-        let per = rate.per();
-        // Writing to a String does not fail.
-        let told = write!(self.limit, "\"{name}\";r={left};t={}", ceil(time));
-        let told = told.and(write!(self.policy, "\"{name}\";q={}", rate.requests()));
+        let (name, rate) = (limit.name.as_str(), limit.rate);
+        item(&mut self.limit, name, ("r", left));
+        parameter(&mut self.limit, "t", ceil(time));
+        item(&mut self.policy, name, ("q", rate.requests()));
         // A window is in whole seconds: one that is not is left out.
-        let told = match per.subsec_nanos() {
-            0 => told.and(write!(self.policy, ";w={}", per.as_secs())),
-            _ => told,
-        };
-        told.unwrap_or_default();
+        let per = rate.per();
+        if per.subsec_nanos() == 0 {
+            parameter(&mut self.policy, "w", per.as_secs());
+        }
     }
+}
+
+/// Bytes that a value has at first: enough for a limit with a name of usual length.
+const ROOM: usize = 64;
+
+/// Appends an item of a list (RFC 9651 section 3.1): its name, and its first parameter.
+fn item(value: &mut String, name: &str, (key, number): (&str, u32)) {
+    value.push('"');
+    value.push_str(name);
+    value.push('"');
+    parameter(value, key, number.into());
+}
+
+fn parameter(value: &mut String, key: &str, number: u64) {
+    value.push(';');
+    value.push_str(key);
+    value.push('=');
+    value.push_str(itoa::Buffer::new().format(number));
 }
 
 /// The value of `Retry-After` (RFC 9110 section 10.2.3): at least a second.

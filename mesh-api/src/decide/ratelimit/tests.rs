@@ -99,7 +99,7 @@ fn ask(
     let own = caller_namespace(peer.as_ref());
     with_request(line, fields, |request, _| {
         let caller = crate::decide::Caller {
-            namespace: &own,
+            namespace: own,
             ..request.caller
         };
         let received = Received {

@@ -51,7 +51,7 @@ pub(super) fn at(
             query: target.query,
             headers: &fields,
             caller: Caller {
-                namespace: &namespace,
+                namespace,
                 labels: None,
                 service_account: peer.as_ref().map(|peer| &peer.service_account),
                 address: Some(address),
