@@ -307,20 +307,7 @@ async fn try_once(
             .await?;
         // That may have taken long; and what is ready in time goes before a timer.
         plan.check_time(Instant::now)?;
-        let mut words = Words::new(plan, tries);
-        let own = Own::new(head, &mut words);
-        let changes = RequestChanges {
-            target: &plan.target,
-            host: &plan.host,
-            changes: plan.request_headers,
-            framing: body.framing(),
-            append: own.append(),
-            strip: own.strip(),
-        };
-        reached
-            .leg
-            .queue_request(head, &changes)
-            .map_err(|error| Error::downstream(Kind::BadTarget).because(error))?;
+        queue(head, body, plan, tries, &mut reached)?;
         let judged = reached.group.takes_outliers_out();
         let ends = judged.then(|| ends_at(plan, now)).flatten();
         let watch = context.watch(&reached, ends);
@@ -355,6 +342,28 @@ async fn try_once(
     // No other request tries the endpoint before it is known what came of this one.
     drop(probe);
     tried
+}
+
+/// Queues the head of a try. By itself, so that nothing of it is held until the answer comes.
+fn queue(
+    head: &RequestHead,
+    body: &RequestBody,
+    plan: &Plan<'_>,
+    tries: &Tries,
+    reached: &mut Reached,
+) -> Result<(), Error> {
+    let mut words = Words::new(plan, tries);
+    let own = Own::new(head, &mut words);
+    let changes = RequestChanges {
+        target: &plan.target,
+        host: &plan.host,
+        changes: plan.request_headers,
+        framing: body.framing(),
+        append: own.append(),
+        strip: own.strip(),
+    };
+    let queued = reached.leg.queue_request(head, &changes);
+    queued.map_err(|error| Error::downstream(Kind::BadTarget).because(error))
 }
 
 /// Reaches some endpoint of `backend` for opaque bytes; where connecting fails, another one as `policy`

@@ -37,7 +37,8 @@ const BUDGETS: [Budget; 19] = [
     // A field set, one added and one removed.
     budget("splice-changed", 5_200, 0),
     budget("decide", 1_030, 0),
-    budget("decide-among1000", 1_950, 0),
+    // 870 to 1,760, by the seeds of its tables.
+    budget("decide-among1000", 2_200, 0),
     budget("decide-sticky", 2_000, 0),
     budget("decide-hashed", 2_000, 0),
     budget("decide-faulty", 1_190, 0),
