@@ -315,16 +315,17 @@ async fn try_once(
         let answered = relay::exchange_heads(downstream, leg, body, head, plan.stream_idle);
         let answered = answered.await;
         let answered = answered.map(|head| (said_by_peer(&reached, &head), head));
-        watch.settle(match &answered {
+        let outcome = match &answered {
             Ok((None, head)) if judged => Some(judge(head)),
             Ok((None, _)) => Some(AttemptOutcome::Answered),
             Ok((Some(Failure::Unsent), _)) => Some(AttemptOutcome::ConnectFailed),
             // What a caller breaks or takes back says nothing of the endpoint.
             Err(error) if error.side == Side::Downstream => None,
             Ok((Some(_), _)) | Err(_) => Some(AttemptOutcome::Broken),
-        });
+        };
+        watch.settle(outcome);
         let (said, head) = answered?;
-        if judged && judge(&head) == AttemptOutcome::Begun {
+        if outcome == Some(AttemptOutcome::Begun) {
             reached.judge_at_end();
         }
         Ok(Answer {

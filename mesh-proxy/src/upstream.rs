@@ -29,8 +29,9 @@ use foldhash::{HashMap, HashMapExt as _};
 use mesh_api::decide::Random;
 use mesh_api::decide::balance::{self, Candidate, Choice, Standing};
 use mesh_api::decide::eject::judgement::Judgement;
-use mesh_api::decide::eject::outlier::Heed;
+use mesh_api::decide::eject::outlier::{self as rules, Heed};
 use mesh_api::decide::eject::probe::Asking;
+use mesh_api::decide::eject::row::Seen;
 use mesh_api::model::backend::Endpoint;
 use mesh_api::snapshot::BackendTable;
 
@@ -70,6 +71,19 @@ pub enum AttemptOutcome {
     Broken,
     /// The caller did not wait for the end.
     Cut,
+}
+
+impl AttemptOutcome {
+    /// What it is to outlier detection, if it says anything.
+    fn seen(self) -> Option<Seen> {
+        match self {
+            Self::Answered => Some(Seen::Answer(Judgement::Good)),
+            Self::Error => Some(Seen::Answer(Judgement::Error)),
+            Self::Gateway => Some(Seen::Answer(Judgement::Gateway)),
+            Self::ConnectFailed | Self::Broken => Some(Seen::NoAnswer),
+            Self::Begun | Self::Cut => None,
+        }
+    }
 }
 
 impl From<Judgement> for AttemptOutcome {
@@ -193,7 +207,10 @@ impl Upstream {
     }
 
     fn has_failed(&self, group: &Group, index: usize, at: u64) -> bool {
-        let counts_connects = group.outliers.as_ref().is_some_and(View::counts_connects);
+        let counts_connects = group
+            .outliers
+            .as_ref()
+            .is_some_and(|view| view.policy().counts_connects());
         let known = || health::has_failed(&self.book.known(group, index).state, at);
         let is_out = |view: &View| view.is_out(index, view.heed());
         (!counts_connects && known()) || group.outliers.as_ref().is_some_and(is_out)
@@ -299,7 +316,10 @@ impl Upstream {
                 None
             }
             AttemptOutcome::ConnectFailed
-                if group.outliers.as_ref().is_some_and(View::counts_connects) =>
+                if group
+                    .outliers
+                    .as_ref()
+                    .is_some_and(|view| view.policy().counts_connects()) =>
             {
                 None
             }
@@ -391,7 +411,9 @@ impl balance::Members for Members<'_> {
         };
         match self.outliers {
             None => standing,
-            Some((view, heed)) => with_policy(standing, view, view.is_out(index, heed)),
+            Some((view, heed)) => {
+                rules::standing(standing, view.policy(), view.is_out(index, heed))
+            }
         }
     }
 
@@ -408,18 +430,6 @@ impl balance::Members for Members<'_> {
         let now = self.book.shared.since_start(self.now);
         let warming = self.group.warming.as_ref();
         warming.map_or(balance::warm::FULL, |warming| warming.warmth(state, now))
-    }
-}
-
-/// How an endpoint stands under a policy, by which it `is_out` or not.
-fn with_policy(standing: Standing, view: &View, is_out: bool) -> Standing {
-    let by_connects = !view.counts_connects();
-    Standing {
-        // What is strictly out is picked no more than what was tried.
-        tried: standing.tried || (is_out && view.is_strict()),
-        failed: is_out || (by_connects && standing.failed),
-        ejected: is_out || (by_connects && standing.ejected),
-        ..standing
     }
 }
 

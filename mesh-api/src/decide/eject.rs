@@ -7,6 +7,7 @@
 pub mod judgement;
 pub mod outlier;
 pub mod probe;
+pub mod row;
 pub mod statistics;
 
 use std::time::Duration;

@@ -113,4 +113,14 @@ impl OutlierDetection {
     pub fn counts_shares(&self) -> bool {
         self.success_rate.is_some() || self.failure_percentage.is_some()
     }
+
+    /// Whether failed connects count by it, and no more by the table of defaults.
+    pub fn counts_connects(&self) -> bool {
+        self.local_origin_failures.is_some()
+    }
+
+    /// Whether what is out gets nothing, however few are left.
+    pub fn is_strict(&self) -> bool {
+        self.panic_threshold == 0
+    }
 }

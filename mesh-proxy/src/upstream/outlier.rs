@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mesh_api::decide::eject::judgement::Judgement;
 use mesh_api::decide::eject::outlier::{Cause, Outlier};
+use mesh_api::decide::eject::row::{self, Seen, Step};
 use mesh_api::decide::eject::statistics::Window;
 use mesh_api::model::backend::Backend;
 use mesh_api::model::outlier::OutlierDetection;
 use mesh_api::name::DestinationName;
-
-use super::AttemptOutcome;
 
 /// Backends whose endpoints are remembered; those not in use go when there are more.
 const MAX_BACKENDS: usize = 4096;
@@ -242,48 +242,29 @@ impl Watched {
         self.until.load(Relaxed) > 0
     }
 
-    /// Counts an outcome; why the endpoint is to be taken out, if it is.
-    fn count(&self, outcome: AttemptOutcome, policy: &OutlierDetection) -> Option<Cause> {
-        let reached = |row: &AtomicU32, most: u32| {
-            most > 0 && row.fetch_add(1, Relaxed).saturating_add(1) >= most
-        };
-        match outcome {
-            AttemptOutcome::Answered => {
-                clear(&self.errors);
-                clear(&self.gateway_errors);
-                clear(&self.local_failures);
-                None
+    /// Counts what was seen; why the endpoint is to be taken out, if it is.
+    fn count(&self, seen: Seen, policy: &OutlierDetection) -> Option<Cause> {
+        let mut rows = self.rows().into_iter();
+        let lengths = row::steps(seen, policy).map(|step| match (step, rows.next()) {
+            (Step::Keep, _) | (_, None) => 0,
+            (Step::Clear, Some(row)) => {
+                clear(row);
+                0
             }
-            AttemptOutcome::Error => {
-                clear(&self.gateway_errors);
-                clear(&self.local_failures);
-                reached(&self.errors, policy.errors_5xx).then_some(Cause::Errors5xx)
-            }
-            AttemptOutcome::Gateway => {
-                clear(&self.local_failures);
-                let gateway = reached(&self.gateway_errors, policy.gateway_errors);
-                let errors = reached(&self.errors, policy.errors_5xx);
-                if gateway {
-                    Some(Cause::GatewayErrors)
-                } else {
-                    errors.then_some(Cause::Errors5xx)
-                }
-            }
-            AttemptOutcome::ConnectFailed | AttemptOutcome::Broken => {
-                let most = policy.local_origin_failures.unwrap_or(0);
-                reached(&self.local_failures, most).then_some(Cause::LocalOriginFailures)
-            }
-            AttemptOutcome::Cut | AttemptOutcome::Begun => None,
-        }
+            (Step::Count, Some(row)) => row.fetch_add(1, Relaxed).saturating_add(1),
+        });
+        row::cause(lengths, policy)
     }
 
-    /// Counts an outcome for the interval under way.
-    fn count_share(&self, outcome: AttemptOutcome) {
-        if matches!(outcome, AttemptOutcome::Cut | AttemptOutcome::Begun) {
-            return;
-        }
+    /// In the order in which [`row::steps`] has them.
+    fn rows(&self) -> [&AtomicU32; 3] {
+        [&self.gateway_errors, &self.errors, &self.local_failures]
+    }
+
+    /// Counts what was seen for the interval under way.
+    fn count_share(&self, seen: Seen) {
         self.requests.fetch_add(1, Relaxed);
-        if outcome != AttemptOutcome::Answered {
+        if seen != Seen::Answer(Judgement::Good) {
             self.failures.fetch_add(1, Relaxed);
         }
     }
@@ -299,9 +280,7 @@ impl Watched {
     }
 
     fn forget_rows(&self) {
-        clear(&self.errors);
-        clear(&self.gateway_errors);
-        clear(&self.local_failures);
+        self.rows().into_iter().for_each(clear);
     }
 
     fn lock(&self) -> MutexGuard<'_, (Outlier, Option<Cause>)> {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::decide::balance::Standing;
 use crate::model::outlier::OutlierDetection;
 
 /// The ejections of one endpoint.
@@ -129,6 +130,18 @@ pub fn heed(total: usize, ejected: usize, well: usize, policy: &OutlierDetection
     }
 }
 
+/// How an endpoint stands for a pick under `policy`, by which it `is_out` or not; `known` is how it stands without.
+pub fn standing(known: Standing, policy: &OutlierDetection, is_out: bool) -> Standing {
+    let by_connects = !policy.counts_connects();
+    Standing {
+        // What is strictly out is picked no more than what was tried.
+        tried: known.tried || (is_out && policy.is_strict()),
+        failed: is_out || (by_connects && known.failed),
+        ejected: is_out || (by_connects && known.ejected),
+        ..known
+    }
+}
+
 /// Whether so few of a backend's `total` endpoints are well that all are used: fewer than `threshold` percent.
 pub fn is_panic(total: usize, well: usize, threshold: u32) -> bool {
     (well as u128) * 100 < total as u128 * u128::from(threshold)
@@ -144,6 +157,31 @@ mod tests {
             max_ejection: Duration::from_secs(100),
             interval: Duration::from_secs(10),
             ..OutlierDetection::default()
+        }
+    }
+
+    #[test]
+    fn what_is_out_is_a_last_resort_or_none() {
+        let connects = Standing {
+            failed: true,
+            ejected: true,
+            ..Standing::default()
+        };
+        for (threshold, local, known, is_out, expected) in [
+            (50, None, connects, false, [false, true, true]),
+            (50, Some(5), connects, false, [false, false, false]),
+            (50, None, Standing::default(), true, [false, true, true]),
+            (0, None, Standing::default(), true, [true, true, true]),
+            (0, None, Standing::default(), false, [false, false, false]),
+        ] {
+            let policy = OutlierDetection {
+                panic_threshold: threshold,
+                local_origin_failures: local,
+                ..policy()
+            };
+            let found = standing(known, &policy, is_out);
+            let found = [found.tried, found.failed, found.ejected];
+            assert_eq!(found, expected, "{threshold} {local:?} {is_out}");
         }
     }
 

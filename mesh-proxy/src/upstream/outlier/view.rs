@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use mesh_api::decide::eject::outlier::{self, Cause, Heed};
-use mesh_api::decide::eject::{may_eject, statistics};
+use mesh_api::decide::eject::{may_eject, row, statistics};
 use mesh_api::model::backend::Endpoint;
 use mesh_api::model::outlier::OutlierDetection;
 
@@ -37,18 +37,8 @@ impl View {
         }
     }
 
-    fn policy(&self) -> &OutlierDetection {
+    pub(in crate::upstream) fn policy(&self) -> &OutlierDetection {
         &self.shared.policy
-    }
-
-    /// Whether failed connects count by the policy alone.
-    pub(in crate::upstream) fn counts_connects(&self) -> bool {
-        self.policy().local_origin_failures.is_some()
-    }
-
-    /// Whether what is out is not picked at all, rather than last.
-    pub(in crate::upstream) fn is_strict(&self) -> bool {
-        self.policy().panic_threshold == 0
     }
 
     /// What a pick heeds.
@@ -130,11 +120,14 @@ impl View {
             return ejected.into_iter().collect();
         }
         let mut ejected = Vec::new();
-        if let Some(cause) = watched.count(outcome, self.policy()) {
+        let seen = outcome.seen();
+        if let Some(cause) = seen.and_then(|seen| watched.count(seen, self.policy())) {
             ejected.extend(self.eject(index, cause, now));
         }
         if self.policy().counts_shares() {
-            watched.count_share(outcome);
+            if let Some(seen) = seen {
+                watched.count_share(seen);
+            }
             self.look_at_shares(now, &mut ejected);
         }
         ejected
@@ -142,16 +135,7 @@ impl View {
 
     /// What came of trying an endpoint that is out.
     fn tried(&self, index: usize, outcome: AttemptOutcome, now: u64) -> Option<Ejected> {
-        let policy = self.policy();
-        let counts_errors = policy.errors_5xx > 0 || policy.counts_shares();
-        let failed = match outcome {
-            AttemptOutcome::Cut | AttemptOutcome::Begun => return None,
-            AttemptOutcome::Answered => false,
-            AttemptOutcome::Error => counts_errors,
-            AttemptOutcome::Gateway => counts_errors || policy.gateway_errors > 0,
-            AttemptOutcome::ConnectFailed | AttemptOutcome::Broken => true,
-        };
-        if failed {
+        if row::fails_trial(outcome.seen()?, self.policy()) {
             return self.eject(index, Cause::Probe, now);
         }
         let watched = self.members.get(index)?;
