@@ -29,6 +29,7 @@ mod check_section;
 mod check_service;
 mod check_session;
 mod check_slice;
+mod check_status;
 mod check_workload;
 mod checked;
 mod conflict;

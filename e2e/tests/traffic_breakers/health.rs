@@ -120,31 +120,23 @@ async fn turns(apps: &[App], address: SocketAddr, round: u32) -> anyhow::Result<
         ensure!(answer == Answer::of_app(200), "round {round}: {answer:?}");
         anyhow::Ok(())
     };
-    ill.mood.healthy.store(false, Ordering::SeqCst);
-    let until = Instant::now() + LONGEST * ROW + TIMEOUT + SLACK;
-    while Instant::now() < until {
-        ask().await?;
-    }
-    let before = ill.requests();
-    for _ in 0..REQUESTS {
-        ask().await?;
-    }
-    let reached = ill.requests() - before;
-    ensure!(
-        reached == 0,
-        "round {round}: {reached} of {REQUESTS} reached it"
-    );
-    ill.mood.healthy.store(true, Ordering::SeqCst);
-    let until = Instant::now() + LONGEST * ROW + TIMEOUT + SLACK;
-    while Instant::now() < until {
-        ask().await?;
-    }
-    let before = ill.requests();
-    for _ in 0..REQUESTS {
-        ask().await?;
-    }
-    let reached = ill.requests() - before;
-    ensure!(reached > 0, "round {round}: none of {REQUESTS} reached it");
+    // Of the requests after the time that a change may take.
+    let reached = async |healthy| {
+        ill.mood.healthy.store(healthy, Ordering::SeqCst);
+        let until = Instant::now() + LONGEST * ROW + TIMEOUT + SLACK;
+        while Instant::now() < until {
+            ask().await?;
+        }
+        let before = ill.requests();
+        for _ in 0..REQUESTS {
+            ask().await?;
+        }
+        anyhow::Ok(ill.requests() - before)
+    };
+    let ill = reached(false).await?;
+    ensure!(ill == 0, "round {round}: {ill} of {REQUESTS} reached it");
+    let well = reached(true).await?;
+    ensure!(well > 0, "round {round}: none of {REQUESTS} reached it");
     Ok(())
 }
 

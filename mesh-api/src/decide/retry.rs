@@ -229,10 +229,7 @@ fn stop(question: &Question<'_>) -> Option<StopReason> {
         Failure::Grpc(code) => policy.grpc_codes.contains(&code),
         Failure::Asked => policy.response_header.is_some(),
         Failure::PerTryTimeout => policy.conditions.per_try_timeout,
-        Failure::Status(status) => policy
-            .statuses
-            .iter()
-            .any(|range| (range.from..=range.to).contains(&status)),
+        Failure::Status(status) => policy.statuses.iter().any(|range| range.contains(status)),
     };
     let unsent = question.failure.is_unsent();
     let any_method = unsent || matches!(question.failure, Failure::Grpc(_) | Failure::Asked);

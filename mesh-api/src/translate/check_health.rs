@@ -10,6 +10,7 @@ use crate::name::Hostname;
 use crate::resource::health::{HealthCheckSection, HttpCheckField};
 use crate::translate::check_outlier::within;
 use crate::translate::check_reference::at_most;
+use crate::translate::check_status::{FINAL, status_range};
 use crate::translate::check_workload::whole;
 
 /// Checks `healthCheck`; `None` if it does not say what to ask.
@@ -91,7 +92,7 @@ fn http(section: &HttpCheckField, faults: &mut Faults) -> HttpQuestion {
         }
         at_most(listed.len(), MAX_EXPECTED, "statuses", faults);
         for (index, text) in listed.iter().enumerate().take(MAX_EXPECTED) {
-            expected.extend(faults.index(index, |faults| range(text, faults)));
+            expected.extend(faults.index(index, |faults| status_range(text, FINAL, faults)));
         }
     });
     HttpQuestion {
@@ -99,23 +100,5 @@ fn http(section: &HttpCheckField, faults: &mut Faults) -> HttpQuestion {
         path: section.path.clone(),
         host,
         expected,
-    }
-}
-
-fn range(text: &str, faults: &mut Faults) -> Option<StatusRange> {
-    let number = |text: &str| {
-        let status = text.parse::<u16>().ok();
-        status.filter(|status| (100..=599).contains(status))
-    };
-    let (from, to) = text.split_once('-').unwrap_or((text, text));
-    match (number(from), number(to)) {
-        (Some(from), Some(to)) if from <= to => Some(StatusRange { from, to }),
-        _ => {
-            let text: String = text.chars().take(80).collect();
-            faults.refuse(format!(
-                "{text:?} is not a status or range between 100 and 599 (such as 204 or 200-299)"
-            ));
-            None
-        }
     }
 }

@@ -21,6 +21,7 @@ use crate::translate::check_health;
 use crate::translate::check_mirror;
 use crate::translate::check_outlier;
 use crate::translate::check_reference::at_most;
+use crate::translate::check_status::{FAILURES, status_range};
 use crate::translate::check_workload::whole;
 use crate::translate::checked::{Sections, Timeouts};
 
@@ -205,7 +206,7 @@ fn retry_on(
         let count = on.status.iter().flatten().count();
         at_most(count, MAX_LISTED, "statuses", faults);
         for (index, text) in on.status.iter().flatten().enumerate() {
-            statuses.extend(faults.index(index, |faults| status_range(text, faults)));
+            statuses.extend(faults.index(index, |faults| status_range(text, FAILURES, faults)));
         }
     });
     let Some(listed) = &on.conditions else {
@@ -238,25 +239,6 @@ fn grpc_codes<'a>(names: impl Iterator<Item = &'a String>, faults: &mut Faults) 
         codes.extend(code);
     }
     codes.into_iter().collect()
-}
-
-fn status_range(text: &str, faults: &mut Faults) -> Option<StatusRange> {
-    let number = |text: &str| {
-        text.parse::<u16>()
-            .ok()
-            .filter(|status| (400..=599).contains(status))
-    };
-    let (from, to) = text.split_once('-').unwrap_or((text, text));
-    match (number(from), number(to)) {
-        (Some(from), Some(to)) if from <= to => Some(StatusRange { from, to }),
-        _ => {
-            let text: String = text.chars().take(80).collect();
-            faults.refuse(format!(
-                "{text:?} is not a status or range between 400 and 599 (such as 503 or 502-504)"
-            ));
-            None
-        }
-    }
 }
 
 fn methods(methods: Option<&RetryMethodsField>, faults: &mut Faults) -> RetryMethods {

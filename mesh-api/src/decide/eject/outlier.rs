@@ -50,27 +50,7 @@ impl Cause {
     }
 }
 
-/// How an endpoint stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stand {
-    /// Requests go to it.
-    In,
-    /// None does.
-    Out,
-    /// Its time has run out: one request may try it.
-    OnTrial,
-}
-
 impl Outlier {
-    /// How it stands.
-    pub fn stand(&self, now: Duration) -> Stand {
-        match self.until {
-            None => Stand::In,
-            Some(until) if now < until => Stand::Out,
-            Some(_) => Stand::OnTrial,
-        }
-    }
-
     /// The state after it is taken out, or out again after it was on trial: for the base, as many times as it was
     /// taken out in a row.
     #[must_use]
@@ -193,13 +173,10 @@ mod tests {
             outlier = outlier.ejected(now, &policy());
             let until = now + Duration::from_secs(seconds);
             assert_eq!(outlier.until, Some(until));
-            let before = until.saturating_sub(Duration::from_millis(1));
-            assert_eq!(outlier.stand(before), Stand::Out);
-            assert_eq!(outlier.stand(until), Stand::OnTrial);
             now = until;
         }
         outlier = outlier.back(now);
-        assert_eq!(outlier.stand(now), Stand::In);
+        assert_eq!(outlier.until, None);
         // Two calm intervals: two of the five times are forgotten.
         let again = outlier.ejected(now + Duration::from_secs(29), &policy());
         assert_eq!(again.times, 4);

@@ -158,14 +158,8 @@ fn outcome(
                 idle: setting(&settings.tcp_idle, duration),
                 algorithm: setting(&settings.algorithm, debug),
                 limits: setting(&settings.limits, breaker::limits_text),
-                outlier_detection: settings
-                    .outlier_detection
-                    .as_ref()
-                    .map(|policy| setting(policy, outlier::outlier_text)),
-                health_check: settings
-                    .health_check
-                    .as_ref()
-                    .map(|check| setting(check, health::health_text)),
+                outlier_detection: outlier::told(settings),
+                health_check: health::told(settings),
                 endpoints: endpoints(&View::new(forward.backend, labels), None),
             };
             (forward.route, result)

@@ -1,11 +1,17 @@
 //! Health checks as text.
 
-use crate::decide::explanation::setting::debug;
+use crate::decide::explanation::setting::{Setting, debug, setting};
 use crate::model::health::{HealthCheck, Question};
-use crate::model::policy::StatusRange;
+use crate::model::policy::{BackendSettings, StatusRange};
+
+/// What endpoints are asked, where they are.
+pub(super) fn told(settings: &BackendSettings) -> Option<Setting> {
+    let health_check = settings.health_check.as_ref()?;
+    Some(setting(health_check, health_text))
+}
 
 /// What is asked, how often, and what follows.
-pub(super) fn health_text(check: &HealthCheck) -> String {
+fn health_text(check: &HealthCheck) -> String {
     let asked = match &check.question {
         Question::Http(http) => {
             let host = http.host.as_ref();

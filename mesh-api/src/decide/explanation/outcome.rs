@@ -257,14 +257,8 @@ fn forwarded(
         kept_by: kept::by(forward, request),
         pool_idle: setting(&settings.pool_idle, debug),
         limits: setting(&settings.limits, breaker::limits_text),
-        outlier_detection: settings
-            .outlier_detection
-            .as_ref()
-            .map(|policy| setting(policy, outlier::outlier_text)),
-        health_check: settings
-            .health_check
-            .as_ref()
-            .map(|check| setting(check, health::health_text)),
+        outlier_detection: outlier::told(settings),
+        health_check: health::told(settings),
         max_connection_age: setting(&settings.max_connection_age, duration),
         endpoints: endpoints(&view, forward.affinity.endpoint),
     }))

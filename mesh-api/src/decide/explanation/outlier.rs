@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
-use crate::decide::explanation::setting::debug;
+use crate::decide::explanation::setting::{Setting, debug, setting};
 use crate::model::outlier::{FailurePercentage, OutlierDetection, SuccessRate};
+use crate::model::policy::BackendSettings;
+
+/// What takes endpoints out, where something does.
+pub(super) fn told(settings: &BackendSettings) -> Option<Setting> {
+    let outlier_detection = settings.outlier_detection.as_ref()?;
+    Some(setting(outlier_detection, outlier_text))
+}
 
 /// When an endpoint is taken out, and for how long.
-pub(super) fn outlier_text(policy: &OutlierDetection) -> String {
+fn outlier_text(policy: &OutlierDetection) -> String {
     let [base, longest] = [policy.base_ejection, policy.max_ejection].map(|time| debug(&time));
     let OutlierDetection {
         max_ejected_percent,
