@@ -4,6 +4,7 @@
 
 mod rates;
 mod reach;
+mod reached;
 mod room;
 
 use std::cell::RefCell;
@@ -28,8 +29,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::rates::{RateKey, Used};
-use self::reach::Kept;
-pub use self::reach::{Counted, Reached, plain_backend};
+pub use self::reach::plain_backend;
+use self::reached::Kept;
+pub use self::reached::{Counted, Reached};
 use crate::bootstrap::Bootstrap;
 use crate::buffer;
 use crate::capture::Check;

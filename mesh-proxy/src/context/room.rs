@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Context;
-use super::reach::Kept;
+use super::reached::Kept;
 use crate::error::{Error, Kind};
 use crate::upstream::limit::Limit;
 use crate::upstream::{Group, Limits, Place, PoolKey, Refused};
