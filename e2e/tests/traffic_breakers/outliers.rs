@@ -34,7 +34,9 @@ const SERVICES: [(&str, usize, &str); 6] = [
     (
         "cap",
         4,
-        "outlierDetection: { consecutive: { errors5xx: 5 }, baseEjection: 1h, maxEjectedPercent: 50 }",
+        // By turns: under EWMA one that never answered may get nothing while others answer at once.
+        "outlierDetection: { consecutive: { errors5xx: 5 }, baseEjection: 1h, maxEjectedPercent: 50 }, \
+         loadBalancing: { algorithm: RoundRobin }",
     ),
     (
         "single",

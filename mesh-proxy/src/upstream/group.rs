@@ -67,6 +67,8 @@ pub(super) struct Known {
     pub(super) state: Arc<EndpointState>,
     latency: Cell<f64>,
     observed: Cell<Option<Instant>>,
+    /// When the worker first knew of it.
+    since: Instant,
 }
 
 impl Group {
@@ -190,6 +192,7 @@ impl Known {
             state,
             latency: Cell::new(FIRST_LATENCY),
             observed: Cell::new(None),
+            since: Instant::now(),
         }
     }
 
@@ -203,6 +206,12 @@ impl Known {
         let outstanding = self.state.outstanding();
         let age = match (outstanding, self.observed.get()) {
             (0, Some(at)) => now.saturating_duration_since(at),
+            // What is assumed of one that never answered fades too, or faster ones would keep it out for good; by
+            // whole seconds, so that those that came together stay alike.
+            (0, None) => {
+                let age = now.saturating_duration_since(self.since);
+                Duration::from_secs(age.as_secs())
+            }
             _ => Duration::ZERO,
         };
         balance::decayed(self.latency.get(), age, DECAY) * (outstanding + 1) as f64

@@ -181,6 +181,19 @@ fn picks_avoid_the_tried_the_slow_and_the_stale() {
 }
 
 #[test]
+fn what_never_answered_is_tried_though_others_are_faster_than_is_assumed_of_it() {
+    let start = Instant::now();
+    let (mut upstream, backend) = (upstream(start), backend(2));
+    let mut picked = |now| {
+        let (outcome, latency) = (AttemptOutcome::Answered, Duration::from_micros(100));
+        observe(&mut upstream, (&backend, 0), outcome, latency, now);
+        pick(&mut upstream, &backend, &[], now)
+    };
+    assert!((0..20).all(|_| picked(start) == Some(0)));
+    assert!((0..20).all(|_| picked(start + seconds(60)) == Some(1)));
+}
+
+#[test]
 fn shared_counts_follow_guards_and_snapshots() {
     let start = Instant::now();
     let shared = Arc::new(Endpoints::new(start));
